@@ -1,0 +1,54 @@
+# Every target makes .venv and installs what it needs; a second run is quick.
+PYTHON ?= python3
+BIN := .venv/bin
+META := settings.ini setup.py pyproject.toml constraints.txt
+
+.PHONY: help demo test docs lab bench model notebooks export clean
+
+help:
+	@echo "make demo                generate and explain real text with the bundled model"
+	@echo "make test                everything CI checks: sync, notebooks, pytest, site, browser"
+	@echo "make docs                build the site into _docs/ and write README.md"
+	@echo "make lab                 open the notebooks in JupyterLab"
+	@echo "make bench               time the package against transformers"
+	@echo "make notebooks           run all notebooks and store their outputs"
+	@echo "make model CORPUS=file   train the bundled model anew from a stories.jsonl"
+
+.venv/base: $(META)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/dev: .venv/base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: .venv/base
+	@$(BIN)/llm-sampling demo
+
+test: .venv/dev
+	$(BIN)/python tools/run_nbs.py --check
+	$(BIN)/python -m pytest
+
+docs: .venv/dev
+	$(BIN)/nbdev-export
+	$(BIN)/python docs/build.py
+
+lab: .venv/dev
+	$(BIN)/jupyter lab nbs
+
+notebooks: .venv/dev
+	$(BIN)/nbdev-export
+	$(BIN)/python tools/run_nbs.py
+
+bench: .venv/dev
+	$(BIN)/python benchmarks/bench_sampling.py
+	$(BIN)/python benchmarks/bench_generate.py
+
+model: .venv/base
+	@test -n "$(CORPUS)" || { echo 'usage: make model CORPUS=stories.jsonl [OUT=folder]   (lines of {"book", "title", "text"})' >&2; exit 2; }
+	$(BIN)/python -m llm_sampling.default_model "$(CORPUS)" --out "$(or $(OUT),build/model)"
+
+clean:
+	rm -rf .venv build dist _docs _proc _sphinx _doctrees

@@ -1,0 +1,37 @@
+"""Modules:
+
+- `llm_sampling.models`: Text or token ids in, one row of float32 logits per prompt out
+- `llm_sampling.multinomial`: Greedy, the inverse CDF, Gumbel-max, and noise that the same seed gives anywhere
+- `llm_sampling.plots`: One visible line per figure: bars of probabilities, curves over a knob, text coloured by surprise
+- `llm_sampling.softmax`: From scores to probabilities, and one knob that sharpens or flattens them
+- `llm_sampling.testing`: Equality that survives `-inf`, and the checks that every filter and draw must pass
+- `llm_sampling.top_k`: Keep the k largest logits of each row, drop the rest, renormalise, draw
+- `llm_sampling.widgets`: Sliders over a probability law, alive in Jupyter and on a page without Python"""
+
+__version__ = "0.1.0"
+
+from importlib import import_module
+
+# Public names by module, imported on first use (PEP 562): `import llm_sampling` itself loads nothing, not even torch.
+_names = {
+    'softmax': 'apply_temperature entropy',
+    'multinomial': 'greedy sample sample_cdf',
+    'top_k': 'top_k_filter',
+    'top_p': 'top_p_filter',
+    'sampler': 'Sampler',
+    'models': 'LanguageModel TableModel load',
+    'generation': 'Generation generate stream',
+}
+_modules = 'cli default_model generation models multinomial plots sampler softmax testing top_k top_p widgets'.split()
+_home = {name: module for module, names in _names.items() for name in names.split()}
+__all__ = [*_home]
+
+
+def __getattr__(name):
+    if name in _modules: return import_module(f'{__name__}.{name}')
+    if name not in _home: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    value = globals()[name] = getattr(import_module(f'{__name__}.{_home[name]}'), name)
+    return value
+
+
+def __dir__(): return sorted({*globals(), *_home, *_modules})

@@ -1,0 +1,100 @@
+"The project as a whole: what is generated is in step, what is declared is true, and the wheel works on its own"
+import ast, os, re, shutil, subprocess, sys, tarfile, zipfile
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+import llm_sampling
+
+ROOT = Path(__file__).resolve().parent.parent
+cfg = ConfigParser()
+cfg.read(ROOT/'settings.ini', encoding='utf-8')
+cfg = cfg['DEFAULT']
+bin_dir = Path(sys.executable).parent
+
+
+def run(*args, **kw):
+    p = subprocess.run([str(a) for a in args], capture_output=True, text=True, **kw)
+    assert p.returncode == 0, f'{args}\n{p.stdout[-3000:]}\n{p.stderr[-3000:]}'
+    return p.stdout
+
+
+def test_version():
+    assert llm_sampling.__version__ == cfg['version']
+    assert re.search(rf"^## {re.escape(cfg['version'])}\b", (ROOT/'CHANGELOG.md').read_text(), flags=re.M)
+
+
+def test_public_names():
+    "Every name the package offers is there, `dir` lists it, and an unknown one is an AttributeError"
+    for name in llm_sampling.__all__: assert getattr(llm_sampling, name).__name__ == name
+    assert set(llm_sampling.__all__) <= set(dir(llm_sampling))
+    with pytest.raises(AttributeError, match='no_such'): llm_sampling.no_such
+
+
+def test_import_is_light():
+    "The package itself loads nothing heavy; Part I needs no transformers, matplotlib or ipywidgets"
+    heavy = "import sys; bad = {'torch', 'transformers', 'matplotlib', 'ipywidgets'} & {*sys.modules}; assert not bad, bad"
+    run(sys.executable, '-c', f'import llm_sampling; {heavy}')
+    light = heavy.replace("'torch', ", '')
+    run(sys.executable, '-c', f'import llm_sampling as ls; ls.Sampler, ls.top_p_filter, ls.generate, ls.testing, ls.plots; {light}')
+
+
+def test_exports_in_step(tmp_path):
+    "`nbdev-export` of the notebooks gives the very modules that are stored"
+    for name in ('nbs', 'llm_sampling'): shutil.copytree(ROOT/name, tmp_path/name, ignore=shutil.ignore_patterns('data', '__pycache__'))
+    for name in ('pyproject.toml', 'settings.ini', 'setup.py', 'README.md'): shutil.copy(ROOT/name, tmp_path)
+    for f in (tmp_path/'llm_sampling').glob('*.py'):
+        if f.name != '__init__.py': f.unlink()
+    run(bin_dir/'nbdev-export', cwd=tmp_path)
+    stored, fresh = ({f.name: f.read_text() for f in (d/'llm_sampling').glob('*.py')} for d in (ROOT, tmp_path))
+    assert stored.keys() == fresh.keys()
+    for name in stored: assert stored[name] == fresh[name], f'{name} is not what the notebooks export: run nbdev-export'
+
+
+def test_readme_in_step(): run(sys.executable, ROOT/'docs/build.py', '--check-readme')
+
+
+def test_imports_point_down():
+    "Exported code imports only modules of chapters above its own"
+    order = {}
+    for i, f in enumerate(sorted((ROOT/'nbs').glob('*.ipynb'))):
+        if m := re.search(r'#\| default_exp (\w+)', f.read_text()): order[m[1]] = i
+    for module, place in order.items():
+        for node in ast.walk(ast.parse((ROOT/f'llm_sampling/{module}.py').read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or '').startswith('llm_sampling.'):
+                used = node.module.split('.')[1]
+                assert order[used] < place, f'{module} imports {used}, a later chapter'
+
+
+def test_no_pickles_no_remote_code():
+    files = [p for p in (ROOT/'llm_sampling').rglob('*') if p.is_file()]
+    assert not [p for p in files if p.suffix in {'.pt', '.pth', '.bin', '.pkl', '.pickle'}]
+    for p in files:
+        if p.suffix == '.py': assert not re.search(r'trust_remote_code\s*=\s*True|torch\.load\(', p.read_text()), p
+    assert sum(p.stat().st_size for p in (ROOT/'llm_sampling/data').iterdir()) < 13_000_000
+
+
+def test_wheel(tmp_path):
+    "The sdist builds a wheel; installed elsewhere, it loads the bundled model and generates"
+    src = tmp_path/'src'
+    shutil.copytree(ROOT, src, ignore=shutil.ignore_patterns('.git', '.venv', '_*', 'build', 'dist', '*.egg-info', '__pycache__', 'nbs'))
+    shutil.copytree(ROOT/'llm_sampling', src/'llm_sampling', dirs_exist_ok=True, ignore=shutil.ignore_patterns('__pycache__'))
+    run(sys.executable, '-m', 'build', '--no-isolation', '--outdir', tmp_path/'dist', src)
+    wheel, = (tmp_path/'dist').glob('*.whl')
+    sdist, = (tmp_path/'dist').glob('*.tar.gz')
+    assert wheel.stat().st_size < 14_000_000
+    inside = zipfile.ZipFile(wheel).namelist()
+    for name in ('py.typed', 'data/model.safetensors', 'data/held_out.jsonl.gz', 'multinomial.py'): assert f'llm_sampling/{name}' in inside
+    assert not [n for n in inside if n.startswith(('tests', 'nbs', 'docs', 'tools'))]
+    with tarfile.open(sdist) as t: assert any(n.endswith('/settings.ini') for n in t.getnames())
+    home = tmp_path/'site'
+    run(sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps', '--no-index', '--target', home, wheel)
+    code = ("import llm_sampling as ls; assert ls.__file__.startswith({home!r}), ls.__file__; "
+            "out = ls.generate(ls.load(), 'Once upon a time', ls.Sampler(temperature=.8, seed=1), max_new_tokens=8); print(out.texts[0])")
+    env = {**os.environ, 'PYTHONPATH': str(home), 'HF_HUB_OFFLINE': '1'}
+    text = run(sys.executable, '-c', code.format(home=str(home)), cwd=tmp_path, env=env)
+    assert len(text.split()) >= 2
+    meta = run(sys.executable, '-c', "from importlib.metadata import distribution as d; m = d('llm_sampling').metadata; "
+               "print(m['Version'], m['Requires-Python'], *m.get_all('Provides-Extra'))", cwd=tmp_path, env=env).split()
+    assert meta == [cfg['version'], '>=' + cfg['min_python'], 'widgets', 'docs', 'dev']
