@@ -1,11 +1,16 @@
 """Modules:
 
+- `llm_sampling.cli`: Generate, explain and compare from a terminal
+- `llm_sampling.default_model`: Five million parameters, taught on fairy tales: how the model of every example was trained, and how good it is
+- `llm_sampling.generation`: From one token to a text: many rows, many endings, and a stream that never takes a word back
 - `llm_sampling.models`: Text or token ids in, one row of float32 logits per prompt out
 - `llm_sampling.multinomial`: Greedy, the inverse CDF, Gumbel-max, and noise that the same seed gives anywhere
 - `llm_sampling.plots`: One visible line per figure: bars of probabilities, curves over a knob, text coloured by surprise
+- `llm_sampling.sampler`: Temperature, top-k, top-p and the draw in one object that can say what each step did
 - `llm_sampling.softmax`: From scores to probabilities, and one knob that sharpens or flattens them
 - `llm_sampling.testing`: Equality that survives `-inf`, and the checks that every filter and draw must pass
 - `llm_sampling.top_k`: Keep the k largest logits of each row, drop the rest, renormalise, draw
+- `llm_sampling.top_p`: Keep the smallest set of most likely tokens that holds probability p; its size follows the context
 - `llm_sampling.widgets`: Sliders over a probability law, alive in Jupyter and on a page without Python"""
 
 __version__ = "0.1.0"

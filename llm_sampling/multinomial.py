@@ -96,17 +96,17 @@ def _keys(
     for part in (low, high, place): h = _scramble_(h ^ part.unsqueeze(-1))
     return h
 
-# %% ../nbs/02_multinomial.ipynb #7ba92d15
+# %% ../nbs/02_multinomial.ipynb #bc174dda
 def uniform_noise(
     seed,        # Any 64-bit integer; one per row as a list or tensor of shape `(...)`
     position,    # Which token of its text is drawn, from 0; a number or one per row
-    vocab:int,   # Number of token ids
+    vocab,       # Number of token ids; or the ids themselves, a tensor of shape `(..., n)`
     salt:int=0,  # Keeps rolls for other purposes apart; 0 is the choice of a token
-)->Tensor:       # float32 in (0, 1], shape `(..., vocab)`, on the device of `seed`
+)->Tensor:       # float32 in (0, 1], shape `(..., vocab)` or `(..., n)`, on the device of `seed`
     "Uniform numbers that are a function of (seed, position, token id) alone, equal to the bit on every device"
     seed = _integers('seed', seed)
     key = _keys(seed, _integers('position', position, seed.device), salt)
-    ids = torch.arange(vocab, dtype=torch.int32, device=seed.device)
+    ids = vocab.int() if isinstance(vocab, Tensor) else torch.arange(vocab, dtype=torch.int32, device=seed.device)
     h = _scramble_(ids ^ key[..., :1], key[..., 1:])
     v = h.float().add_(.5).mul_(2**-32)
     return v.add_(h < 0)                                # int32 is signed: its upper half came out negative
@@ -114,14 +114,14 @@ def uniform_noise(
 def gumbel_noise(
     seed,        # Any 64-bit integer; one per row as a list or tensor of shape `(...)`
     position,    # Which token of its text is drawn, from 0; a number or one per row
-    vocab:int,   # Number of token ids
+    vocab,       # Number of token ids; or the ids themselves, a tensor of shape `(..., n)`
     salt:int=0,  # Keeps rolls for other purposes apart; 0 is the choice of a token
 )->Tensor:       # float32, finite, shape `(..., vocab)`, on the device of `seed`
     "Gumbel noise, -log(-log(1-v)) of `uniform_noise`"
     clock = uniform_noise(seed, position, vocab, salt).neg_().log1p_().neg_()
     return clock.clamp_(max=33 * math.log(2)).log_().neg_()
 
-# %% ../nbs/02_multinomial.ipynb #9a1d1010
+# %% ../nbs/02_multinomial.ipynb #da3ccd38
 def fresh_seeds(
     shape:tuple,  # One seed per row: the shape of the rows
 )->Tensor:        # int64, on the CPU
@@ -133,6 +133,7 @@ def sample(
     seed=None,        # Any 64-bit integer, shared by all rows or one per row; `None` takes a fresh one per row
     position=0,       # Which token of its text is drawn, from 0; a number or one per row
     check:bool=True,  # Raise `ValueError` for a row with no finite logit, or with `nan` or +inf; `False` gives it id -1 and reads nothing back
+    ids:Tensor=None,  # Token ids that the columns of `logits` stand for, ascending, shape `(..., n)`; `None` is 0 to vocab - 1
 )->Tensor:            # Token ids, shape `(...)`
     "Draw a token per row from `softmax(logits)` by Gumbel-max (Gumbel, 1954; Yellott, 1977)"
     z = upcast(logits)
@@ -141,8 +142,10 @@ def sample(
     for name, value in (('seed', seed), ('position', position)):
         if value.ndim and value.shape != z.shape[:-1]:
             raise ValueError(f'{name} must be one integer or one per row, shape {tuple(z.shape[:-1])}, not {tuple(value.shape)}')
-    noise = gumbel_noise(seed, position, z.shape[-1])
-    return _checked(*(z + noise).max(-1), check=check)
+    noise = gumbel_noise(seed, position, z.shape[-1] if ids is None else ids)
+    top, column = (z + noise).max(-1)
+    drawn = column if ids is None else ids.gather(-1, column.unsqueeze(-1)).squeeze(-1)
+    return _checked(top, drawn, check)
 
 # %% ../nbs/02_multinomial.ipynb #23964ff2
 def mix(

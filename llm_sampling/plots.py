@@ -16,7 +16,7 @@ __all__ = ['KEPT', 'GONE', 'OTHER', 'plot_probs', 'small_multiples', 'plot_lines
 # %% ../nbs/00a_plots.ipynb #f92ea923
 import html
 
-# %% ../nbs/00a_plots.ipynb #b4874694
+# %% ../nbs/00a_plots.ipynb #825e8c35
 KEPT, GONE, OTHER = '#3b7dd8', '#b9bec7', '#e07b39'
 _ink = '#7d828a'
 
@@ -25,7 +25,7 @@ def _styled(ax):
     ax.set_facecolor('none')
     ax.spines[['top', 'right']].set_visible(False)
     ax.spines[['bottom', 'left']].set_color(_ink)
-    ax.tick_params(colors=_ink, labelsize=8)
+    ax.tick_params(which='both', colors=_ink, labelsize=8)
     for text in (ax.title, ax.xaxis.label, ax.yaxis.label): text.set(color=_ink, fontsize=9)
     return ax
 
@@ -83,7 +83,7 @@ def small_multiples(
     for ax in list(axes.flat)[len(rows):]: ax.set_visible(False)
     return fig
 
-# %% ../nbs/00a_plots.ipynb #0ed446d3
+# %% ../nbs/00a_plots.ipynb #7feaa251
 def plot_lines(
     x,              # Values of the knob
     ys:dict,        # Name: values, one curve each
@@ -102,6 +102,7 @@ def plot_lines(
         ax.plot(_numbers(x), _numbers(y), label=name, color=colours[i % 5], ls=['-', '--', '-.', (0, (1, 1))][i % 4], lw=1.8)
     if hline is not None: ax.axhline(hline, color=_ink, ls=':', lw=1)
     ax.set(xlabel=xlabel, ylabel=ylabel, xscale='log' if logx else 'linear', yscale='log' if logy else 'linear')
+    ax.tick_params(which='both', colors=_ink, labelsize=8)     # a change of scale makes new ticks
     if len(ys) > 1: ax.legend(labelcolor=_ink, frameon=False, fontsize=8)
     return ax
 

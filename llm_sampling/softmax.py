@@ -62,13 +62,13 @@ def log_softmax(
     z = _shifted(upcast(logits))
     return (z - z.exp().sum(-1, keepdim=True).log()).to(logits.dtype)
 
-# %% ../nbs/01_softmax.ipynb #28790343
+# %% ../nbs/01_softmax.ipynb #581ba98c
 def entropy(
     logits:Tensor,  # Unnormalised scores, shape `(..., vocab)`; -inf for excluded tokens
 )->Tensor:          # Nats, shape `(...)`, between 0 and ln(number of finite logits)
     "Entropy of `softmax(logits)` (Shannon, 1948)"
     logp = log_softmax(upcast(logits))
-    return -(logp.exp() * logp.masked_fill(logp == -torch.inf, 0)).sum(-1).to(logits.dtype)
+    return (logp.exp() * -logp.masked_fill(logp == -torch.inf, 0)).sum(-1).clamp(min=0).to(logits.dtype)
 
 # %% ../nbs/01_softmax.ipynb #f3fcf65a
 def check_knob(

@@ -1,0 +1,311 @@
+"""Build the site and README.md from the notebooks.
+
+    python docs/build.py                 # site -> _docs/, and README.md; exit 1 on any warning
+    python docs/build.py --readme-only   # README.md alone
+    python docs/build.py --check-readme  # exit 1 if README.md is not what nbs/index.ipynb gives
+
+Notebooks hold MyST markdown and stored outputs. nbdev's processors drop what its directives hide; here the rest
+becomes pages for Sphinx, each exported symbol gets an API block, and each page a markdown twin. Nothing is executed
+and nothing is fetched."""
+import argparse
+import ast
+import base64
+import inspect
+import re
+import shutil
+import sys
+from importlib import import_module
+from operator import attrgetter
+from pathlib import Path
+
+from fastcore.basics import listify
+from fastcore.docments import DocmentText, docments
+from fastcore.nbio import mk_cell, new_nb, write_nb
+from nbdev.config import get_config, nbpath2html
+from nbdev.doclinks import patch_name
+from nbdev.process import NBProcessor
+from nbdev.processors import clean_magics, filter_stream_, hide_, hide_line, rm_export, rm_header_dash, strip_ansi
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = {'Start': None, 'Helpers': 0, 'I. One token': 1, 'II. A text': 10, 'III. A search': 13, 'IV. In use': 21}
+NBDEV = 'default_exp export exports exporti exportd hide hide_line filter_stream notest cuda slow net'
+OURS = 'varies echo output code-fold code-summary fig-cap fig-alt label'
+KNOWN = {*NBDEV.split(), *OURS.split()}
+ALERTS = {'note', 'tip', 'important', 'warning', 'caution'}
+WIDGET = 'application/vnd.jupyter.widget-view+json'
+
+# --- which pages there are ---
+
+def part(path):
+    "Caption of the part that a notebook belongs to, by the number it begins with"
+    number = re.match(r'\d+', path.name)
+    if not number: return 'Start'
+    return [c for c, first in PARTS.items() if first is not None and first <= int(number[0])][-1]
+
+def page_name(path): return nbpath2html(Path(path.name)).stem
+
+def notebooks(nbs):
+    "Notebooks in reading order: index, those without a number, then by number"
+    paths = [p for p in sorted(nbs.glob('*.ipynb')) if p.name[0] not in '._']
+    return sorted(paths, key=lambda p: (p.stem != 'index', p.stem[0].isdigit(), p.stem))
+
+def toctrees(paths):
+    "The sidebar: one hidden toctree per part that has pages"
+    parts = {}
+    for p in paths:
+        if p.stem != 'index': parts.setdefault(part(p), []).append(page_name(p))
+    return '\n\n'.join(f'```{{toctree}}\n:hidden:\n:caption: {c}\n\n' + '\n'.join(names) + '\n```'
+                       for c, names in parts.items())
+
+# --- what is left of a notebook ---
+
+def read(path):
+    "A notebook as nbdev would show it, directives parsed into `cell.directives_`"
+    procs = [strip_ansi, hide_line, filter_stream_, rm_header_dash, rm_export_quietly, clean_magics, hide_]
+    proc = NBProcessor(path, procs=procs, rm_directives=True)
+    for cell in proc.nb.cells: check(cell, path)
+    proc.process()
+    return proc.nb
+
+def rm_export_quietly(cell):
+    "Like nbdev's `rm_export`, but the cell stays, empty: its symbols get their API blocks there"
+    if 'export' in cell.directives_ and cell.cell_type == 'code' and 'hide' not in cell.directives_:
+        cell.api_, cell.source, cell.outputs = api_names(cell), '', []
+    else:
+        if 'exports' in cell.directives_: cell.api_ = api_names(cell)
+        rm_export(cell)
+
+def check(cell, path):
+    "Refuse what would leak into the page"
+    where = f'{path.name}, cell {cell.source.strip()[:60]!r}'
+    unknown = set(cell.directives_) - KNOWN
+    if unknown: raise ValueError(f'{where}: unknown directive {sorted(unknown)}')
+    quarto = re.search(r'^:{3,} *\{?\.|\{\{<|(?<![\w@`])@(fig|tbl)-', cell.source, flags=re.M)
+    if cell.cell_type == 'markdown' and quarto: raise ValueError(f'{where}: Quarto syntax {quarto[0]!r}; write MyST')
+    for output in cell.get('outputs', []):
+        if WIDGET in output.get('data', {}): raise ValueError(f'{where}: live widget stored; use tools/run_nbs.py')
+        if output.output_type == 'error': raise ValueError(f'{where}: stored error output')
+
+def title(source):
+    "`# Title` and `> subtitle` of a notebook's first cell, and what follows them"
+    m = re.match(r'# (.+)\n+(?:> (.+)\n?)?', source)
+    if not m: raise ValueError(f'a notebook begins with "# Title" and "> subtitle", not {source[:60]!r}')
+    return m[1].strip(), (m[2] or '').strip(), source[m.end():].strip()
+
+def module_of(path):
+    "Module that a notebook exports, or None"
+    name = re.search(r'#\| default_exp (\w+)', path.read_text(encoding='utf-8'))
+    return import_module(f'{get_config(ROOT).lib_name}.{name[1]}') if name else None
+
+# --- API blocks ---
+
+def is_public(name): return not name.startswith('_') or name == '__call__'
+
+def members(node):
+    "Names of a class's documented methods"
+    if not isinstance(node, ast.ClassDef): return []
+    return [f.name for f in node.body if isinstance(f, ast.FunctionDef) and is_public(f.name) and ast.get_docstring(f)]
+
+def api_names(cell):
+    "Public symbols that an exported cell defines (`Class.method` if patched), each with its members"
+    defs = [n for n in cell.parsed_() or [] if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
+    pairs = [(name, members(node)) for node in defs for name in listify(patch_name(node))]
+    return [(name, inner) for name, inner in pairs if is_public(name.split('.')[-1])]
+
+def kind(name, obj, owner):
+    "Directive of Sphinx's Python domain that describes `obj`"
+    if isinstance(obj, property): return 'property'
+    return 'class' if inspect.isclass(obj) else 'method' if owner or '.' in name else 'function'
+
+def signature(obj):
+    "Arguments and defaults; types stand in the list below"
+    if isinstance(obj, property): return ''
+    if inspect.isclass(obj) and not {'__init__', '__new__'} & set(vars(obj)): return ''  # it inherits them
+    sig = inspect.signature(obj)
+    params = [p.replace(annotation=p.empty) for p in sig.parameters.values() if p.name != 'self']
+    return str(sig.replace(parameters=params, return_annotation=sig.empty))
+
+def type_text(annotation):
+    "A type as one writes it: `Tensor`, not `torch.Tensor`"
+    text = inspect.formatannotation(annotation).replace("'", '')
+    return re.sub(r'\b(?:\w+\.)+(\w+)', r'\1', text)
+
+def parameters(obj):
+    "A definition list of the documented parameters and the result"
+    docs = docments(obj, full=True, args_kwargs=True)
+    docs.pop('self', None)
+    rows = []
+    for name, d in docs.items():
+        if not d.docment: continue
+        typed = '' if d.anno in (inspect.Parameter.empty, type(None)) else f' `{type_text(d.anno)}`{{.api-type}}'
+        head = '[returns]{.api-returns}' if name == 'return' else f'`{name}`'
+        text = d.docment.replace('\n', '\n  ')
+        rows.append(f'{head}{typed}\n: {text}\n')
+    return '\n'.join(rows)
+
+def api_block(module, name, inner=(), owner=None):
+    "MyST for one symbol: signature, docstring, parameters, and for a class its members"
+    obj = attrgetter(f'{owner}.{name}' if owner else name)(module)
+    target = obj.fget if isinstance(obj, property) else obj
+    body = [inspect.getdoc(target) or '', parameters(target) if signature(obj) else '']
+    body += [api_block(module, member, owner=name) for member in inner]
+    fence, place = (':::::', '') if owner else ('::::::', f':module: {module.__name__}\n')
+    return (f'{fence}{{py:{kind(name, obj, owner)}}} {name}{signature(obj)}\n{place}\n'
+            + '\n\n'.join(part for part in body if part) + f'\n{fence}')
+
+# --- MyST pages ---
+
+def relink(source):
+    "Links between notebooks lose the number, as pages do"
+    return re.sub(r'\]\((\d+[a-z]*_)?([\w-]+)\.ipynb', r'](\2.ipynb', source)
+
+def opening(path, source, module):
+    "Title, subtitle and the line below them"
+    head, lead, rest = title(source)
+    lead = f'{{.lead}}\n{lead}\n\n' if lead else ''
+    named = f' · module `{module.__name__}`' if module else ''
+    line = '' if path.stem == 'index' else f'{{.nb-link}}\n{{download}}`Download this notebook </_nb/{path.name}>`{named}\n\n'
+    return f'# {head}\n\n{lead}{line}{relink(rest)}'
+
+def tags(cell):
+    "MyST-NB's names for what the directives ask"
+    d, found = cell.directives_, []
+    if d.get('echo') == 'false': found.append('remove-input')
+    if d.get('output') == 'false': found.append('remove-output')
+    if 'code-fold' in d: found.append('hide-cell' if cell.outputs else 'hide-input')
+    if 'exports' in d: found.append('exported')
+    return found
+
+def figure(cell):
+    "Caption, alternative text and fold title, as MyST-NB reads them from a cell's metadata"
+    d, meta = cell.directives_, {}
+    if 'code-summary' in d: meta['code_prompt_show'] = meta['code_prompt_hide'] = d['code-summary'].strip('"\'')
+    caption = d.get('fig-cap', '').strip('"\'')
+    if caption: meta['figure'] = {'caption': caption, **({'name': d['label']} if 'label' in d else {})}
+    if any('image/png' in o.get('data', {}) for o in cell.outputs):
+        meta['image'] = {'alt': d.get('fig-alt', '').strip('"\'') or caption or 'Figure drawn by the code above'}
+    return meta
+
+def as_text(outputs):
+    "Markdown that a cell printed or displayed"
+    return '\n\n'.join(''.join(o.get('text') or o.get('data', {}).get('text/markdown', '')) for o in outputs)
+
+def code_cell(cell):
+    "A code cell for MyST-NB"
+    if cell.directives_.get('output') == 'asis': return mk_cell(relink(as_text(cell.outputs)), 'markdown')
+    meta = {'tags': tags(cell)}
+    if figure(cell): meta['mystnb'] = figure(cell)
+    return mk_cell(cell.source, metadata=meta, outputs=cell.outputs, execution_count=cell.get('execution_count'))
+
+def page(path, nb):
+    "The notebook that Sphinx reads"
+    module, cells = module_of(path), [mk_cell(opening(path, nb.cells[0].source, module_of(path)), 'markdown')]
+    for cell in nb.cells[1:]:
+        cells += [mk_cell(api_block(module, *symbol), 'markdown') for symbol in cell.get('api_', [])]
+        if not cell.source.strip(): continue
+        cells.append(code_cell(cell) if cell.cell_type == 'code' else mk_cell(relink(cell.source), 'markdown'))
+    for i, cell in enumerate(cells): cell['id'] = f'c{i}'
+    return new_nb(cells, {'kernelspec': {'name': 'python3', 'display_name': 'python3', 'language': 'python'},
+                          'language_info': {'name': 'python', 'pygments_lexer': 'ipython3'}})
+
+# --- plain markdown: README.md and the twins ---
+
+def plain(source):
+    "MyST's notes as GitHub's alerts"
+    def alert(m):
+        if m[2] not in ALERTS: return f'**{m[3].strip()}**\n\n{m[4].strip()}'
+        lines = [f'[!{m[2].upper()}]', *m[4].strip().splitlines()]
+        return '\n'.join(f'> {line}'.rstrip() for line in lines)
+    source = re.sub(r'^(:{3,})\{([\w:-]+)\}([^\n]*)\n(.*?)\n\1[ \t]*$', alert, source, flags=re.M | re.S)
+    return re.sub(r'^```\{.*?^```\n?', '', source, flags=re.M | re.S)
+
+def plain_output(output, save, alt):
+    "One output as markdown; `save(png)` gives the path of an image, which reads `alt` aloud"
+    data = output.get('data', {})
+    if output.output_type == 'stream': return f"```\n{''.join(output.text).rstrip()}\n```"
+    if 'text/markdown' in data: return ''.join(data['text/markdown'])
+    if 'image/png' in data: return f"![{alt}]({save(base64.b64decode(''.join(data['image/png'])))})"
+    if 'text/html' in data: return '*(interactive, or coloured: see the page)*'
+    return f"```\n{''.join(data.get('text/plain', ''))}\n```"
+
+def markdown(path, nb, save):
+    "A notebook as GitHub markdown"
+    head, lead, rest = title(nb.cells[0].source)
+    blocks = [f'# {head}', f'> {lead}' if lead else '', plain(rest)]
+    for cell in nb.cells[1:]:
+        d = cell.directives_
+        if cell.cell_type == 'markdown': blocks.append(plain(cell.source))
+        elif 'export' in d: blocks += [f'```python\n{DocmentText(attrgetter(n)(module_of(path)))}\n```' for n, _ in cell.api_]
+        else:
+            if d.get('echo') != 'false' and cell.source: blocks.append(f'```python\n{cell.source}\n```')
+            if d.get('output') != 'false': blocks += [plain_output(o, save, figure(cell).get('image', {}).get('alt', '')) for o in cell.outputs]
+    return '\n\n'.join(b.strip() for b in blocks if b.strip()) + '\n'
+
+def saver(folder, stem, prefix, write=True):
+    "Function that numbers and writes images, and returns their links"
+    count = 0
+    def save(png):
+        nonlocal count
+        count += 1
+        if write:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder/f'{stem}-{count}.png').write_bytes(png)
+        return f'{prefix}{stem}-{count}.png'
+    return save
+
+def readme(nbs, write=True):
+    "README.md as text; its figures go to docs/images"
+    path = nbs/'index.ipynb'
+    text = markdown(path, read(path), saver(ROOT/'docs'/'images', 'readme', 'docs/images/', write))
+    return re.sub(r'\]\(([\w-]+\.ipynb)', rf']({nbs.name}/\1', text)
+
+def twin(path, nb, out):
+    "`page.html.md`: what a language model reads instead of the page"
+    name = page_name(path)
+    text = markdown(path, nb, saver(out/'_images', f'{name}-md', '_images/'))
+    text = re.sub(r'\]\(([\w-]+)\.ipynb', r'](\1.html.md', relink(text))
+    (out/f'{name}.html.md').write_text(text, encoding='utf-8')
+
+# --- the whole ---
+
+def sources(nbs, src):
+    "Write Sphinx's source folder"
+    paths = notebooks(nbs)
+    shutil.rmtree(src, ignore_errors=True)
+    (src/'_nb').mkdir(parents=True)
+    for path in paths:
+        shutil.copy2(path, src/'_nb')
+        nb = page(path, read(path))
+        if path.stem == 'index': nb.cells.append(mk_cell(toctrees(paths), 'markdown', id='toc'))
+        write_nb(nb, src/f'{page_name(path)}.ipynb')
+
+def site(nbs, out):
+    "Build the pages; returns Sphinx's exit code, which is 1 after a warning"
+    from sphinx.cmd.build import build_main
+    src, trees = ROOT/'_sphinx', ROOT/'_doctrees'
+    sources(nbs, src)
+    for folder in (out, trees): shutil.rmtree(folder, ignore_errors=True)
+    code = build_main(['-q', '-b', 'html', '-c', str(ROOT/'docs'), '-W', '--keep-going',
+                       '-d', str(trees), str(src), str(out)])
+    for path in notebooks(nbs): twin(path, read(path), out)
+    if (nbs/'llms.txt').exists(): shutil.copy2(nbs/'llms.txt', out)
+    return code
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument('--readme-only', action='store_true', help='write README.md and stop')
+    ap.add_argument('--check-readme', action='store_true', help='compare README.md and stop')
+    ap.add_argument('--nbs', type=Path, default=ROOT/'nbs', help='folder of notebooks')
+    ap.add_argument('--out', type=Path, default=ROOT/'_docs', help='folder of the site')
+    a = ap.parse_args()
+    target = ROOT/'README.md'
+    if a.check_readme:
+        stale = not target.exists() or target.read_text(encoding='utf-8') != readme(a.nbs, write=False)
+        if stale: print('README.md is not in step with nbs/index.ipynb: run python docs/build.py --readme-only')
+        return int(stale)
+    target.write_text(readme(a.nbs), encoding='utf-8')
+    return 0 if a.readme_only else site(a.nbs.resolve(), a.out.resolve())
+
+if __name__ == '__main__':
+    sys.path.insert(0, str(ROOT))
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"Sphinx configuration; docs/build.py writes the pages it reads"
+import sys
+from configparser import ConfigParser
+from pathlib import Path
+
+from docutils import nodes
+from sphinx import addnodes
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from llm_sampling._modidx import d as modidx  # noqa: E402
+
+cfg = ConfigParser()
+cfg.read(ROOT/'settings.ini', encoding='utf-8')
+project = html_title = cfg['DEFAULT']['name']
+author = cfg['DEFAULT']['author']
+version = release = cfg['DEFAULT']['version']
+copyright = f'2026, {author}'
+
+extensions = ['myst_nb', 'sphinx_copybutton', 'sphinx_design', 'sphinx.ext.viewcode']
+exclude_patterns = ['_nb']
+nitpicky = True                        # a reference that leads nowhere is a warning, and build.py makes those errors
+numfig = True
+add_module_names = False               # signatures read `top_k_filter(logits, k)`
+toc_object_entries_show_parents = 'hide'
+python_display_short_literal_types = True
+
+nb_execution_mode = 'off'              # outputs are those stored in the notebooks
+nb_merge_streams = True
+nb_ipywidgets_js = {}                  # no CDN: a widget brings its static HTML
+nb_mime_priority_overrides = [('html', 'text/html', 5)]
+myst_enable_extensions = ['dollarmath', 'amsmath', 'colon_fence', 'attrs_inline', 'attrs_block', 'deflist']
+myst_heading_anchors = 3
+suppress_warnings = ['myst.header']    # an API block may stand where a heading level is skipped
+
+mathjax_path = 'mathjax/tex-svg.js'    # bundled; draws SVG, so it fetches no fonts
+mathjax3_config = {'options': {'enableMenu': False}}
+copybutton_exclude = '.linenos, .gp, .go'
+
+html_theme = 'sphinx_book_theme'
+html_static_path = ['_static']
+html_favicon = '_static/favicon.svg'
+html_css_files = ['custom.css']
+html_js_files = [('search.js', {'defer': 'defer'})]
+html_copy_source = False
+html_show_sourcelink = False
+html_theme_options = {
+    'show_navbar_depth': 1, 'show_toc_level': 2, 'navbar_persistent': [],
+    'use_download_button': False, 'use_fullscreen_button': False,
+    'pygments_light_style': 'a11y-high-contrast-light', 'pygments_dark_style': 'github-dark',
+    'logo': {'text': project},
+}
+
+# Public symbols by the short name that prose puts in backticks.
+symbols = {}
+for module, entries in modidx['syms'].items():
+    for full in entries:
+        short = full.removeprefix(f'{module}.')
+        if not any(p.startswith('_') for p in short.split('.')): symbols.setdefault(short, full)
+
+
+def anchors(app, doctree):
+    "Give API blocks the anchors that nbdev's links use: `page.html#top_k_filter`"
+    for sig in doctree.findall(addnodes.desc_signature):
+        anchor = sig.get('fullname', '').lower()
+        if anchor and anchor not in doctree.ids:  # a heading may bear the same name
+            sig['ids'].append(anchor)
+            doctree.ids[anchor] = sig
+
+
+def link(app, doctree):
+    "Make a reference of each backticked symbol that has an API block"
+    for literal in list(doctree.findall(nodes.literal)):
+        text = literal.astext().removesuffix('()').removeprefix('ls.')
+        if text not in symbols or inside(literal, (nodes.reference, nodes.title, addnodes.pending_xref)): continue
+        ref = addnodes.pending_xref('', refdomain='py', reftype='obj', reftarget=symbols[text], refexplicit=True,
+                                    refwarn=True, refdoc=app.env.docname)
+        literal.replace_self(ref)
+        ref += literal
+
+
+def inside(node, kinds):
+    while node := node.parent:
+        if isinstance(node, kinds): return True
+    return False
+
+
+def setup(app):
+    app.connect('doctree-read', anchors)
+    app.connect('doctree-read', link)

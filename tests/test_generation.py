@@ -1,0 +1,111 @@
+"The loop against transformers on other families, the window, rows alone, and streams"
+import pytest, torch
+
+import llm_sampling as ls
+from llm_sampling.generation import TextStream, generate, stream
+from llm_sampling.models import LanguageModel, TableModel
+from llm_sampling.sampler import Sampler
+from test_models import tiny
+
+
+@pytest.fixture(scope='module')
+def lm(): return ls.load()
+
+
+@pytest.fixture(scope='module')
+def rows():
+    g = torch.Generator().manual_seed(1)
+    return [torch.randint(1, 60, (n,), generator=g) for n in (3, 11, 7, 5)]
+
+
+@pytest.mark.parametrize('family', ['gpt2', 'llama', 'qwen3', 'mistral', 'opt'])
+@pytest.mark.parametrize('count', [1, 4])
+def test_greedy_is_transformers(family, count, rows):
+    lm = tiny(family)
+    ids, mask = lm.encode(rows[:count])
+    theirs = lm.model.generate(ids, attention_mask=mask.long(), do_sample=False, max_new_tokens=20, pad_token_id=0)
+    for ours, row in zip(generate(lm, ids, attention_mask=mask, max_new_tokens=20).ids, theirs[:, ids.shape[1]:]):
+        assert ours.tolist() == row[:len(ours)].tolist()
+
+
+@pytest.mark.parametrize('family', ['gpt2', 'llama', 'qwen3', 'mamba'])
+def test_window_restarts_are_uncached_ones(family, rows):
+    "Rows reach the window at different steps, some drop out, and a model without cache must agree"
+    lm, plain = tiny(family), tiny(family)
+    lm.window = plain.window = 12
+    plain.cached = False
+    s = Sampler(temperature=1., seed=5)
+    a, b = (generate(m, rows, s, n=2, max_new_tokens=40, eos_token_id=[0, 7]) for m in (lm, plain))
+    assert [i.tolist() for i in a.ids] == [i.tolist() for i in b.ids]
+    assert len({len(i) for i in a.ids}) > 1 and max(len(i) for i in a.ids) > 12
+    for i, row in enumerate(rows):
+        alone = generate(lm, [row], s, n=2, max_new_tokens=40, eos_token_id=[0, 7])
+        assert [x.tolist() for x in alone.ids] == [x.tolist() for x in a.ids[2*i:2*i+2]]
+
+
+def test_order_of_a_batch_does_not_matter(lm):
+    prompts = ['', 'Once', 'Once upon a time', 'The king', 'In the middle of the forest', 'A', 'When the prince awoke', 'Deep']
+    s = Sampler(temperature=.9, top_p=.95, seed=list(range(8)))
+    a = generate(lm, prompts, s, max_new_tokens=25)
+    order = [3, 7, 0, 5, 1, 6, 2, 4]
+    b = generate(lm, [prompts[i] for i in order], s.rows(torch.tensor(order)), max_new_tokens=25)
+    assert [a.texts[i] for i in order] == b.texts
+
+
+def test_fresh_seeds_come_from_torch(lm):
+    def once(): torch.manual_seed(3); return generate(lm, ['Once', 'Once'], Sampler(temperature=1.), max_new_tokens=12).texts
+    a = once()
+    assert a == once() and a[0] != a[1]
+
+
+@pytest.mark.parametrize('stop', [None, ' the', [', and', 'ing ', '\n\n'], ['e', 'xyz']])
+def test_stream_is_generate(lm, stop):
+    kw = dict(n=3, stop=stop, seed=4, max_new_tokens=40)
+    whole = generate(lm, ['Once upon a time', 'The king'], Sampler(temperature=1.), **kw)
+    texts, ids, reasons = [''] * 6, [[] for _ in range(6)], [None] * 6
+    for p in stream(lm, ['Once upon a time', 'The king'], Sampler(temperature=1.), **kw):
+        assert reasons[p.row] is None                       # nothing comes after the last piece
+        texts[p.row] += p.text; ids[p.row] += p.ids; reasons[p.row] = p.finish_reason
+    assert (texts, ids, reasons) == (whole.texts, [i.tolist() for i in whole.ids], whole.finish_reasons)
+    for t in texts: assert not any(s in t for s in ([stop] if isinstance(stop, str) else stop or []))
+
+
+def script(lm, text):
+    "A model that says `text` after the prompt [0], and ends"
+    said = lm.tokenizer(text, add_special_tokens=False)['input_ids'] + [0]
+    sure = torch.eye(lm.vocab_size)
+    return LanguageModel(TableModel({(0, *said[:t])[0 if t else 1:]: sure[i] for t, i in enumerate(said)}, eos_token_id=0), lm.tokenizer)
+
+
+def test_utf8_and_stop_in_a_stream(lm):
+    model, start = script(lm, 'naïve 🙂🙃 café. END or not? The END.'), torch.tensor([[0]])
+    pieces = [p.text for p in stream(model, start)]
+    assert ''.join(pieces) == 'naïve 🙂🙃 café. END or not? The END.' and '🙂' in pieces and not any('\ufffd' in p for p in pieces)
+    out = generate(model, start, stop='The END')
+    assert out.texts == ['naïve 🙂🙃 café. END or not? '] and out.finish_reasons == ['stop']
+    assert generate(model, start, max_new_tokens=3).texts[0].startswith('na')
+
+
+def test_space_dropping_tokenizer():
+    "A decoder that drops the space of its first token (SentencePiece): the row's first space must survive"
+    class Pieces:
+        all_special_ids, bos_token_id, eos_token_id = [], None, None
+        def decode(self, ids, **kw): return ''.join([' a', ' b', 'c'][i] for i in ids).removeprefix(' ')
+    lm = LanguageModel(TableModel({(): [0, 1., 0], (1,): [0, 0, 1.], (2,): [1., 0, 0]}), Pieces())
+    assert generate(lm, torch.tensor([[0]]), max_new_tokens=3).texts == [' bc a']
+    assert [p.text for p in stream(lm, torch.tensor([[0]]), max_new_tokens=3)] == [' b', 'c', ' a']
+
+
+def test_trace_is_the_raw_model(lm):
+    out = generate(lm, 'Once upon a time', Sampler(temperature=2., top_k=20, seed=1), max_new_tokens=8)
+    context = lm.encode('Once upon a time')[0][0].tolist()
+    for step in out.trace[0]:
+        logprobs = lm.next_logits([context]).log_softmax(-1)[0]
+        assert abs(step.logprob - logprobs[step.id]) < 1e-3 and abs(step.entropy + (logprobs.exp() * logprobs).sum()) < 1e-3
+        assert step.alternatives[0][0] == logprobs.argmax() and step.rank == (logprobs > logprobs[step.id]).sum() + 1
+        context.append(step.id)
+    assert ''.join(s.text for s in out.trace[0]) == out.texts[0] and abs(out.scores[0] - out.logprobs[0].sum()) < 1e-4
+
+
+def test_markup_of_a_model_is_escaped(lm):
+    assert '<script>' not in generate(script(lm, '<script>alert(1)</script>'), torch.tensor([[0]])).show().data

@@ -1,0 +1,69 @@
+"JupyterLab on a copy of the notebooks: every cell runs, sliders move the bars, and the kernel sees where they stand"
+import pytest
+from browser import ROOT, browser, jupyterlab
+from test_site import nine, probs
+
+# One notebook for each kind of widget: (notebook, variable that holds the widget)
+NOTEBOOKS = [('00b_widgets.ipynb', 'bars')]
+
+OPEN = 'window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel'
+RUN_ALL = '''async () => {
+  const app = window.jupyterapp, panel = app.shell.currentWidget;
+  await panel.context.ready;
+  await panel.sessionContext.ready;
+  await app.commands.execute("notebook:run-all-cells");
+  const cells = panel.content.widgets.filter(c => c.model.type === "code").map(c => c.model);
+  const errors = cells.flatMap(c => c.outputs.toJSON().filter(o => o.output_type === "error").map(o => `${o.ename}: ${o.evalue}`));
+  const unrun = cells.filter(c => c.sharedModel.getSource().trim() && c.executionCount == null).length;
+  return {errors, unrun, cells: cells.length};
+}'''
+ASK = '''async code => {
+  const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+  let said = "";
+  const future = kernel.requestExecute({code});
+  future.onIOPub = m => { if (m.header.msg_type === "stream") said += m.content.text; };
+  await future.done;
+  return said.trim();
+}'''
+
+
+def ask(page, code): return page.evaluate(ASK, code)
+
+
+def wait_for(page, condition, tries=60):
+    "Ask until true: Jupyter throttles what a moving slider sends"
+    for _ in range(tries):
+        if condition(): return True
+        page.wait_for_timeout(250)
+    return False
+
+
+def check(box, i, j):
+    "Move both sliders; the bars must show the law that the formula gives there"
+    box.get_by_label('temperature').fill(str(i))
+    box.get_by_label('keep').fill(str(j))
+    t, k = box.locator('output').all_inner_texts()
+    assert all(abs(a-b) <= 5.1e-5 for a, b in zip(probs(box), nine(float(t), int(k)), strict=True)), (t, k)
+
+
+@pytest.mark.parametrize('notebook, variable', NOTEBOOKS)
+def test_notebook_runs_live(notebook, variable):
+    with browser(viewport={'width': 1400, 'height': 1000}) as (context, log), jupyterlab(ROOT/'nbs') as url:
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.goto(f'{url}/lab/tree/{notebook}?reset')
+        page.wait_for_function(OPEN)
+        box = page.locator('.jp-OutputArea-output .llms-bars').first
+        for i, j in ((0, 8), (4, 2)): check(box, i, j)  # nothing has run: this is the stored HTML
+
+        ran = page.evaluate(RUN_ALL)
+        assert ran['errors'] == [] and ran['unrun'] == 0 and ran['cells'] > 20
+        box.scroll_into_view_if_needed()
+        for i, j in ((0, 8), (4, 2), (9, 5)):
+            check(box, i, j)
+            assert wait_for(page, lambda: ask(page, f'print({variable}.index)') == f'[{i}, {j}]'), 'the kernel does not see it'
+
+        ask(page, f'{variable}.index = [5, 8]')
+        assert wait_for(page, lambda: box.locator('output').all_inner_texts() == ['1', '9']), 'the bars do not see it'
+        assert all(abs(a-b) <= 5.1e-5 for a, b in zip(probs(box), nine(1, 9)))
+        assert log.outside == [] and log.errors == []

@@ -1,0 +1,145 @@
+"Families of models, saved and loaded; padding and cache for each; refusals; no network"
+import socket, subprocess, sys
+
+import pytest, torch
+import transformers as tf
+
+from llm_sampling.models import LanguageModel, TableModel, load
+from llm_sampling.testing import test_tensor as same
+
+SIZE = dict(vocab_size=60, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+            num_key_value_heads=2, max_position_embeddings=64, bos_token_id=0, eos_token_id=0, pad_token_id=0)
+SLIDE = dict(sliding_window=4)
+FAMILIES = dict(
+    llama=('Llama', SIZE), qwen3=('Qwen3', SIZE | dict(head_dim=16)), mistral=('Mistral', SIZE | SLIDE),
+    gemma2=('Gemma2', SIZE | SLIDE | dict(head_dim=16, query_pre_attn_scalar=16)), gpt_neox=('GPTNeoX', SIZE), phi=('Phi', SIZE),
+    gpt2=('GPT2', dict(vocab_size=60, n_embd=32, n_layer=2, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=0)),
+    opt=('OPT', dict(vocab_size=60, hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=2,
+                     max_position_embeddings=64, word_embed_proj_dim=32, bos_token_id=0, eos_token_id=0, pad_token_id=1)),
+    bloom=('Bloom', dict(vocab_size=60, hidden_size=32, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0, pad_token_id=0)),
+    mamba=('Mamba', dict(vocab_size=60, hidden_size=32, state_size=4, num_hidden_layers=2, bos_token_id=0, eos_token_id=0, pad_token_id=0)),
+)
+
+
+def tiny(family):
+    name, config = FAMILIES[family]
+    torch.manual_seed(0)
+    suffix = 'LMHeadModel' if family == 'gpt2' else 'ForCausalLM'
+    model = getattr(tf, name + suffix)(getattr(tf, name + 'Config')(**config, initializer_range=.2))
+    return LanguageModel(model)
+
+
+@pytest.fixture(scope='module')
+def rows():
+    g = torch.Generator().manual_seed(1)
+    return [torch.randint(1, 60, (n,), generator=g) for n in (3, 11, 7)]
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_batch_row_is_row_alone(family, rows):
+    lm = tiny(family)
+    for i, z in enumerate(lm.next_logits(rows)): same(z[None], lm.next_logits([rows[i]]), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_cached_is_uncached(family, rows):
+    lm = tiny(family)
+    ids, mask = lm.encode(rows)
+    whole, _ = lm.forward(ids, mask)
+    part, cache = lm.forward(ids[:, :8], mask[:, :8])
+    for t in range(8, 11): part, cache = lm.forward(ids[:, t:t+1], mask[:, :t+1], cache, last_only=True)
+    same(part[:, -1], whole[:, -1], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_logits_leave_as_float32(dtype, rows):
+    lm = LanguageModel(tiny('llama').model.to(dtype))
+    assert lm.next_logits(rows).dtype == torch.float32
+
+
+def test_eos_of_generation_config_goes_first():
+    lm = tiny('llama')
+    lm.model.generation_config.eos_token_id = [3, 4]
+    assert LanguageModel(lm.model).eos_token_ids == (3, 4)
+
+
+def test_adapter_signature_is_read_underneath(rows):
+    class Adapter(torch.nn.Module):
+        def __init__(self, model): super().__init__(); self.inner, self.config = model, model.config
+        def get_base_model(self): return self.inner
+        def forward(self, *args, **kw): return self.inner(*args, **kw)
+    lm = tiny('gpt2')
+    same(LanguageModel(Adapter(lm.model)).next_logits(rows), lm.next_logits(rows))
+
+
+def test_bundled_model_needs_no_network(monkeypatch):
+    def no(*a, **k): raise AssertionError('network')
+    monkeypatch.setattr(socket.socket, 'connect', no); monkeypatch.setattr(socket, 'getaddrinfo', no)
+    monkeypatch.delenv('HF_HUB_OFFLINE', raising=False)
+    lm = load()
+    assert lm.next_logits('Once').shape == (1, lm.vocab_size) and lm.model.dtype == torch.float32
+
+
+def test_part_one_imports_no_transformers():
+    code = 'import sys, llm_sampling.models; assert "transformers" not in sys.modules and "matplotlib" not in sys.modules'
+    subprocess.run([sys.executable, '-c', code], check=True)
+
+
+@pytest.mark.parametrize('name', ['/no/such/folder', 'no-such-org/no-such-model', 'not a name'])
+def test_missing_model_is_one_line(name, monkeypatch):
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
+    with pytest.raises(OSError, match='no model') as e: load(name)
+    assert '\n' not in str(e.value) and name in str(e.value)
+
+
+def save(lm, path, tokenizer=True):
+    lm.model.save_pretrained(path)
+    if tokenizer: load().tokenizer.save_pretrained(path)
+    return str(path)
+
+
+@pytest.mark.parametrize('family', ['llama', 'gpt2', 'qwen3', 'mistral'])
+def test_folder_round_trip(family, tmp_path, rows):
+    lm = tiny(family)
+    back = load(save(lm, tmp_path), dtype=torch.float64)
+    assert back.model.dtype == torch.float64 and back.tokenizer.decode([0]) == '<|endoftext|>'
+    same(back.next_logits(rows), lm.next_logits(rows), rtol=1e-3, atol=1e-3)
+    assert load(str(tmp_path), attn_implementation='eager').model.config._attn_implementation == 'eager'
+
+
+@pytest.mark.parametrize('family', ['llama', 'gpt2', 'qwen3', 'bloom'])
+def test_folder_without_tokenizer(family, tmp_path):
+    with pytest.raises(ValueError, match='tokenizer.*LanguageModel\\(model\\)') as e: load(save(tiny(family), tmp_path, False))
+    assert '\n' not in str(e.value)
+
+
+@pytest.mark.parametrize('kind', ['T5', 'Bart'])
+def test_encoder_decoder(kind, tmp_path):
+    getattr(tf, kind + 'Config')().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match='encoder-decoder'): load(tmp_path)
+
+
+def test_not_a_language_model(tmp_path):
+    tf.CLIPConfig().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match='not a causal'): load(tmp_path)
+
+
+def test_broken_files(tmp_path):
+    (tmp_path/'config.json').write_text('{')
+    with pytest.raises(OSError, match='no model'): load(tmp_path)
+    save(tiny('llama'), tmp_path)
+    (tmp_path/'model.safetensors').write_bytes(b'12345678 not a tensor file')
+    with pytest.raises(OSError, match='cannot read'): load(tmp_path)
+
+
+def test_table_model_on_random_trees():
+    "Against a second way: walk the keys backwards from the end of the context"
+    g = torch.Generator().manual_seed(0)
+    draw = lambda n: tuple(torch.randint(0, 3, (n,), generator=g).tolist())
+    table = {k: torch.rand(3, generator=g).softmax(-1) for k in {(), *(draw(n) for n in (1, 1, 2, 2, 3, 3, 4))}}
+    lm = LanguageModel(TableModel(table))
+    for _ in range(50):
+        context, best = draw(6), ()
+        for n in range(1, 7):
+            if context[-n:] in table: best = context[-n:]
+        same(lm.next_logits([context]).softmax(-1)[0], table[best])

@@ -1,0 +1,411 @@
+"The built site in a real browser: nothing leaves the machine, every link resolves, sliders show what Python computes"
+import copy
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from html.parser import HTMLParser
+from importlib.util import module_from_spec, spec_from_file_location
+from itertools import product
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import pytest
+from browser import ROOT, browser, serve
+from fastcore.basics import AttrDict
+from nbclient import NotebookClient
+
+
+
+def load(path):
+    "A script of the project as a module (its name may be that of an installed one, as `build` is)"
+    spec = spec_from_file_location(f'_{path.stem}', path)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+docs, tools = load(ROOT/'docs'/'build.py'), load(ROOT/'tools'/'run_nbs.py')
+CALL = re.compile(r'^(?:\w+ = )?slider_bars\(', flags=re.M)
+PAGES = {docs.page_name(p): p for p in docs.notebooks(ROOT/'nbs')}
+BARS = [name for name, p in PAGES.items()
+        if any(CALL.search(c.source) for c in nbformat.read(p, 4).cells if c.cell_type == 'code')]
+
+
+@pytest.fixture(scope='module')
+def site():
+    "The site, built afresh; a warning fails the build"
+    build = subprocess.run([sys.executable, str(ROOT/'docs'/'build.py')], capture_output=True, text=True, timeout=600)
+    assert build.returncode == 0, build.stdout[-3000:] + build.stderr[-3000:]
+    return ROOT/'_docs'
+
+
+@pytest.fixture(scope='module')
+def url(site):
+    with serve(site) as url: yield url
+
+
+@pytest.fixture(scope='module')
+def chrome():
+    with browser() as (context, log): yield context, log
+
+
+@pytest.fixture
+def page(chrome):
+    "A new page; whatever the test does, no request may leave, none may fail and no script may raise"
+    context, log = chrome
+    page = context.new_page()
+    yield page
+    page.close()
+    assert log.outside == [] and log.missing == [] and log.errors == []
+
+
+# --- the build's parts ---
+
+def cell(source, kind='code', outputs=()):
+    "A notebook cell as `check` sees it"
+    made = docs.mk_cell(source, kind, **({'outputs': list(outputs)} if kind == 'code' else {}))
+    made.directives_ = made.directives
+    return made
+
+
+@pytest.mark.parametrize('source, kind', [('#| cod-fold: true\n1', 'code'), ('::: {.callout-note}\nx\n:::', 'markdown'),
+                                          ('see @fig-one', 'markdown'), ('{{< include x >}}', 'markdown')])
+def test_what_would_leak_into_a_page_is_refused(source, kind):
+    with pytest.raises(ValueError, match='directive|Quarto'): docs.check(cell(source, kind), Path('x.ipynb'))
+
+
+def test_dead_widgets_and_errors_are_refused():
+    for output in ({'output_type': 'display_data', 'data': {docs.WIDGET: {}}}, {'output_type': 'error'}):
+        with pytest.raises(ValueError, match='stored'): docs.check(cell('1', outputs=[AttrDict(output)]), Path('x'))
+    docs.check(cell('#| varies\n#| code-fold: true\n1'), Path('x.ipynb'))
+
+
+def test_parts_follow_the_numbers():
+    parts = {'tour': 'Start', '00a_plots': 'Helpers', '01_softmax': 'I. One token', '09_sampler': 'I. One token',
+             '10_models': 'II. A text', '12_generation': 'II. A text', '13_beam': 'III. A search', '24a_vllm': 'IV. In use'}
+    assert {name: docs.part(Path(f'{name}.ipynb')) for name in parts} == parts
+
+
+def test_markdown_for_github():
+    assert docs.plain(':::{note}\nOne\ntwo.\n:::') == '> [!NOTE]\n> One\n> two.'
+    assert docs.relink('[a](03_top_k.ipynb#b) [c](tour.ipynb)') == '[a](top_k.ipynb#b) [c](tour.ipynb)'
+
+
+# --- without a browser: the files ---
+
+class Html(HTMLParser):
+    "What a page links to, loads and names"
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.loads, self.ids = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if tag == 'a' and attrs.get('href'): self.links.append(attrs['href'])
+        if tag in ('script', 'img', 'iframe', 'source') and attrs.get('src'): self.loads.append(attrs['src'])
+        if tag == 'link' and attrs.get('rel') in ('stylesheet', 'icon', 'preload'): self.loads.append(attrs['href'])
+        if attrs.get('id'): self.ids.append(attrs['id'])
+
+
+@cache
+def parsed(path): return Html(path.read_text(encoding='utf-8'))
+
+
+def broken(path, link):
+    "Why an internal link of the page at `path` leads nowhere, or None"
+    parts = urlsplit(link)
+    if parts.scheme or parts.netloc: return None
+    target = (path.parent/unquote(parts.path)).resolve() if parts.path else path
+    if not target.is_file(): return f'{path.name}: {link}: no such file'
+    anchor = unquote(parts.fragment)
+    if anchor and target.suffix == '.html' and anchor not in parsed(target).ids: return f'{path.name}: {link}: no such anchor'
+
+
+def test_every_internal_link_resolves(site):
+    files = [p for p in sorted(site.rglob('*.html')) if '_static' not in p.parts]  # the theme keeps a template there
+    assert {p.stem for p in files} >= set(PAGES)
+    found = [broken(p, link) for p in files for link in parsed(p).links + parsed(p).loads]
+    assert [f for f in found if f] == []
+
+
+def test_pages_load_nothing_from_elsewhere(site):
+    far = [(p.name, u) for p in site.rglob('*.html') if '_static' not in p.parts for u in parsed(p).loads if urlsplit(u).netloc]
+    assert far == []
+
+
+@pytest.mark.parametrize('name', PAGES)
+def test_ids_are_unique(site, name):
+    ids = parsed(site/f'{name}.html').ids
+    assert sorted(i for i in set(ids) if ids.count(i) > 1) == []
+
+
+@pytest.mark.parametrize('name', PAGES)
+def test_no_directive_shows(site, name):
+    text = (site/f'{name}.html').read_text(encoding='utf-8')
+    assert '#|' not in re.sub(r'<[^>]+>', '', text) and ':::' not in re.sub(r'<[^>]+>', '', text)
+
+
+@pytest.mark.parametrize('name', PAGES)
+def test_each_page_has_a_markdown_twin(site, name):
+    text = (site/f'{name}.html.md').read_text(encoding='utf-8')
+    assert text.startswith('# ') and '#|' not in text
+    links = re.findall(r'\]\(([\w.-]+\.html\.md)', text)
+    assert [link for link in links if not (site/link).exists()] == []
+
+
+def test_llms_txt(site): assert '# llm_sampling' in (site/'llms.txt').read_text()
+
+
+# --- every page in the browser ---
+
+def visit(page, address):
+    page.goto(address, wait_until='load')
+    page.wait_for_function('!window.MathJax || MathJax.startup?.promise !== undefined')
+    page.evaluate('window.MathJax?.startup?.promise')
+
+
+@pytest.mark.parametrize('name', PAGES)
+def test_page_opens_cleanly_and_shows_its_math(url, page, name):
+    visit(page, f'{url}/{name}.html')
+    assert page.locator('mjx-merror').count() == 0
+    assert page.locator('mjx-container').count() >= page.locator('.math').count()
+    assert page.locator('.llms-static:not([data-on])').count() == 0
+
+
+@pytest.mark.parametrize('name', PAGES)
+def test_phone_needs_no_sideways_scroll(url, page, name):
+    page.set_viewport_size({'width': 390, 'height': 844})
+    visit(page, f'{url}/{name}.html')
+    assert page.evaluate('document.documentElement.scrollWidth') <= 390
+    wide = page.evaluate('''() => [...document.querySelectorAll(".bd-article *")]
+        .filter(e => e.getBoundingClientRect().right > 391 && !e.closest("pre, .output, div.math, .highlight, table, details, mjx-assistive-mml"))
+        .map(e => e.outerHTML.slice(0, 80))''')
+    assert wide == []
+
+
+CONTRAST = '''selector => {
+  const known = {}, paint = s => { const c = document.createElement("canvas").getContext("2d"); c.fillStyle = s;
+    c.fillRect(0, 0, 1, 1); return [...c.getImageData(0, 0, 1, 1).data]; };
+  const rgb = s => known[s] ??= paint(s);
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((s, v, i) => s + v * [.2126, .7152, .0722][i], 0);
+  const behind = e => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor); if (c[3] > 250) return c; }
+    return [255, 255, 255]; };
+  const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + .05) / (y + .05); };
+  return [...document.querySelectorAll(selector)].filter(e => e.offsetParent && (e.tagName == "IMG" || e.textContent.trim())).map(e =>
+    [ratio(e.tagName == "IMG" ? rgb("#7d828a") : rgb(getComputedStyle(e).color), behind(e)), e.outerHTML.slice(0, 80)]);
+}'''
+TEXT = ('.bd-article p, .bd-article li, .bd-article h1, .bd-article h2, .bd-article code, .bd-article pre span, '
+        '.bd-sidebar-primary a, .bd-toc a, .llms-bars span:not(.llms-dropped span), .llms-bars output, .cell_output pre')
+
+
+@pytest.mark.parametrize('theme', ['light', 'dark'])
+@pytest.mark.parametrize('name', PAGES)
+def test_text_and_figures_are_legible(url, page, name, theme):
+    "Contrast of text at least 4.5 (WCAG AA); of a figure's grey lettering on what lies behind it, 3"
+    page.goto(f'{url}/{name}.html')
+    page.evaluate('t => { document.documentElement.dataset.theme = t }', theme)
+    page.wait_for_timeout(300)
+    assert [r for r in page.evaluate(CONTRAST, TEXT) if r[0] < 4.5] == []
+    assert [r for r in page.evaluate(CONTRAST, '.cell_output img') if r[0] < 3] == []
+
+
+def test_dark_mode_switch(url, page):
+    page.goto(f'{url}/widgets.html')
+    colours = []
+    for mode in ('dark', 'light'):
+        page.locator('.theme-switch-button:visible').first.click()
+        page.locator(f'.theme-change-button[data-mode={mode}]:visible').click()
+        page.wait_for_function('m => document.documentElement.dataset.theme === m', arg=mode)
+        page.wait_for_timeout(300)
+        colours.append(page.evaluate('getComputedStyle(document.body).backgroundColor'))
+        page.reload()
+        assert page.evaluate('document.documentElement.dataset.theme') == mode, 'the choice is not remembered'
+    assert len(set(colours)) == 2
+
+
+def test_sidebar_lists_every_chapter_in_order(url, page):
+    page.goto(f'{url}/index.html')
+    links = page.locator('nav.bd-links li > a').evaluate_all('l => l.map(a => a.getAttribute("href"))')
+    assert [link.removesuffix('.html') for link in links] == [n for n in PAGES if n != 'index']
+    assert page.locator('nav.bd-links .caption').first.inner_text().lower() in ('start', 'helpers')
+
+
+def test_search_finds_a_symbol(url, page):
+    page.goto(f'{url}/search.html?q=slider_bars')
+    page.locator('#search-results li').first.wait_for()
+    links = page.locator('#search-results li a').evaluate_all('l => l.map(a => a.getAttribute("href"))')
+    assert any(link.startswith('widgets.html#') and 'slider_bars' in link for link in links), links
+
+
+def test_symbols_link_to_their_api_block(url, page):
+    page.goto(f'{url}/widgets.html')
+    page.locator('.bd-article p a', has_text='slider_bars').first.click()
+    page.wait_for_url('**/widgets.html#llm_sampling.widgets.slider_bars')
+    page.goto(f'{url}/widgets.html#slider_bars')
+    assert page.evaluate('!!document.getElementById("slider_bars")?.closest("dt.sig")')
+
+
+def test_copy_button(url, chrome, page):
+    chrome[0].grant_permissions(['clipboard-read', 'clipboard-write'], origin=url)
+    page.goto(f'{url}/widgets.html')
+    cell = page.locator('.cell_input').first
+    cell.hover()
+    cell.locator('button.copybtn').click()
+    copied = page.evaluate('navigator.clipboard.readText()')
+    assert copied.strip() == cell.locator('pre').inner_text().strip()
+
+
+def test_notebook_download(url, page):
+    page.goto(f'{url}/widgets.html')
+    with page.expect_download() as d: page.locator('.nb-link a').click()
+    assert Path(d.value.path()).read_bytes() == PAGES['widgets'].read_bytes()
+
+
+def test_solutions_are_folded(url, page):
+    page.goto(f'{url}/widgets.html')
+    fold = page.locator('details', has_text='Solution 1').first
+    code = fold.locator('pre').first
+    assert not code.is_visible()
+    fold.locator('summary').click()
+    assert code.is_visible()
+
+
+# --- widgets ---
+
+SWEEP = '''box => {  // every position of the sliders, as a reader would set them
+  const inputs = [...box.querySelectorAll("input")], outs = [...box.querySelectorAll("output")];
+  const grid = inputs.reduce((rows, e) => rows.flatMap(r => [...Array(+e.max + 1).keys()].map(v => [...r, v])), [[]]);
+  const states = grid.map(at => {
+    inputs.forEach((e, k) => { e.value = at[k]; e.dispatchEvent(new Event("input", {bubbles: true})); });
+    const fills = [...box.querySelectorAll(".llms-fill")];
+    return {texts: outs.map(o => o.textContent), probs: fills.map(f => +f.dataset.value),
+            widths: fills.map(f => parseFloat(f.style.width) / 100), note: box.querySelector(".llms-note").textContent};
+  });
+  return {states, knobs: inputs.map(e => e.ariaLabel), labels: [...box.querySelectorAll(".llms-label")].map(e => e.textContent)};
+}'''
+RECORD = '''
+_made = []
+def _recorded(make):
+    def slider_bars(f, *args, **kw):
+        _made.append((f, make(f, *args, **kw)))
+        return _made[-1][1]
+    return slider_bars
+slider_bars = _recorded(slider_bars)
+'''
+TELL = '''
+import itertools as _it, json as _json
+print('LAWS' + _json.dumps([dict(labels=w.labels, knobs=[k['label'] for k in w.knobs], texts=list(_it.product(*(k['texts'] for k in w.knobs))),
+    laws=[[float(x) for x in f(**{k['name']: v for k, v in zip(w.knobs, vs)})] for vs in _it.product(*(k['values'] for k in w.knobs))]) for f, w in _made]))
+'''
+
+
+def computed(path):
+    "What the functions given to `slider_bars` in a notebook return now, at every position"
+    nb, skip = nbformat.read(path, 4), tools.flags()
+    cells = [c for c in nb.cells if c.cell_type == 'code' and not tools.directives(c) & skip]
+    calls = [i for i, c in enumerate(cells) if CALL.search(c.source)]
+    cells = cells[:calls[0]] + [nbformat.v4.new_code_cell(RECORD)] + cells[calls[0]:calls[-1]+1] + [nbformat.v4.new_code_cell(TELL)]
+    nb.cells = copy.deepcopy(cells)
+    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'IN_TEST': '1', 'HF_HUB_OFFLINE': '1', 'PYTHONPATH': str(ROOT)}
+    NotebookClient(nb, timeout=300, kernel_name='python3', resources={'metadata': {'path': str(path.parent)}}).execute(env=env)
+    said = ''.join(o.text for o in nb.cells[-1].outputs if o.output_type == 'stream' and o.name == 'stdout')
+    return json.loads(said.split('LAWS', 1)[1])
+
+
+def same(got, want):
+    "A table of four digits against exact laws; what is kept in one is kept in the other"
+    return all(abs(a-b) <= 5.01e-5 and (a > 0) == (b > 0)
+               for x, y in zip(got, want, strict=True) for a, b in zip(x['probs'], y, strict=True))
+
+
+@pytest.mark.parametrize('name', BARS)
+def test_sliders_show_what_python_computes(url, page, name):
+    with ThreadPoolExecutor(1) as pool: made = pool.submit(computed, PAGES[name]).result()  # playwright holds this thread's loop
+    visit(page, f'{url}/{name}.html')
+    boxes = page.locator('.llms-bars')
+    assert boxes.count() > 0, 'no widget on the page: store its output with tools/run_nbs.py'
+    for i in range(boxes.count()):
+        seen = boxes.nth(i).evaluate(SWEEP)
+        states, ymax = seen['states'], max(max(s['probs']) for s in seen['states'])
+        assert len({tuple(s['probs']) for s in states}) > 1, 'the bars do not move'
+        assert any(same(states, m['laws']) for m in made
+                   if (m['labels'], m['knobs']) == (seen['labels'], seen['knobs'])
+                   and m['texts'] == [s['texts'] for s in states]), f'widget {i} shows what no function computes'
+        assert all(abs(w - p/ymax) < 1e-4 for s in states for w, p in zip(s['widths'], s['probs']))
+
+
+LOGITS = [4.51, .89, -1.90, 6.75, 1.63, -1.62, -1.89, 6.28, 1.79]
+
+
+def nine(temperature, keep):
+    "The law of the first widget of `widgets`, by its formula"
+    weights = [math.exp(z/temperature) for z in LOGITS]
+    floor = sorted(weights)[-keep]
+    weights = [w if w >= floor else 0 for w in weights]
+    return [w/sum(weights) for w in weights]
+
+
+def probs(box): return [float(p) for p in box.locator('.llms-fill').evaluate_all('l => l.map(e => e.dataset.value)')]
+
+
+def try_nine(box, page):
+    "Move the first widget of `widgets` by mouse-like fills and by keyboard; compare with the formula"
+    temperature, keep = box.get_by_label('temperature'), box.get_by_label('keep')
+    for i, j in product((0, 4, 9), (0, 2, 8)):
+        temperature.fill(str(i))
+        keep.fill(str(j))
+        t, k = box.locator('output').all_inner_texts()
+        want = nine(float(t), int(k))
+        assert all(abs(a-b) <= 5.1e-5 for a, b in zip(probs(box), want, strict=True)), (t, k)
+        entropy = sum(p*math.log(1/p) for p in want if p > 0)
+        note = box.locator('.llms-note').inner_text()
+        assert f'{entropy:.3f} nats' in note and f'{int(k)} of 9' in note
+    temperature.focus()
+    page.keyboard.press('Home')
+    for _ in range(3): page.keyboard.press('ArrowRight')
+    assert box.locator('output').first.inner_text() == '0.5'
+    assert temperature.get_attribute('aria-valuetext') == '0.5'
+
+
+def test_sliders_by_hand(url, page):
+    page.goto(f'{url}/widgets.html')
+    try_nine(page.locator('.llms-bars').first, page)
+
+
+@pytest.mark.parametrize('name', ['index', 'widgets'])
+def test_straight_from_disk(site, page, name):
+    page.goto(f'file://{site}/{name}.html', wait_until='load')
+    assert page.locator('nav.bd-links li > a').count() == len(PAGES) - 1
+    if name == 'widgets': try_nine(page.locator('.llms-bars').first, page)
+
+
+def test_hostile_labels_twice_on_a_page(tmp_path, page):
+    from llm_sampling.widgets import slider_bars
+    labels = ['</script><b>x</b>', '<!--<script>', '<img src=x onerror="window.hacked=1">', ' two  spaces', '\\u003c']
+    html = slider_bars(lambda k: [k, 0, 0, 0, 1-k], labels, k=[.25, .5]).to_html()
+    (tmp_path/'index.html').write_text(f'<!doctype html><meta charset=utf-8><link rel=icon href="data:,">{html}{html}')
+    with serve(tmp_path) as here:
+        page.goto(here)
+        boxes = page.locator('.llms-bars')
+        assert boxes.count() == 2
+        for i in range(2): assert boxes.nth(i).locator('.llms-label').evaluate_all('l => l.map(e => e.textContent)') == labels
+        boxes.first.locator('input').fill('1')
+        assert probs(boxes.nth(0))[0] == .5 and probs(boxes.nth(1))[0] == .25
+        assert page.evaluate('window.hacked') is None and page.locator('.llms-bars b').count() == 4  # the readouts
+
+
+def test_without_scripts_the_start_is_a_table(url, chrome):
+    context = chrome[0].browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f'{url}/widgets.html')
+    rows = page.locator('.llms-static table').first.locator('tr')
+    assert rows.count() == 9 and rows.first.inner_text().split() == ['closer', f'{nine(1, 9)[0]:.3f}']
+    context.close()
