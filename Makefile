@@ -12,11 +12,11 @@ help:
 	@echo "make lab                 open the notebooks in JupyterLab"
 	@echo "make bench               time the package against transformers"
 	@echo "make notebooks           run all notebooks and store their outputs"
-	@echo "make model CORPUS=file   train the bundled model anew from a stories.jsonl"
+	@echo "make model CORPUS=file   train the bundled model anew from a stories.jsonl (COMPILE=1: faster, needs a C++ compiler)"
 
 .venv/base: $(META)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
@@ -25,7 +25,7 @@ help:
 	@touch $@
 
 demo: .venv/base
-	@$(BIN)/llm-sampling demo
+	@$(BIN)/llm-sampling demo --figure demo.png
 
 test: .venv/dev
 	$(BIN)/python tools/run_nbs.py --check
@@ -48,7 +48,7 @@ bench: .venv/dev
 
 model: .venv/base
 	@test -n "$(CORPUS)" || { echo 'usage: make model CORPUS=stories.jsonl [OUT=folder]   (lines of {"book", "title", "text"})' >&2; exit 2; }
-	$(BIN)/python -m llm_sampling.default_model "$(CORPUS)" --out "$(or $(OUT),build/model)"
+	$(BIN)/python -c 'import sys; from llm_sampling.default_model import main; sys.exit(main())' "$(CORPUS)" --out "$(or $(OUT),build/model)" $(if $(COMPILE),--compile)
 
 clean:
-	rm -rf .venv build dist _docs _proc _sphinx _doctrees
+	rm -rf .venv build dist _docs _proc _sphinx _doctrees demo.png

@@ -2,6 +2,7 @@
 
     python docs/build.py                 # site -> _docs/, and README.md; exit 1 on any warning
     python docs/build.py --readme-only   # README.md alone
+    python docs/build.py --site-only     # the site alone
     python docs/build.py --check-readme  # exit 1 if README.md is not what nbs/index.ipynb gives
 
 Notebooks hold MyST markdown and stored outputs. nbdev's processors drop what its directives hide; here the rest
@@ -242,14 +243,16 @@ def markdown(path, nb, save):
     return '\n\n'.join(b.strip() for b in blocks if b.strip()) + '\n'
 
 def saver(folder, stem, prefix, write=True):
-    "Function that numbers and writes images, and returns their links"
+    "Function that numbers and writes images (or only compares them), and returns their links"
     count = 0
     def save(png):
         nonlocal count
         count += 1
+        path = folder/f'{stem}-{count}.png'
         if write:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder/f'{stem}-{count}.png').write_bytes(png)
+            path.write_bytes(png)
+        elif not path.exists() or path.read_bytes() != png: return f'{path.name} is stale'
         return f'{prefix}{stem}-{count}.png'
     return save
 
@@ -283,6 +286,8 @@ def site(nbs, out):
     "Build the pages; returns Sphinx's exit code, which is 1 after a warning"
     from sphinx.cmd.build import build_main
     src, trees = ROOT/'_sphinx', ROOT/'_doctrees'
+    if out.exists() and any(out.iterdir()) and not (out/'objects.inv').exists():
+        raise SystemExit(f'{out} holds something that is no site of ours: it will not be overwritten')
     sources(nbs, src)
     for folder in (out, trees): shutil.rmtree(folder, ignore_errors=True)
     code = build_main(['-q', '-b', 'html', '-c', str(ROOT/'docs'), '-W', '--keep-going',
@@ -294,6 +299,7 @@ def site(nbs, out):
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument('--readme-only', action='store_true', help='write README.md and stop')
+    ap.add_argument('--site-only', action='store_true', help='build the site and leave README.md alone')
     ap.add_argument('--check-readme', action='store_true', help='compare README.md and stop')
     ap.add_argument('--nbs', type=Path, default=ROOT/'nbs', help='folder of notebooks')
     ap.add_argument('--out', type=Path, default=ROOT/'_docs', help='folder of the site')
@@ -303,7 +309,7 @@ def main():
         stale = not target.exists() or target.read_text(encoding='utf-8') != readme(a.nbs, write=False)
         if stale: print('README.md is not in step with nbs/index.ipynb: run python docs/build.py --readme-only')
         return int(stale)
-    target.write_text(readme(a.nbs), encoding='utf-8')
+    if not a.site_only: target.write_text(readme(a.nbs), encoding='utf-8')
     return 0 if a.readme_only else site(a.nbs.resolve(), a.out.resolve())
 
 if __name__ == '__main__':

@@ -4,8 +4,8 @@ How is all this used without a notebook?
 
 `llm-sampling generate` continues a prompt, `llm-sampling explain` shows the law of the next token after each filter, and
 `llm-sampling demo` sets the strategies side by side. Results go to stdout and messages to stderr. The exit code is 0 for
-success, 1 for a failure such as a missing model, 2 for a wrong use, 130 after Ctrl-C. The help is printed without
-importing torch.
+success, 1 for a failure such as a missing model, 2 for a wrong use, 130 after Ctrl-C, 141 when the reader of a pipe has
+gone away. The help is printed without importing torch.
 
 Docs: https://llm-sampling.github.io/llm_sampling/cli.html.md"""
 
@@ -24,7 +24,7 @@ def printable(
     "Text that a terminal shows and does not obey"
     return ''.join(f'\\x{ord(c):02x}' if unicodedata.category(c) == 'Cc' and c not in '\n\t' else c for c in text)
 
-# %% ../nbs/26_cli.ipynb #e399aa8a
+# %% ../nbs/26_cli.ipynb #6aea8737
 _examples = {
     None: '''examples:
   llm-sampling demo
@@ -54,6 +54,17 @@ def _whole(low):
         return value
     return whole
 
+def _seed(text):
+    "An argparse type: an integer of 64 bits"
+    value = int(text)
+    if not -2**63 <= value < 2**63: raise argparse.ArgumentTypeError('must fit in 64 bits')
+    return value
+
+def _stop(text):
+    "An argparse type: a text that is not empty"
+    if not text: raise argparse.ArgumentTypeError('must not be empty')
+    return text.replace('\\n', '\n').replace('\\t', '\t')
+
 def _command(commands, name, run, help):
     "A subcommand with its examples"
     p = commands.add_parser(name, help=help, description=help, epilog=_examples[name], formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -69,7 +80,7 @@ def _knobs(p):
     p.add_argument('--top-k', type=int, metavar='K', help='keep the K likeliest tokens')
     p.add_argument('--top-p', type=float, metavar='P', help='keep the likeliest tokens that reach the probability P together')
 
-# %% ../nbs/26_cli.ipynb #5a796327
+# %% ../nbs/26_cli.ipynb #b561af1c
 def make_parser():
     "The command line as argparse sees it"
     p = argparse.ArgumentParser('llm-sampling', description='How a language model picks the next token, and what comes of it.',
@@ -81,10 +92,10 @@ def make_parser():
     g = _command(commands, 'generate', _generate, 'Continue a prompt. Without a knob or a seed: greedy.')
     g.add_argument('prompt', help='the text to continue; - reads it from stdin')
     _knobs(g)
-    g.add_argument('--seed', type=int, help='the same seed gives the same text; default: a new one each time')
+    g.add_argument('--seed', type=_seed, help='the same seed gives the same text; default: a new one each time')
     g.add_argument('--n', type=_whole(1), default=1, help='how many samples (default: 1)')
     g.add_argument('--max-new-tokens', type=_whole(0), default=100, metavar='N', help='end after N tokens at the latest (default: 100)')
-    g.add_argument('--stop', action='append', metavar='TEXT', help=r'end before this text (\n is a line feed); may be given several times')
+    g.add_argument('--stop', action='append', type=_stop, metavar='TEXT', help=r'end before this text (\n is a line feed); may be given several times')
     g.add_argument('--stream', action='store_true', help='print the text while it grows')
     g.add_argument('--json', action='store_true', help='print JSON: one object, or with --stream one per line and piece')
     _model_arguments(g)
@@ -97,13 +108,13 @@ def make_parser():
 
     d = _command(commands, 'demo', _demo, 'Set the strategies side by side: their texts, speed, repetition and log-probability.')
     d.add_argument('prompt', nargs='?', default='Once upon a time there was a poor woodcutter who', help='the text to continue')
-    d.add_argument('--seed', type=int, default=1, help='for the sampled texts (default: 1)')
+    d.add_argument('--seed', type=_seed, default=1, help='for the sampled texts (default: 1)')
     d.add_argument('--max-new-tokens', type=_whole(1), default=60, metavar='N', help='length of each text (default: 60)')
     d.add_argument('--figure', metavar='FILE', help='also write a figure of the next-token laws, e.g. demo.png')
     _model_arguments(d)
     return p
 
-# %% ../nbs/26_cli.ipynb #cf601446
+# %% ../nbs/26_cli.ipynb #c529e988
 def _sampler(args, **default):
     "The sampler of the knobs, or of `default` if there are none; a knob out of range is a wrong use"
     from llm_sampling.sampler import Sampler
@@ -119,17 +130,16 @@ def _load(args):
     from llm_sampling.models import load
     return load(args.model, device=args.device)
 
-def _print_json(value): print(json.dumps(value, ensure_ascii=False), flush=True)
+def _print_json(value): print(json.dumps(value), flush=True)      # ASCII, whatever the encoding of stdout
 
-# %% ../nbs/26_cli.ipynb #075b3000
+# %% ../nbs/26_cli.ipynb #71dc0d31
 def _generate(args):
     "Run `llm-sampling generate`"
     if args.stream and args.n > 1 and not args.json: args.parser.error('--stream prints one text: use it with --n 1, or with --json')
     sampler, prompt = _sampler(args), _prompt(args)
     from llm_sampling.generation import generate, stream
     lm = _load(args)
-    stop = [s.replace('\\n', '\n').replace('\\t', '\t') for s in args.stop or []] or None
-    kw = dict(sampler=sampler, max_new_tokens=args.max_new_tokens, n=args.n, stop=stop)
+    kw = dict(sampler=sampler, max_new_tokens=args.max_new_tokens, n=args.n, stop=args.stop)
     if args.stream: return _print_stream(stream(lm, prompt, **kw), '' if args.json else prompt, args.json)
     out = generate(lm, prompt, **kw)
     rows = [dict(text=t, ids=i.tolist(), logprob=s, finish_reason=r) for t, i, s, r in zip(out.texts, out.ids, out.scores, out.finish_reasons)]
@@ -146,43 +156,44 @@ def _print_stream(pieces, prompt, as_json):
         else: print(printable(p.text), end='', flush=True)
     if not as_json: print()
 
-# %% ../nbs/26_cli.ipynb #c4e6add8
+# %% ../nbs/26_cli.ipynb #cc6df428
 def _explain(args):
     "Run `llm-sampling explain`"
     sampler, prompt = _sampler(args, temperature=.8, top_p=.9), _prompt(args)
     lm = _load(args)
     told = sampler.explain(lm.next_logits(prompt), tokenizer=lm.tokenizer)
-    if args.json: return _print_json([dict(step=r.step, kept=r.kept, removed=len(r.removed), mass_removed=r.mass, entropy=r.entropy)
-                                      for r in told.report()])
-    print(f'After {printable(prompt)!r}:\n')
+    if args.json: return _print_json([dict(step=r.step, kept=r.kept, removed=len(r.removed), mass_removed=r.mass, entropy=r.entropy,
+                                           tokens=_likeliest(lm, z[0])) for r, z in zip(told.report(), told.logits)])
+    print(f'After {prompt!r}:\n')
     print(told)
     print('\nkept: tokens that can still be drawn; mass removed: their probability before the step; entropy in nats; – : removed')
 
-# %% ../nbs/26_cli.ipynb #eb024db1
+def _likeliest(lm, logits, top=10):
+    "The likeliest tokens of a law, without those that cannot be drawn"
+    probs, ids = logits.softmax(-1).topk(min(top, len(logits)))
+    return [dict(id=i, text=lm.tokenizer.decode([i]), prob=p) for i, p in zip(ids.tolist(), probs.tolist()) if p > 0]
+
+# %% ../nbs/26_cli.ipynb #8335a1a8
 def _demo(args):
     "Run `llm-sampling demo`"
-    from llm_sampling.generation import generate
+    from llm_sampling.generation import generate, rep_n
     from llm_sampling.sampler import Sampler
     lm = _load(args)
-    ways = {'greedy': None, 'temperature .8, top-p .9': Sampler(temperature=.8, top_p=.9, seed=args.seed),
-            'temperature 1, top-k 40': Sampler(temperature=1., top_k=40, seed=args.seed), 'temperature 1.5': Sampler(temperature=1.5, seed=args.seed)}
+    knobs = {'temperature 1': dict(temperature=1.), 'temperature .8': dict(temperature=.8), 'temperature 1, top-k 40': dict(temperature=1., top_k=40),
+             'temperature .8, top-p .9': dict(temperature=.8, top_p=.9), 'temperature 1.5': dict(temperature=1.5)}
+    ways = {'greedy': None} | {name: Sampler(**kw, seed=args.seed) for name, kw in knobs.items()}
     table = [('strategy', 'tokens/s', 'repeated', 'log-probability')]
     generate(lm, args.prompt, max_new_tokens=2)                     # the first call pays for set-up
     for name, sampler in ways.items():
         out = generate(lm, args.prompt, sampler, max_new_tokens=args.max_new_tokens)
         print(f'--- {name}\n{printable(args.prompt + out.texts[0])}\n')
         count = len(out.ids[0])
-        table.append((name, f"{count/out.stats['seconds']:.0f}", f'{_repeated(out.ids[0].tolist()):.2f}', f'{out.scores[0]/count:.2f}'))
+        table.append((name, f"{count/out.stats['seconds']:.0f}", f'{rep_n(out.ids[0]):.2f}', f'{out.scores[0]/count:.2f}'))
     for name, *numbers in table: print(f'{name:25}', *(f'{n:>15}' for n in numbers))
     told = ways['temperature .8, top-p .9'].explain(lm.next_logits(args.prompt), tokenizer=lm.tokenizer)
     print(f'\nThe first token after the prompt, at temperature .8 with top-p .9:\n\n{told}')
     if args.figure: _write_figure(told, args.figure)
     print('\nNext: llm-sampling generate "The wolf said" --temperature .8 --top-p .9 --stream\n      llm-sampling explain "The king had three" --top-k 5')
-
-def _repeated(ids):
-    "Share of the four-token sequences that occurred before"
-    grams = [tuple(ids[i:i+4]) for i in range(len(ids) - 3)]
-    return 1 - len(set(grams)) / len(grams) if grams else 0.
 
 def _write_figure(told, path):
     "The laws after each step, as a picture"
@@ -191,10 +202,10 @@ def _write_figure(told, path):
     told.plot().savefig(path, dpi=150, facecolor='white')
     print(f'\nwrote {path}', file=sys.stderr)
 
-# %% ../nbs/26_cli.ipynb #50942788
+# %% ../nbs/26_cli.ipynb #e5eb9351
 def main(
     argv=None, # Arguments; None: those of the process
-)->int:        # Exit code: 0 success, 1 failure, 2 wrong use, 130 interrupted
+)->int:        # Exit code: 0 success, 1 failure, 2 wrong use, 130 interrupted, 141 nobody reads
     "The command `llm-sampling`"
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='backslashreplace')   # a terminal that lacks a letter
     try:

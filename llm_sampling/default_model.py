@@ -6,7 +6,7 @@ Stories are cleaned and split by a hash of their titles, a tokenizer is trained,
 stories between four and five times. The held-out stories come with the package, so its figures are computed, not quoted: bits per
 character, loss by position, and the phenomena that the chapters show.
 
-`python -m llm_sampling.default_model stories.jsonl --out folder` trains it anew.
+`make model CORPUS=stories.jsonl` trains it anew.
 
 Docs: https://llm-sampling.github.io/llm_sampling/default_model.html.md"""
 
@@ -14,16 +14,17 @@ Docs: https://llm-sampling.github.io/llm_sampling/default_model.html.md"""
 
 # %% auto #0
 __all__ = ['clean', 'read_stories', 'split_stories', 'held_out', 'words_of', 'load_words', 'train_tokenizer', 'encode_stories',
-           'epoch_windows', 'new_model', 'add_dropout', 'make_optimizers', 'rate', 'train', 'scored_windows',
-           'token_losses', 'bits_per_char', 'loss_by_position', 'rep_n', 'known_share', 'held_out_prompts', 'phenomena',
-           'save_model', 'model_card', 'main']
+           'epoch_windows', 'new_model', 'make_optimizers', 'rate', 'train', 'scored_windows', 'token_losses',
+           'bits_per_char', 'loss_by_position', 'known_share', 'held_out_prompts', 'phenomena', 'save_model',
+           'model_card', 'run_log', 'main']
 
-# %% ../nbs/27_default_model.ipynb #c87a36d9
+# %% ../nbs/27_default_model.ipynb #6ba24f75
 import argparse
 import gzip
 import hashlib
 import json
 import math
+import os
 import re
 import sys
 import time
@@ -35,6 +36,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .generation import generate, rep_n
 from .models import LanguageModel, load
 
 # %% ../nbs/27_default_model.ipynb #3cffd95a
@@ -54,23 +56,19 @@ def read_stories(
     rows = [{**r, 'text': clean(r['text'])} for r in rows if 'CONTENTS:' not in r['text'][:400]]
     return [r for r in rows if len(r['text']) >= 1000]
 
-# %% ../nbs/27_default_model.ipynb #8a82fe9c
+# %% ../nbs/27_default_model.ipynb #bc178b27
 def _rank(title):
     "A number in [0, 1) that depends on the title alone"
     return int(hashlib.sha256(title.strip().lower().encode()).hexdigest()[:8], 16) / 2**32
 
 def split_stories(
-    stories:list[dict],  # Dicts with `book`, `title` and `text`
+    stories:list[dict],  # Dicts with `book` and `title`
     share:float=.02,     # Of the titles, how many to hold out
 )->tuple[list, list]:    # Training stories, held-out stories
-    "Split by a hash of the title; a book without a held-out title gives its shortest story"
-    times = Counter(_rank(s['title']) for s in stories)
-    held = {r for r in times if r < share}
-    for book in dict.fromkeys(s['book'] for s in stories):
-        own = [s for s in stories if s['book'] == book]
-        if any(_rank(s['title']) in held for s in own): continue
-        once = [s for s in own if times[_rank(s['title'])] == 1]
-        held.add(_rank(min(once or own, key=lambda s: len(s['text']))['title']))
+    "Split by a hash of the title; each book gives at least one title to the held-out stories"
+    ranks = {}
+    for s in stories: ranks.setdefault(s['book'], []).append(_rank(s['title']))
+    held = {r for rs in ranks.values() for r in rs if r < share} | {min(rs) for rs in ranks.values()}
     return ([s for s in stories if _rank(s['title']) not in held],
             [s for s in stories if _rank(s['title']) in held])
 
@@ -123,7 +121,7 @@ def epoch_windows(
     order = torch.randperm(n, generator=g)
     return cut[:n * window].view(n, window)[order], cut[1:n * window + 1].view(n, window)[order]
 
-# %% ../nbs/27_default_model.ipynb #5bdaad8c
+# %% ../nbs/27_default_model.ipynb #e1fe41f8
 def new_model(
     vocab_size:int=4096, width:int=256, layers:int=6, heads:int=8, window:int=512, seed:int=0,
 ):
@@ -136,17 +134,6 @@ def new_model(
     with torch.random.fork_rng():    # the caller's generator is left as it was
         torch.manual_seed(seed)
         return LlamaForCausalLM(config)
-
-def add_dropout(
-    model,    # A Llama
-    p:float,  # Share of activations to drop while training
-)->list:      # Handles; `.remove()` takes the dropout out again
-    "Dropout (Srivastava et al., 2014) on what each attention and each MLP adds to the residual stream"
-    drop = lambda module, x: F.dropout(x, p, module.training)
-    after_attention = lambda module, args, out: (drop(module, out[0]), *out[1:])
-    after_mlp = lambda module, args, out: drop(module, out)
-    return [h for layer in model.model.layers for h in (layer.self_attn.register_forward_hook(after_attention),
-                                                         layer.mlp.register_forward_hook(after_mlp))]
 
 def make_optimizers(model, muon_lr=1e-2, adam_lr=6e-3):
     "Muon (Jordan et al., 2024) for the layers' matrices, AdamW for the embedding and the norms"
@@ -163,16 +150,16 @@ def rate(
     warm = min(1, (step + 1) / min(100, max(1, steps // 10)))
     return warm * min(1, max(.02, (steps - step) / (.6 * steps)))
 
-# %% ../nbs/27_default_model.ipynb #9cb7c30a
-def _state(model, optimizers, step):
+# %% ../nbs/27_default_model.ipynb #92016d81
+def _state(model, optimizers, losses):
     "Everything a run needs to go on, as one flat dict of tensors"
     flat = {f'model.{k}': v for k, v in model.state_dict().items() if k != 'lm_head.weight'}
     for i, o in enumerate(optimizers):
         for p, values in o.state_dict()['state'].items(): flat |= {f'{i}.{p}.{k}': v for k, v in values.items()}
-    return flat | {'step': torch.tensor(step), 'rng': torch.get_rng_state()}
+    return flat | {'losses': torch.tensor(losses), 'rng': torch.get_rng_state()}
 
 def _restore(flat, model, optimizers):
-    "Put a saved state back; returns the steps done"
+    "Put a saved state back; returns the losses so far"
     model.load_state_dict({k[6:]: v for k, v in flat.items() if k.startswith('model.')}, strict=False)
     for i, o in enumerate(optimizers):
         state = {}
@@ -180,37 +167,48 @@ def _restore(flat, model, optimizers):
             if key.startswith(f'{i}.'): _, p, name = key.split('.'); state.setdefault(int(p), {})[name] = v
         o.load_state_dict({'state': state, 'param_groups': o.state_dict()['param_groups']})
     torch.set_rng_state(flat['rng'])
-    return flat['step'].item()
+    return flat['losses'].tolist()
+
+def _save(path, state, run):
+    "Write a checkpoint whole or not at all"
+    from safetensors.torch import save_file
+    save_file(state, f'{path}.part', metadata={'run': run})
+    os.replace(f'{path}.part', path)
+
+def _resume(path, run, model, optimizers):
+    "Go on from a checkpoint if there is one; returns the losses so far"
+    from safetensors import safe_open
+    if not path or not Path(path).exists(): return []
+    with safe_open(path, 'pt') as f:
+        if f.metadata().get('run') != run: raise ValueError(f'{path} is the checkpoint of another run (other text, steps or batch): move it away')
+        return _restore({k: f.get_tensor(k) for k in f.keys()}, model, optimizers)
 
 def train(
     model,                 # A causal LM
     stream:Tensor,         # Training token ids, shape `(n,)`
-    steps:int=3700,        # Optimiser steps; with the defaults 15.2 million tokens
+    steps:int=3600,        # Optimiser steps; with the defaults 14.7 million tokens
     batch:int=8,           # Windows per step
     window:int=512,        # Tokens per window
-    dropout:float=.1,      # While training; 0 is none
     checkpoint=None,       # File to write to every `every` seconds and to go on from; `None` writes nothing
     every:float=150,       # Seconds
-    compiled:bool=False,   # Compile the model first: twice as fast on a CPU, after half a minute
-)->list[float]:            # Loss of each step of this call, nats per token
+    compiled:bool=False,   # Compile the model first: faster; needs a C++ compiler
+)->list[float]:            # Loss of each step, nats per token
     "Train `model` in place"
-    from safetensors.torch import load_file, save_file
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
     optimizers = make_optimizers(model)
     full = [o.param_groups[0]['lr'] for o in optimizers]
-    per_epoch, epoch, losses, saved = (len(stream) - 1 - window) // window // batch, None, [], time.time()
-    if not per_epoch: raise ValueError(f'stream must hold at least {batch + 2} windows of {window} tokens, not {len(stream)} tokens')
-    done = _restore(load_file(checkpoint), model, optimizers) if checkpoint and Path(checkpoint).exists() else 0
-    hooks = add_dropout(model, dropout)
+    per_epoch, epoch, saved = (len(stream) - 1 - window) // window // batch, None, time.time()
+    if not per_epoch: raise ValueError(f'stream must hold {batch + 1} windows of {window} tokens and one token, not {len(stream)} tokens')
+    run = hashlib.sha256(stream.numpy().tobytes() + f'{steps} {batch} {window}'.encode()).hexdigest()
+    losses = _resume(checkpoint, run, model, optimizers)
     forward = torch.compile(model) if compiled else model
     model.train()
-    for step in tqdm(range(done, steps), initial=done, total=steps, disable=None, unit='step'):
+    for step in tqdm(range(len(losses), steps), initial=len(losses), total=steps, disable=None, unit='step'):
         if step // per_epoch != epoch: epoch = step // per_epoch; x, y = epoch_windows(stream, window, seed=epoch)
         rows = slice(step % per_epoch * batch, (step % per_epoch + 1) * batch)
         losses.append(_step(forward, optimizers, [rate(step, steps) * lr for lr in full], x[rows], y[rows]))
         if checkpoint and (time.time() - saved > every or step + 1 == steps):
-            save_file(_state(model, optimizers, step + 1), checkpoint); saved = time.time()
-    for h in hooks: h.remove()
+            _save(checkpoint, _state(model, optimizers, losses), run); saved = time.time()
     return losses
 
 def _step(forward, optimizers, rates, x, y):
@@ -273,16 +271,7 @@ def loss_by_position(
             for a, b in zip(x[:windows].split(8), y[:windows].split(8))]
     return torch.cat(rows).mean(0).view(-1, bucket).mean(-1).cpu()
 
-# %% ../nbs/27_default_model.ipynb #cb0f8d84
-def rep_n(
-    ids,       # Token ids of one text, a list or 1-D tensor
-    n:int=4,   # Length of the n-grams
-)->float:      # 0 (no repeats) to nearly 1; 0 for texts shorter than n
-    "Share of n-grams that are repeats: 1 - distinct / all (Welleck et al., 2020)"
-    ids = [int(i) for i in ids]
-    grams = [tuple(ids[i:i+n]) for i in range(len(ids) - n + 1)]
-    return 1 - len(set(grams)) / len(grams) if grams else 0.
-
+# %% ../nbs/27_default_model.ipynb #b0e52a8a
 def known_share(
     text:str,            # A continuation; a word cut off at its end, or begun in the prompt, does not count
     known:set[str],      # Words to recognise
@@ -294,7 +283,7 @@ def known_share(
     words = words_of(text)
     return sum(w in known for w in words) / len(words) if words else 1.
 
-# %% ../nbs/27_default_model.ipynb #83708d9e
+# %% ../nbs/27_default_model.ipynb #c54f52ef
 def held_out_prompts(
     n:int=50,      # Prompts
     words:int=12,  # Words of each
@@ -312,12 +301,11 @@ def phenomena(
     seed:int=0,           # Row i draws with seed + i
 )->dict:                  # rep4 and known, one number per prompt; logprob, mean per token
     "What a strategy does to text: repetition, known words, log-probability under the raw model"
-    from llm_sampling.generation import generate
     out = generate(lm, prompts, sampler, max_new_tokens=60, seed=torch.arange(len(prompts)) + seed)
     return dict(rep4=[rep_n(i) for i in out.ids], logprob=torch.cat(out.logprobs).mean().item(),
                 known=[known_share(t, known, f == 'stop') for t, f in zip(out.texts, out.finish_reasons)], texts=out.texts)
 
-# %% ../nbs/27_default_model.ipynb #c7e2a3a3
+# %% ../nbs/27_default_model.ipynb #925d780d
 def save_model(
     model,               # The trained causal LM
     tokenizer,
@@ -355,34 +343,36 @@ for demonstrations of decoding. It writes in the manner of old children's storie
   `held_out.jsonl.gz`. Tokenizer and weights have not seen them.
 - **Figure**: {bits:.3f} bits per character on the held-out stories (float32; each token after its story so far or at least 256 tokens of it).
 - **Not for**: anything but demonstrations and tests.
-- **Licence**: Apache-2.0, as the package. Made by `python -m llm_sampling.default_model`; the notebook "The bundled model" derives every step.
+- **Licence**: Apache-2.0, as the package. Made by `make model`; the notebook "The bundled model" derives every step.
 '''
+
+def run_log(losses, stories, tokens, batch, window=512, every=20)->dict:
+    "What to tell of a run: its sizes, and the mean loss of every 20 steps"
+    at = list(range(0, len(losses), every))
+    means = [sum(losses[i:i+every]) / len(losses[i:i+every]) for i in at]
+    return dict(stories=stories, tokens=tokens, steps=len(losses), batch=batch, window=window,
+                at=[min(i + every, len(losses)) for i in at], loss=[round(m, 4) for m in means])
 
 def main(argv=None)->int:
     "Train the bundled model from a file of stories"
-    ap = argparse.ArgumentParser(prog='python -m llm_sampling.default_model', description=main.__doc__,
-                                 epilog='example: python -m llm_sampling.default_model stories.jsonl --out build/model')
+    ap = argparse.ArgumentParser(prog='make model', description=main.__doc__)
     ap.add_argument('corpus', type=Path, help='lines of JSON with book, title and text')
     ap.add_argument('--out', type=Path, default=Path('build/model'), help='folder for the model and its checkpoint (default: %(default)s)')
-    ap.add_argument('--steps', type=int, default=3700, help='optimiser steps (default: %(default)s, over an hour on two cores)')
+    ap.add_argument('--steps', type=int, default=3600, help='optimiser steps (default: %(default)s, over an hour on two cores)')
     ap.add_argument('--batch', type=int, default=8, help='windows of 512 tokens per step (default: %(default)s)')
-    ap.add_argument('--no-compile', action='store_true', help='do not compile the model first')
+    ap.add_argument('--compile', action='store_true', help='compile the model first: faster, needs a C++ compiler')
     a = ap.parse_args(argv)
     if not a.corpus.is_file(): print(f'no such file: {a.corpus}', file=sys.stderr); return 1
-    stories, held = split_stories(read_stories(a.corpus))
+    try: stories, held = split_stories(read_stories(a.corpus))
+    except (KeyError, ValueError) as e: print(f'{a.corpus} must hold lines of JSON with book, title and text: {e!r}', file=sys.stderr); return 1
+    if not stories: print('every story is held out: a book needs at least two', file=sys.stderr); return 1
     tokenizer = train_tokenizer([s['text'] for s in stories])
     stream = torch.cat([e[:-1] for e in encode_stories(tokenizer, [s['text'] for s in stories])])
     print(f'{len(stories)} training stories, {len(held)} held out, {len(stream):,} training tokens', flush=True)
     a.out.mkdir(parents=True, exist_ok=True)
     model = new_model(len(tokenizer))
-    losses = train(model, stream, a.steps, a.batch, checkpoint=a.out/'checkpoint.safetensors', compiled=not a.no_compile)
-    first = a.steps - len(losses)
-    means = [sum(losses[i:i+20]) / len(losses[i:i+20]) for i in range(0, len(losses), 20)]
-    log = dict(stories=len(stories), tokens=len(stream), steps=a.steps, batch=a.batch, window=512,
-               at=[first + min(i + 20, len(losses)) for i in range(0, len(losses), 20)], loss=[round(m, 4) for m in means])
-    bits = save_model(model, tokenizer, stories, held, log, a.out)
+    try: losses = train(model, stream, a.steps, a.batch, checkpoint=a.out/'checkpoint.safetensors', compiled=a.compile)
+    except ValueError as e: print(e, file=sys.stderr); return 1
+    bits = save_model(model, tokenizer, stories, held, run_log(losses, len(stories), len(stream), a.batch), a.out)
     print(f'{bits:.3f} bits per character on the held-out stories; written to {a.out}')
     return 0
-
-# %% ../nbs/27_default_model.ipynb #cc23ca9f
-if __name__ == '__main__': sys.exit(main())

@@ -158,7 +158,7 @@ class _IdCache:
         return self.ids
     def batch_select_indices(self, rows): self.ids = self.ids[rows]
 
-# %% ../nbs/10_models.ipynb #1b1ed2fc
+# %% ../nbs/10_models.ipynb #8e2776d7
 @patch
 @torch.no_grad()
 def forward(self:LanguageModel,
@@ -177,7 +177,7 @@ def forward(self:LanguageModel,
     else:
         cache = _IdCache() if cache is None else cache
         ids = cache.extend(ids)
-    if last_only and 'logits_to_keep' in self._takes: kw['logits_to_keep'] = new = 1
+    if last_only and 'logits_to_keep' in self._takes: kw['logits_to_keep'] = 1
     out = self.model(ids, **kw)
     logits = out if isinstance(out, Tensor) else out.logits
     return logits[:, -1 if last_only else -new:].float(), cache
@@ -248,7 +248,7 @@ def _law(key, probs):
         raise ValueError(f'table[{key}] must be probabilities, at least 0 and with sum 1 (it is {p.sum():.4g})')
     return p
 
-# %% ../nbs/10_models.ipynb #ff6d0d09
+# %% ../nbs/10_models.ipynb #04cfaea4
 def _reason(e):
     "The first sentence of an error"
     return next((l.strip().split('. ')[0].rstrip('.:') for l in str(e).splitlines() if l.strip()), type(e).__name__)
@@ -277,6 +277,15 @@ def _load_tokenizer(name):
     if len(tokenizer) <= len(tokenizer.all_special_ids): raise ValueError(f'{name!r} has no tokenizer; {advice}')
     return tokenizer
 
+def _check_place(device, dtype):
+    "Raise unless a tensor can be made on `device`, and `dtype` is one to compute in"
+    try: torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, TypeError, ImportError) as e:
+        raise ValueError(f'device {device!r} cannot be used here: {_reason(e)}') from e
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if dtype != 'auto' and not (isinstance(found, torch.dtype) and found.is_floating_point):
+        raise ValueError(f"dtype must be a floating dtype of torch, its name, 'auto' or None, not {dtype!r}")
+
 def _read_weights(name, **kw):
     "The model of `name`, from safetensors only, or an error"
     from safetensors import SafetensorError
@@ -286,6 +295,9 @@ def _read_weights(name, **kw):
         if 'file named model.safetensors' in str(e):
             raise ValueError(f'{name!r} has no safetensors weights, and pickle files are refused: opening one runs code') from e
         raise OSError(f'cannot read the weights of {name!r}: {_reason(e)}') from e
+    except (ImportError, ValueError) as e:      # a package is missing, or there is no such implementation
+        if (attention := kw['attn_implementation']) is None: raise
+        raise ValueError(f'attn_implementation {attention!r} cannot be used: {_reason(e)}') from e
 
 @contextmanager
 def _progress_bars(on):
@@ -296,18 +308,19 @@ def _progress_bars(on):
     try: yield
     finally: (logging.enable_progress_bar if before else logging.disable_progress_bar)()
 
-# %% ../nbs/10_models.ipynb #018b646e
+# %% ../nbs/10_models.ipynb #34c1c26b
 def load(
     name=None,                # A Hub id or a folder; None: the model that comes with the package
     device=None,              # Where to, e.g. 'cuda'; None: the CPU
     dtype=None,               # What to compute in, e.g. torch.bfloat16; None: as stored, the bundled model in float32
     attn_implementation=None, # 'eager', 'sdpa', 'flash_attention_2', …; None: transformers chooses
 )->LanguageModel:             # In eval mode, with its tokenizer
-    "A causal model by name: safetensors only, no remote code; `OSError` if nothing is there, `ValueError` if it is no such model"
+    "A causal model by name: safetensors only, no remote code; `OSError` if nothing is there, `ValueError` if it cannot be used"
     path = str(files('llm_sampling')/'data') if name is None else str(name)
+    if dtype is None: dtype = torch.float32 if name is None else 'auto'
+    _check_place(device, dtype)
     _check_causal(path)
     tokenizer = _load_tokenizer(path)
-    if dtype is None: dtype = torch.float32 if name is None else 'auto'
     with _progress_bars(name is not None and sys.stderr.isatty()):
         model = _read_weights(path, dtype=dtype, attn_implementation=attn_implementation)
     return LanguageModel(model.to(device or 'cpu'), tokenizer)

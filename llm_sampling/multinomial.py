@@ -71,11 +71,13 @@ def _scramble_(
     x.bitwise_xor_((x >> 15).bitwise_and_(0x1ffff)).mul_(_B)
     return x.bitwise_xor_((x >> 16).bitwise_and_(0xffff))
 
-# %% ../nbs/02_multinomial.ipynb #defadcbe
+# %% ../nbs/02_multinomial.ipynb #c7bd923a
 def _integers(name, value, device=None):
     "`value` as an int64 tensor: an integer, or one per row as a list or tensor"
+    if isinstance(value, int) and not isinstance(value, bool) and -2**63 <= value < 2**63:
+        return torch.full((), value, dtype=torch.int64, device=device)     # a fill: no copy from the CPU
     if not isinstance(value, Tensor):
-        try: value = torch.tensor(value, device=device)
+        try: value = torch.tensor(value)
         except (TypeError, ValueError, RuntimeError, OverflowError):
             raise ValueError(f'{name} must be an integer that fits in 64 bits, or one per row, not {value!r}') from None
     if value.is_floating_point() or value.dtype == torch.bool:
@@ -91,8 +93,9 @@ def _keys(
     seed, position = torch.broadcast_tensors(seed, position)
     low, high = seed.contiguous().unsqueeze(-1).view(torch.int32).unbind(-1)
     place = position.contiguous().unsqueeze(-1).view(torch.int32)[..., 0]
-    start = torch.tensor([0x243f6a88, 0x13198a2e], dtype=torch.int32, device=seed.device) + salt    # digits of pi
-    h = _scramble_(start.repeat(*seed.shape, 1))
+    h = torch.empty(*seed.shape, 2, dtype=torch.int32, device=seed.device)
+    for i, digits_of_pi in enumerate((0x243f6a88, 0x13198a2e)): h[..., i] = digits_of_pi + salt    # fills: no copy from the CPU
+    h = _scramble_(h)
     for part in (low, high, place): h = _scramble_(h ^ part.unsqueeze(-1))
     return h
 

@@ -14,7 +14,7 @@ Docs: https://llm-sampling.github.io/llm_sampling/sampler.html.md"""
 # %% auto #0
 __all__ = ['STEPS', 'Step', 'read_knob', 'as_entries', 'Sampler', 'StepReport', 'Explanation', 'as_text', 'as_html']
 
-# %% ../nbs/09_sampler.ipynb #6af2a600
+# %% ../nbs/09_sampler.ipynb #68605163
 from copy import copy
 from html import escape
 from typing import Callable, NamedTuple
@@ -23,7 +23,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 
-from .multinomial import greedy, gumbel_noise, sample
+from .multinomial import _integers, greedy, sample
 from .softmax import apply_temperature, check_knob, entropy, softmax, upcast
 from .top_k import top_k_filter
 from .top_p import top_p_filter
@@ -45,7 +45,7 @@ STEPS = {
     'top_p': Step(top_p_filter, 0, 1, 'a number in [0, 1]', 1),
 }
 
-# %% ../nbs/09_sampler.ipynb #e239df64
+# %% ../nbs/09_sampler.ipynb #7cda3727
 def read_knob(
     name:str,  # A name in `STEPS`
     value,     # A number, `None`, or one entry per row: a list (may hold `None`) or a tensor
@@ -61,18 +61,19 @@ def read_knob(
     if hasattr(value, 'item') and not isinstance(value, Tensor):
         value = value.item()                                                 # numpy's numbers
     check(value)
-    return value
+    return value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
 
-# %% ../nbs/09_sampler.ipynb #e5d51bf0
+# %% ../nbs/09_sampler.ipynb #24c194e2
 def as_entries(
     name:str,  # A name in `STEPS`
     value,     # What `read_knob` gave
 ):             # A number, or a list with one entry per row
     "A knob to print"
     if not isinstance(value, Tensor): return value
-    return [None if v == STEPS[name].neutral else round(v, 6) for v in value.flatten().tolist()]
+    return [None if v == STEPS[name].neutral else float(f'{v:.6g}') if isinstance(v, float) else v
+            for v in value.flatten().tolist()]
 
-# %% ../nbs/09_sampler.ipynb #c6148589
+# %% ../nbs/09_sampler.ipynb #3dd9bde3
 class Sampler:
     "An ordered list of filters and one draw: `sampler(logits)` is one token id per row"
     def __init__(self, *,
@@ -84,13 +85,12 @@ class Sampler:
         given = dict(temperature=temperature, top_k=top_k, top_p=top_p)
         knobs = {name: read_knob(name, given[name]) for name in STEPS}
         self.knobs = {name: value for name, value in knobs.items() if value is not None}
-        self.seed = torch.tensor(seed) if isinstance(seed, (list, tuple)) else seed
-        if seed is not None: gumbel_noise(self.seed, 0, 1)  # raises if it is no seed
+        self.seed = None if seed is None else _integers('seed', seed)
 
     def __repr__(self):
         given = {name: as_entries(name, value) for name, value in self.knobs.items()}
         if self.seed is not None:
-            given['seed'] = self.seed.tolist() if isinstance(self.seed, Tensor) else self.seed
+            given['seed'] = self.seed.tolist()
         return f"Sampler({', '.join(f'{name}={value}' for name, value in given.items())})"
 
 # %% ../nbs/09_sampler.ipynb #20c645b6
@@ -129,11 +129,11 @@ def rows(self:Sampler,
     new.seed = take(self.seed) if seed is None else seed
     return new
 
-# %% ../nbs/09_sampler.ipynb #defb977c
+# %% ../nbs/09_sampler.ipynb #3f99c8dc
 class StepReport(NamedTuple):
     "What one step did to one row"
     step:str         # Its name and knob; the first report is of the model's own law
-    kept:int         # Tokens of positive probability after it
+    kept:int         # Tokens with a finite logit after it
     removed:list     # Ids it removed, most likely first
     mass:float       # Their probability in the law before the step
     entropy:float    # Nats, after the step
@@ -162,7 +162,7 @@ class Explanation:
         decode = getattr(self.tokenizer, 'decode', None)
         return repr(decode([id]) if decode else self.tokenizer[id])
 
-# %% ../nbs/09_sampler.ipynb #d73f81f5
+# %% ../nbs/09_sampler.ipynb #17aa0b3a
 @patch
 def report(self:Explanation,
     row:int=0,  # Which row of the batch
@@ -170,11 +170,12 @@ def report(self:Explanation,
     "What each step removed from a row"
     reports = []
     for i, z in enumerate(self.logits):
-        live, law = z[row] > -torch.inf, softmax(self.logits[max(i-1, 0)][row].double())
-        gone = (~live & (law > 0)).nonzero().flatten()
+        before = self.logits[max(i-1, 0)][row].double()
+        live, law = z[row] > -torch.inf, softmax(before)
+        gone = (~live & (before > -torch.inf)).nonzero().flatten()
         gone = gone[law[gone].argsort(descending=True, stable=True)]
         reports.append(StepReport(self.title(i, row), live.sum().item(), gone.tolist(),
-                                  law[gone].sum().item(), abs(entropy(z[row]).item())))
+                                  law[gone].sum().item(), entropy(z[row]).item()))
     return reports
 
 @patch
@@ -191,7 +192,7 @@ def explain(self:Sampler,
         stages.append(((name, as_entries(name, value)), z))
     return Explanation(stages, tokenizer)
 
-# %% ../nbs/09_sampler.ipynb #28aa6008
+# %% ../nbs/09_sampler.ipynb #bf4fb63e
 @patch
 def tables(self:Explanation,
     row:int=0,   # Which row of the batch
@@ -208,7 +209,7 @@ def tables(self:Explanation,
     second = [['token', *(r.step for r in reports)]]
     for id in laws[0].nan_to_num(0).argsort(descending=True, stable=True)[:top].tolist():
         name = self.token(id) if self.tokenizer is None else f'{id} {self.token(id)}'
-        second.append([name, *(f'{p[id]:.4f}' if p[id] > 0 else '–' for p in laws)])
+        second.append([name, *(f'{p[id]:.4f}' if z[row, id] > -torch.inf else '–' for z, p in zip(self.logits, laws))])
     return [first, second]
 
 def as_text(
@@ -229,7 +230,7 @@ def as_html(
     body = ''.join(line('td', r) for r in table[1:])
     return f"<table><thead>{line('th', table[0])}</thead><tbody>{body}</tbody></table>"
 
-# %% ../nbs/09_sampler.ipynb #c9ab5658
+# %% ../nbs/09_sampler.ipynb #36de8505
 @patch
 def __str__(self:Explanation):
     parts = []
@@ -260,12 +261,13 @@ def plot(self:Explanation,
     laws = [softmax(z[row]) for z in self.logits]
     ids = laws[0].argsort(descending=True, stable=True)[:top]
     names = [self.title(i, row) for i in range(len(laws))]
-    kept = {name: p[ids] > 0 for name, p in zip(names, laws)}
-    rows = {name: torch.where(p > 0, p, before)[ids]
-            for name, p, before in zip(names, laws, [laws[0], *laws])}
+    live = [z[row] > -torch.inf for z in self.logits]
+    kept = {name: l[ids] for name, l in zip(names, live)}
+    rows = {name: torch.where(l, p, before)[ids]
+            for name, l, p, before in zip(names, live, laws, [laws[0], *laws])}
     return small_multiples(rows, [self.token(i) for i in ids.tolist()], kept=kept, cols=2)
 
-# %% ../nbs/09_sampler.ipynb #5519d175
+# %% ../nbs/09_sampler.ipynb #30dde7a5
 @patch
 def _shortlist(self:Sampler,
     logits:Tensor,  # Scores, shape `(..., vocab)`
@@ -292,8 +294,8 @@ def __call__(self:Sampler,
 )->Tensor:          # Token ids, shape `(...)`; a row without a finite largest logit raises `ValueError`
     "Filter, then draw one token per row; with temperature 0 the lowest id of the maximum"
     z, vocab = self._shortlist(logits) or (self.filter(logits, ids, mask, position, state), None)
-    drawn = sample(z, self.seed, position, ids=vocab)
     t = self.knobs.get('temperature', 1)
-    if not isinstance(t, Tensor) and t != 0: return drawn
+    draw = lambda: sample(z, self.seed, position, ids=vocab)
+    if not isinstance(t, Tensor) and t != 0: return draw()
     best = greedy(z) if vocab is None else vocab.gather(-1, greedy(z).unsqueeze(-1)).squeeze(-1)
-    return torch.where(t.to(z.device) == 0, best, drawn) if isinstance(t, Tensor) else best
+    return torch.where(t.to(z.device) == 0, best, draw()) if isinstance(t, Tensor) else best

@@ -70,7 +70,7 @@ def entropy(
     logp = log_softmax(upcast(logits))
     return (logp.exp() * -logp.masked_fill(logp == -torch.inf, 0)).sum(-1).clamp(min=0).to(logits.dtype)
 
-# %% ../nbs/01_softmax.ipynb #f3fcf65a
+# %% ../nbs/01_softmax.ipynb #6dfcf10f
 def check_knob(
     name:str,       # What to call the knob in an error
     value,          # A number, or a tensor with one entry per row
@@ -113,9 +113,10 @@ def knob(
     if value.ndim == 0: value = value.expand(logits.shape[:-1])
     if value.shape != logits.shape[:-1]:
         raise ValueError(f'{name} must have one entry per row, shape {tuple(logits.shape[:-1])}, not {tuple(value.shape)}')
-    return value.to(logits.device, non_blocking=True).unsqueeze(-1)
+    value = value.long() if integer else value
+    return value.to(logits.device, non_blocking=logits.device.type != 'cpu').unsqueeze(-1)   # a wait only where it is read at once
 
-# %% ../nbs/01_softmax.ipynb #6f28f8e8
+# %% ../nbs/01_softmax.ipynb #98d315aa
 def apply_temperature(
     logits:Tensor,  # Unnormalised scores, shape `(..., vocab)`
     temperature,    # Finite, `>= 0`; 1 or `None` is off; 0 keeps the maxima alone; one entry per row if a list or tensor
@@ -126,5 +127,6 @@ def apply_temperature(
     if t is None: return logits
     shifted = _shifted(z)
     if not isinstance(t, Tensor): t = torch.full_like(z[..., :1], t)
+    t = t.to(z.dtype)
     cooled = torch.where(t > 0, shifted / t, shifted.masked_fill(shifted < 0, -torch.inf))
     return torch.where(t == 1, z, cooled).to(logits.dtype)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .softmax import knob, upcast
 
-# %% ../nbs/04_top_p.ipynb #263a42cf
+# %% ../nbs/04_top_p.ipynb #d4688f58
 def top_p_filter(
     logits:Tensor,  # Scores, shape `(..., vocab)`
     p,              # Mass to reach, in [0, 1]; `None` or 1 is off, 0 keeps the maxima; a list or tensor is one per row
@@ -31,6 +31,7 @@ def top_p_filter(
     if p is None: return logits
     ranked = z.sort(-1, descending=True).values
     mass = (ranked - ranked[..., :1]).exp().double().cumsum(-1)
+    if isinstance(p, Tensor): p = p.float()  # as the mass is
     short = (mass / mass[..., -1:]).float() < p  # places where p is not reached yet
     crossing = short.sum(-1, keepdim=True)  # (..., 1); the last place is never short
     drop = z < ranked.gather(-1, crossing)

@@ -31,16 +31,16 @@ def _row(index, sizes):
     for i, n in zip(index, sizes): row = row*n + i
     return row
 
-# %% ../nbs/00b_widgets.ipynb #257e7c5e
+# %% ../nbs/00b_widgets.ipynb #4b3d30f3
 def _law(f, values, n):
     "`f(**values)` as a list of `n` floats, or a ValueError that shows what came"
     p = f(**values)
     p = p.tolist() if hasattr(p, 'tolist') else p
-    try: good = len(p) == n and all(0 <= x < math.inf for x in p)
+    try: good = len(p) == n and all(x >= 0 for x in p) and abs(sum(p) - 1) < 1e-3
     except TypeError: good = False  # not a flat row of numbers
     if good: return [float(x) for x in p]
     call = ', '.join(f'{k}={v}' for k, v in values.items())
-    raise ValueError(f'f must return {n} finite probabilities, one per label; '
+    raise ValueError(f'f must return {n} probabilities with sum 1, one per label; '
                      f'f({call}) gave {p!r:.40}')
 
 # %% ../nbs/00b_widgets.ipynb #93087ea0

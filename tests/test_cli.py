@@ -48,6 +48,18 @@ def test_knob_out_of_range_is_wrong_use(here):
     assert p.returncode == 2 and 'top_p' in p.stderr.splitlines()[-1] and 'Traceback' not in p.stderr
 
 
+@pytest.mark.parametrize('args', [['generate', 'x', '--stop', ''], ['generate', 'x', '--seed', str(2**63)], ['demo', '--seed', str(-2**63 - 1)]])
+def test_wrong_use_is_found_before_the_model(args, here, monkeypatch):
+    monkeypatch.setattr('llm_sampling.cli._load', lambda args: pytest.fail('a model was loaded'))
+    p = here(*args)
+    assert p.returncode == 2 and p.stdout == '' and args[-2] in p.stderr.splitlines()[-1]
+
+
+def test_unusable_device_is_1_and_one_line(here):
+    p = here('generate', 'x', '--device', 'foo')
+    assert p.returncode == 1 and p.stdout == '' and len(p.stderr.splitlines()) == 1 and "device 'foo'" in p.stderr
+
+
 def test_missing_model_is_1_and_one_line(tmp_path):
     p = run('explain', 'x', '--model', str(tmp_path/'none'))
     assert p.returncode == 1 and p.stdout == '' and len(p.stderr.splitlines()) == 1 and 'no model' in p.stderr
@@ -77,19 +89,37 @@ def test_prompt_from_stdin_and_stop():
 def test_explain(here):
     p = here('explain', 'Once upon a time', '--top-k', '7')
     assert p.returncode == 0 and 'top_k 7' in p.stdout
-    assert json.loads(here('explain', 'Once upon a time', '--top-k', '7', '--json').stdout)[-1]['kept'] == 7
+    model, last = json.loads(here('explain', 'Once upon a time', '--top-k', '7', '--json').stdout)
+    assert last['kept'] == 7 == len(last['tokens']) and len(model['tokens']) == 10
+    assert [t['id'] for t in last['tokens']] == [t['id'] for t in model['tokens'][:7]]
+    assert abs(sum(t['prob'] for t in last['tokens']) - 1) < 1e-5 and all(set(t) == {'id', 'text', 'prob'} for t in last['tokens'])
+    assert repr(last['tokens'][0]['text']) in p.stdout
+
+
+def test_explain_escapes_a_prompt_once(here):
+    assert here('explain', 'a\x1bb').stdout.startswith("After 'a\\x1bb':")
 
 
 def test_demo_writes_a_figure(tmp_path, here):
     p = here('demo', '--max-new-tokens', '8', '--figure', str(tmp_path/'demo.png'))
     assert p.returncode == 0, p.stderr
     assert (tmp_path/'demo.png').read_bytes()[:4] == b'\x89PNG' and 'greedy' in p.stdout and 'tokens/s' in p.stdout
+    ways = ['greedy', 'temperature 1', 'temperature .8', 'temperature 1, top-k 40', 'temperature .8, top-p .9', 'temperature 1.5']
+    assert [l[4:] for l in p.stdout.splitlines() if l.startswith('--- ')] == ways
 
 
 @pytest.mark.parametrize('env', [dict(LANG='C', LC_ALL='C'), dict(PYTHONIOENCODING='ascii')])
 def test_letters_under_a_poor_locale(env):
     p = run('generate', 'café 🙂', '--max-new-tokens', '2', env=env)
     assert p.returncode == 0 and p.stdout.startswith(('café', 'caf\\xe9')), p.stderr
+
+
+def test_json_is_ascii_under_any_encoding():
+    for args in (['generate', 'é 🙂 \x7f\x85', '--max-new-tokens', '2', '--json'], ['explain', 'é', '--json']):
+        p = subprocess.run([*COMMAND, *args], capture_output=True, env=ENV | dict(PYTHONIOENCODING='latin-1'), timeout=120)
+        assert p.returncode == 0 and all(b == 10 or 32 <= b < 127 for b in p.stdout), p.stderr
+        answer = json.loads(p.stdout)
+        if args[0] == 'generate': assert answer['prompt'] == args[1]
 
 
 def test_control_characters_are_shown(here):

@@ -2,7 +2,7 @@
 import pytest, torch
 
 import llm_sampling as ls
-from llm_sampling.generation import TextStream, generate, stream
+from llm_sampling.generation import TextStream, generate, rep_n, stream
 from llm_sampling.models import LanguageModel, TableModel
 from llm_sampling.sampler import Sampler
 from test_models import tiny
@@ -23,9 +23,14 @@ def rows():
 def test_greedy_is_transformers(family, count, rows):
     lm = tiny(family)
     ids, mask = lm.encode(rows[:count])
-    theirs = lm.model.generate(ids, attention_mask=mask.long(), do_sample=False, max_new_tokens=20, pad_token_id=0)
-    for ours, row in zip(generate(lm, ids, attention_mask=mask, max_new_tokens=20).ids, theirs[:, ids.shape[1]:]):
-        assert ours.tolist() == row[:len(ours)].tolist()
+    free = generate(lm, ids, attention_mask=mask, max_new_tokens=20, eos_token_id=())
+    for eos in (0, free.ids[0][6].item()):             # the second ends the first row early
+        theirs = lm.model.generate(ids, attention_mask=mask.long(), do_sample=False, max_new_tokens=20, pad_token_id=0, eos_token_id=eos)
+        ours = generate(lm, ids, attention_mask=mask, max_new_tokens=20, eos_token_id=eos).ids
+        for our, row in zip(ours, theirs[:, ids.shape[1]:].tolist()):
+            assert our.tolist() == row[:len(our)]
+            assert len(our) == 20 or our[-1] == eos and not any(row[len(our):])
+    assert len(ours[0]) <= 7
 
 
 @pytest.mark.parametrize('family', ['gpt2', 'llama', 'qwen3', 'mamba'])
@@ -47,6 +52,12 @@ def test_order_of_a_batch_does_not_matter(lm):
     prompts = ['', 'Once', 'Once upon a time', 'The king', 'In the middle of the forest', 'A', 'When the prince awoke', 'Deep']
     s = Sampler(temperature=.9, top_p=.95, seed=list(range(8)))
     a = generate(lm, prompts, s, max_new_tokens=25)
+    for i, prompt in enumerate(prompts):
+        one = s.rows(torch.tensor([i]))
+        ids, _ = lm.encode(prompt)
+        pads = torch.nn.functional.pad(ids, (3, 0))
+        padded = generate(lm, pads, one, attention_mask=torch.arange(pads.shape[1])[None] >= 3, max_new_tokens=25)
+        assert generate(lm, prompt, one, max_new_tokens=25).ids[0].tolist() == a.ids[i].tolist() == padded.ids[0].tolist()
     order = [3, 7, 0, 5, 1, 6, 2, 4]
     b = generate(lm, [prompts[i] for i in order], s.rows(torch.tensor(order)), max_new_tokens=25)
     assert [a.texts[i] for i in order] == b.texts
@@ -94,6 +105,57 @@ def test_space_dropping_tokenizer():
     lm = LanguageModel(TableModel({(): [0, 1., 0], (1,): [0, 0, 1.], (2,): [1., 0, 0]}), Pieces())
     assert generate(lm, torch.tensor([[0]]), max_new_tokens=3).texts == [' bc a']
     assert [p.text for p in stream(lm, torch.tensor([[0]]), max_new_tokens=3)] == [' b', 'c', ' a']
+
+
+def test_unfinished_context_keeps_its_broken_bytes(lm):
+    smile = lm.tokenizer('🙂', add_special_tokens=False)['input_ids']
+    for before in ([], smile[1:], smile[:3], smile[2:3]):
+        for k in (1, 2, 3):
+            stream = TextStream(lm, before + smile[:k])
+            pieces = [stream.add([i]) for i in smile[k:]] + [stream.add(lm.tokenizer('é')['input_ids'][1:]), stream.finish()]
+            assert ''.join(pieces) == stream.text == '🙂é', (before, k, pieces)
+
+
+def test_knob_entries_are_per_prompt_or_per_row(lm):
+    prompts, T = ['Once', 'The king had'], [.3, 1., 1.5]
+    kw = dict(n=3, seed=[1, 2], max_new_tokens=8)
+    rows = generate(lm, prompts, Sampler(temperature=T * 2), **kw)
+    for i, t in enumerate(T):                       # row i of a prompt is sample i at its own temperature
+        alone = generate(lm, prompts, Sampler(temperature=t), **kw)
+        assert rows.texts[i::3] == alone.texts[i::3]
+    assert generate(lm, prompts, Sampler(temperature=[.3, 1.]), **kw).texts == generate(lm, prompts, Sampler(temperature=[.3] * 3 + [1.] * 3), **kw).texts
+    with pytest.raises(ValueError, match=r'temperature must have one entry per prompt \(2\) or per row \(6\), not 3'):
+        generate(lm, prompts, Sampler(temperature=T), **kw)
+    with pytest.raises(ValueError, match=r'top_p must have one entry per prompt \(1\) or per row \(1\), not 2'):
+        generate(lm, 'Once', Sampler(top_p=[.5, .9]))
+
+
+class Spoilt(torch.nn.Module):
+    "Says 1, and 0 after two tokens if the prompt is 1; from the third step on its logits after the prompt 3 are all `bad`"
+    def __init__(self, bad): super().__init__(); self.bad = bad
+    def forward(self, ids):
+        z = torch.zeros(*ids.shape, 5)
+        z[..., 1] = 20.
+        if ids.shape[1] == 2: z[ids[:, 0] == 1, -1, 0] = 90.
+        if ids.shape[1] == 3: z[ids[:, 0] == 3] = self.bad
+        return z
+
+
+@pytest.mark.parametrize('bad', [float('nan'), -float('inf')])
+@pytest.mark.parametrize('sampler', [None, Sampler(temperature=1., seed=1), Sampler(temperature=.9, top_p=.9, seed=1)])
+def test_bad_row_has_its_own_number(bad, sampler):
+    lm = LanguageModel(Spoilt(bad))
+    with pytest.raises(ValueError, match='row 2'): generate(lm, torch.tensor([[1], [2], [3]]), sampler, eos_token_id=0)
+
+
+@pytest.mark.parametrize('seed', [1.5, 'a', [1, 2, 3], 2**64])
+def test_wrong_seed_is_refused_for_greedy_too(lm, seed):
+    with pytest.raises((TypeError, ValueError), match='seed'): generate(lm, 'Once', seed=seed, max_new_tokens=1)
+
+
+def test_rep_n():
+    assert rep_n([1, 2, 3, 4, 5, 1, 2, 3, 4, 6]) == rep_n(torch.tensor([1, 2, 3, 4, 5, 1, 2, 3, 4, 6])) == 1 - 6/7
+    assert rep_n([]) == rep_n([1, 2, 3]) == 0. and rep_n([5, 5, 5], n=1) == 1 - 1/3
 
 
 def test_trace_is_the_raw_model(lm):

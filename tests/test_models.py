@@ -1,5 +1,5 @@
 "Families of models, saved and loaded; padding and cache for each; refusals; no network"
-import socket, subprocess, sys
+import os, subprocess, sys
 
 import pytest, torch
 import transformers as tf
@@ -72,12 +72,50 @@ def test_adapter_signature_is_read_underneath(rows):
     same(LanguageModel(Adapter(lm.model)).next_logits(rows), lm.next_logits(rows))
 
 
-def test_bundled_model_needs_no_network(monkeypatch):
-    def no(*a, **k): raise AssertionError('network')
-    monkeypatch.setattr(socket.socket, 'connect', no); monkeypatch.setattr(socket, 'getaddrinfo', no)
-    monkeypatch.delenv('HF_HUB_OFFLINE', raising=False)
-    lm = load()
-    assert lm.next_logits('Once').shape == (1, lm.vocab_size) and lm.model.dtype == torch.float32
+WATCHED = """
+import socket, sys
+attempts = []
+def no(*args, **kw): attempts.append(args); raise OSError('no network here')
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = no
+from llm_sampling.models import load
+try: load(sys.argv[1] if sys.argv[1:] else None).next_logits('Once')
+finally: print('attempts:', len(attempts), flush=True)
+"""
+
+
+def attempts(*name):
+    "Connections tried while a model loads, also those whose failure is swallowed; and the exit code"
+    env = {k: v for k, v in os.environ.items() if k not in ('HF_HUB_OFFLINE', 'TRANSFORMERS_OFFLINE')}
+    p = subprocess.run([sys.executable, '-c', WATCHED, *name], capture_output=True, text=True, env=env, timeout=120)
+    return int(p.stdout.split('attempts:')[1]), p.returncode
+
+
+def test_bundled_model_needs_no_network():
+    assert attempts() == (0, 0)
+
+
+def test_network_is_watched():
+    tried, code = attempts('no-such-org/no-such-model')
+    assert tried > 0 and code != 0
+
+
+@pytest.mark.parametrize('kw', [dict(device='foo'), dict(device='cuda:99'), dict(dtype='foo'), dict(dtype=7), dict(dtype=torch.int8)])
+def test_place_is_checked_before_the_weights(kw, monkeypatch):
+    monkeypatch.setattr('llm_sampling.models._read_weights', lambda *a, **k: pytest.fail('weights were read'))
+    (name, value), = kw.items()
+    with pytest.raises(ValueError, match=name) as e: load(**kw)
+    assert '\n' not in str(e.value) and str(value) in str(e.value)
+
+
+@pytest.mark.parametrize('name', ['flash_attention_2', 'foo'])
+def test_missing_attention_is_one_line(name, monkeypatch):
+    def missing(*a, **k): raise ImportError('FlashAttention2 has been toggled on, but it cannot be used.\nInstall it.')
+    if name != 'foo': monkeypatch.setattr('transformers.AutoModelForCausalLM.from_pretrained', missing)   # where it is installed too
+    with pytest.raises(ValueError, match=f"attn_implementation '{name}'") as e: load(attn_implementation=name)
+    assert '\n' not in str(e.value)
+
+
+def test_dtype_by_name(): assert load(dtype='bfloat16').model.dtype == torch.bfloat16
 
 
 def test_part_one_imports_no_transformers():

@@ -18,14 +18,13 @@ LIVE = '_This control runs in Jupyter: run the notebook to move it._'
 
 
 def flags():
-    "Directives that keep a cell from running here: `tst_flags` of pyproject.toml, less those asked for with --flags"
+    "Directives that keep a cell from running unless asked for: `tst_flags` of pyproject.toml"
     import tomllib
     return set(tomllib.loads((ROOT/'pyproject.toml').read_text())['tool']['nbdev']['tst_flags'].split())
 
 def directives(cell):
-    "Names after `#|` at the top of a cell; `eval: false` counts as notest"
-    names = set(re.findall(r'^#\|\s*(\w+)', cell.source, flags=re.M))
-    return names | {'notest'} if re.search(r'^#\|\s*eval:\s*false', cell.source, flags=re.M) else names
+    "Names after `#|` at the top of a cell"
+    return set(re.findall(r'^#\|\s*(\w+)', cell.source, flags=re.M))
 
 def kernel_free(outputs):
     "A dead widget id is of no use to a reader: keep the widget's own HTML, or say that it is live only"
