@@ -20,7 +20,23 @@ from torch import Tensor
 
 from .softmax import knob, upcast
 
-# %% ../nbs/04_top_p.ipynb #d4688f58
+# %% ../nbs/04_top_p.ipynb #e35038a2
+def _leading(
+    z:Tensor,    # Scores, shape `(..., vocab)`
+    p,           # A number, or one per row, shape `(..., 1)`
+    n:int=4096,  # How many to try first
+)->tuple[Tensor, Tensor]:  # Logits in descending order, shape `(..., n)` or `(..., vocab)`; mass of all, shape `(..., 1)`
+    "As many of the largest logits as the cut needs, and the total weight, relative to the largest"
+    top = z.amax(-1, keepdim=True)
+    total = (z - top).exp_().sum(-1, keepdim=True, dtype=torch.float64)
+    if z.device.type == 'cpu' and z.shape[-1] > 4*n:
+        ranked = z.topk(n).values
+        held = (ranked - top).exp_().sum(-1, keepdim=True, dtype=torch.float64) / total
+        enough = held.float() >= p
+        if isinstance(p, Tensor): enough |= p >= 1  # a row with p = 1 is off
+        if enough.all(): return ranked, total
+    return z.sort(-1, descending=True).values, total
+
 def top_p_filter(
     logits:Tensor,  # Scores, shape `(..., vocab)`
     p,              # Mass to reach, in [0, 1]; `None` or 1 is off, 0 keeps the maxima; a list or tensor is one per row
@@ -29,11 +45,11 @@ def top_p_filter(
     z = upcast(logits)
     p = knob('p', p, z, 0, 1, 'a number in [0, 1]', neutral=1)
     if p is None: return logits
-    ranked = z.sort(-1, descending=True).values
-    mass = (ranked - ranked[..., :1]).exp().double().cumsum(-1)
     if isinstance(p, Tensor): p = p.float()  # as the mass is
-    short = (mass / mass[..., -1:]).float() < p  # places where p is not reached yet
-    crossing = short.sum(-1, keepdim=True)  # (..., 1); the last place is never short
+    ranked, total = _leading(z, p)
+    mass = (ranked - ranked[..., :1]).exp().double().cumsum(-1)
+    short = (mass / total).float() < p  # places where p is not reached yet
+    crossing = short.sum(-1, keepdim=True).clamp(max=ranked.shape[-1] - 1)  # the last place is short in rows that are off
     drop = z < ranked.gather(-1, crossing)
     if isinstance(p, Tensor): drop &= p < 1  # a row with p = 1 is off
     return logits.masked_fill(drop, -torch.inf)
