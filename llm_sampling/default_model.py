@@ -14,11 +14,11 @@ Docs: https://llm-sampling.github.io/llm_sampling/default_model.html.md"""
 
 # %% auto #0
 __all__ = ['clean', 'read_stories', 'split_stories', 'held_out', 'words_of', 'load_words', 'train_tokenizer', 'encode_stories',
-           'epoch_windows', 'new_model', 'make_optimizers', 'rate', 'train', 'scored_windows', 'token_losses',
-           'bits_per_char', 'loss_by_position', 'known_share', 'held_out_prompts', 'phenomena', 'save_model',
-           'model_card', 'run_log', 'main']
+           'epoch_windows', 'new_model', 'make_optimizers', 'rate', 'train', 'scored_windows', 'window_losses',
+           'token_losses', 'bits_per_char', 'loss_by_position', 'known_share', 'held_out_prompts', 'phenomena',
+           'save_model', 'model_card', 'run_log', 'main']
 
-# %% ../nbs/27_default_model.ipynb #6ba24f75
+# %% ../nbs/27_default_model.ipynb #91099311
 import argparse
 import gzip
 import hashlib
@@ -28,7 +28,6 @@ import os
 import re
 import sys
 import time
-from collections import Counter
 from importlib.resources import files
 from pathlib import Path
 
@@ -221,7 +220,7 @@ def _step(forward, optimizers, rates, x, y):
     for o in optimizers: o.step(); o.zero_grad()
     return loss.item()
 
-# %% ../nbs/27_default_model.ipynb #4004ef4a
+# %% ../nbs/27_default_model.ipynb #28f8d45a
 def scored_windows(
     ids:Tensor,   # A story's ids between its end-of-text tokens, shape `(n,)`
     window:int,   # Tokens per window
@@ -235,19 +234,26 @@ def scored_windows(
     return out
 
 @torch.no_grad()
+def window_losses(
+    lm:LanguageModel,
+    x:Tensor,     # Windows of ids, shape `(windows, window)`
+    y:Tensor,     # Their targets, the same shape; -100 is not scored
+    batch:int=8,  # Windows at a time
+)->Tensor:        # Nats, the same shape; 0 where nothing is scored
+    "The surprisal of every target, in float32"
+    rows = []
+    for a, b in zip(x.split(batch), y.split(batch)):
+        logits = lm.model(input_ids=a.to(lm.device), use_cache=False).logits.float()
+        rows.append(F.cross_entropy(logits.transpose(1, 2), b.to(lm.device), reduction='none').cpu())
+    return torch.cat(rows)
+
 def token_losses(
     lm:LanguageModel,
     texts:list[str],
-    batch:int=8,      # Windows at a time
 )->Tensor:            # Nats, shape `(windows, window)`; 0 where nothing is scored
-    "The surprisal of every token of some texts and of their closing end-of-text, in float32"
+    "The surprisal of every token of some texts and of their closing end-of-text"
     pairs = [p for e in encode_stories(lm.tokenizer, texts) for p in scored_windows(e, lm.window)]
-    out = []
-    for i in range(0, len(pairs), batch):
-        x, y = (torch.stack(t).to(lm.device) for t in zip(*pairs[i:i+batch]))
-        logits = lm.model(input_ids=x, use_cache=False).logits.float()
-        out.append(F.cross_entropy(logits.transpose(1, 2), y, reduction='none').cpu())
-    return torch.cat(out)
+    return window_losses(lm, *map(torch.stack, zip(*pairs)))
 
 def bits_per_char(
     lm:LanguageModel,
@@ -256,8 +262,7 @@ def bits_per_char(
     "Bits the model needs per character of some texts"
     return token_losses(lm, texts).double().sum().item() / math.log(2) / sum(map(len, texts))
 
-# %% ../nbs/27_default_model.ipynb #f5fba10c
-@torch.no_grad()
+# %% ../nbs/27_default_model.ipynb #cd3c59d7
 def loss_by_position(
     lm:LanguageModel,
     texts:list[str],
@@ -267,9 +272,8 @@ def loss_by_position(
     "Mean surprisal by position in the window"
     stream = torch.cat([e[:-1] for e in encode_stories(lm.tokenizer, texts)])
     x, y = epoch_windows(stream, lm.window, seed=0)
-    rows = [F.cross_entropy(lm.model(input_ids=a.to(lm.device), use_cache=False).logits.float().transpose(1, 2), b.to(lm.device), reduction='none')
-            for a, b in zip(x[:windows].split(8), y[:windows].split(8))]
-    return torch.cat(rows).mean(0).view(-1, bucket).mean(-1).cpu()
+    losses = window_losses(lm, x[:windows], y[:windows])
+    return losses.mean(0).view(-1, bucket).mean(-1)
 
 # %% ../nbs/27_default_model.ipynb #b0e52a8a
 def known_share(

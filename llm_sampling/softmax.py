@@ -15,9 +15,7 @@ Docs: https://llm-sampling.github.io/llm_sampling/softmax.html.md"""
 # %% auto #0
 __all__ = ['upcast', 'softmax', 'logsumexp', 'log_softmax', 'entropy', 'check_knob', 'knob', 'apply_temperature']
 
-# %% ../nbs/01_softmax.ipynb #2fb83ec0
-import math
-
+# %% ../nbs/01_softmax.ipynb #5de8dd7f
 import torch
 from torch import Tensor
 

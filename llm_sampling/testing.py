@@ -13,9 +13,7 @@ Docs: https://llm-sampling.github.io/llm_sampling/testing.html.md"""
 # %% auto #0
 __all__ = ['test_tensor', 'test_rows_alone', 'test_permutation', 'test_meta', 'chi_square', 'test_frequencies']
 
-# %% ../nbs/00_testing.ipynb #ee69ba73
-from functools import partial
-
+# %% ../nbs/00_testing.ipynb #5de8dd7f
 import torch
 from torch import Tensor
 
