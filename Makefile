@@ -43,7 +43,7 @@ notebooks: .venv/dev
 	$(BIN)/python tools/run_nbs.py
 
 bench: .venv/dev
-	$(BIN)/python benchmarks/bench_sampling.py
+	$(BIN)/python benchmarks/sampler.py
 	$(BIN)/python benchmarks/bench_generate.py
 
 model: .venv/base

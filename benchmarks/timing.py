@@ -22,7 +22,11 @@ def report(name, ours, theirs, target, device='cpu', rounds=15):
     a, b, ratio = side_by_side(ours, theirs, device, rounds)
     print(f'{name:44} {a*1e3:9.2f} ms {b*1e3:9.2f} ms {ratio:7.2f} {target:>7}', flush=True)
 
+def where(device):
+    "The machine, in words"
+    name = torch.cuda.get_device_name() if device == 'cuda' else f'CPU, {torch.get_num_threads()} threads'
+    return f'{name}, torch {torch.__version__}, Python {sys.version.split()[0]}'
+
 def header(title, device):
-    where = torch.cuda.get_device_name() if device == 'cuda' else f'CPU, {torch.get_num_threads()} threads'
-    print(f'\n{title} ({where}, torch {torch.__version__}, Python {sys.version.split()[0]})')
+    print(f'\n{title} ({where(device)})')
     print(f'{"":44} {"ours":>12} {"transformers":>12} {"ratio":>7} {"target":>7}')

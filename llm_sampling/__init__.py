@@ -1,16 +1,20 @@
 """Modules:
 
+- `llm_sampling.adaptive`: Dynamic temperature, XTC, Mirostat and adaptive-p: cuts that move with the law, with a roll, or with the text so far
 - `llm_sampling.cli`: Generate, explain and compare from a terminal
 - `llm_sampling.default_model`: Five million parameters, taught on fairy tales: how the model of every example was trained, and how good it is
 - `llm_sampling.generation`: From one token to a text: many rows, many endings, and a stream that never takes a word back
+- `llm_sampling.min_p`: Five filters that compare each token with a level: min-p, top-a, top-nσ, p-less, tail-free
 - `llm_sampling.models`: Text or token ids in, one row of float32 logits per prompt out
 - `llm_sampling.multinomial`: Greedy, the inverse CDF, Gumbel-max, and noise that the same seed gives anywhere
+- `llm_sampling.penalties`: Repetition, frequency, presence, no-repeat n-gram, DRY, logit bias and banned sequences, for every row of a batch at once
 - `llm_sampling.plots`: One visible line per figure: bars of probabilities, curves over a knob, text coloured by surprise
-- `llm_sampling.sampler`: Temperature, top-k, top-p and the draw in one object that can say what each step did
+- `llm_sampling.sampler`: Every filter, penalty and adaptive step in the order of your system, one draw, and a report of what each step did
 - `llm_sampling.softmax`: From scores to probabilities, and one knob that sharpens or flattens them
 - `llm_sampling.testing`: Equality that survives `-inf`, and the checks that every filter and draw must pass
 - `llm_sampling.top_k`: Keep the k largest logits of each row, drop the rest, renormalise, draw
 - `llm_sampling.top_p`: Keep the smallest set of most likely tokens that holds probability p; its size follows the context
+- `llm_sampling.typical`: Four filters that measure a token against the entropy of its law
 - `llm_sampling.widgets`: Sliders over a probability law, alive in Jupyter and on a page without Python"""
 
 __version__ = "0.1.0"
@@ -23,6 +27,10 @@ _names = {
     'multinomial': 'greedy sample sample_cdf',
     'top_k': 'top_k_filter',
     'top_p': 'top_p_filter',
+    'min_p': 'min_p_filter p_less_filter tail_free_filter top_a_filter top_n_sigma_filter',
+    'typical': 'epsilon_filter eta_filter top_h_filter typical_filter',
+    'penalties': 'ban_tokens dry_penalty frequency_penalty logit_bias no_repeat_ngram presence_penalty repetition_penalty',
+    'adaptive': 'AdaptiveP Mirostat1 Mirostat2 dynamic_temperature xtc_filter',
     'sampler': 'Sampler',
     'models': 'LanguageModel TableModel load',
     'generation': 'Generation generate stream',

@@ -30,7 +30,7 @@ from torch.nn.functional import pad
 from .models import LanguageModel, _as_tuple, _IdCache
 from .multinomial import _integers, fresh_seeds, greedy, mix
 
-# %% ../nbs/12_generation.ipynb #12884fc1
+# %% ../nbs/12_generation.ipynb #38d273a1
 class Rows:
     "Rows of tokens that grow together, with what the model remembers of them"
     def __init__(self,
@@ -43,7 +43,7 @@ class Rows:
         self.live = list(range(len(ids)))                    # numbers of the rows
         self.seen = mask.clone()                             # mask of what the model sees of it
         self.lengths = mask.sum(-1).tolist()                 # how much that is
-        self.logits = self.cache = None
+        self.logits = self.cache = self.state = None         # state: of the sampler, if it has a memory
         self.passes = self.evaluated = self.peak_bytes = 0
         self.pending, self.steps, self.owners = [], [], []   # laws to be measured, measures, and the rows of each step
 
@@ -59,6 +59,7 @@ class Rows:
         self.ids, self.mask, self.seen = self.ids[at], self.mask[at], self.seen[at]
         self.live, self.lengths = [self.live[i] for i in index], [self.lengths[i] for i in index]
         if self.sampler is not None: self.sampler = self.sampler.rows(at)
+        if self.state is not None: self.state = self.state[at]
         if self.cache is not None:
             self.logits = self.logits[at]
             self.cache.batch_select_indices(at)
@@ -263,23 +264,26 @@ class Generation:
 
     def _repr_html_(self): return ''.join(self.show(i).data for i in range(len(self)))
 
-# %% ../nbs/12_generation.ipynb #54b0a5c7
+# %% ../nbs/12_generation.ipynb #d15d8b87
 @patch
 def choose(self:Rows,
     position:int, # How many tokens each row has been given
 )->Tensor:        # One id per live row
     "Choose the next token of each row, and remember its law"
-    try: chosen = greedy(self.logits) if self.sampler is None else self.sampler(self.logits, self.ids, self.mask, position)
-    except ValueError: self._blame(); raise
+    past = self.ids, self.mask, position
+    try: chosen = greedy(self.logits) if self.sampler is None else self.sampler(self.logits, *past, self.state)
+    except ValueError: self._blame(past); raise
+    if self.state is not None: self.state = self.sampler.update(self.state, self.logits, chosen, *past)
     self.pending.append((self.logits, chosen))
     self.owners.append(self.live)
     if len(self.pending) * self.logits.numel() >= 2**16: self.measure()   # numbers that fit in a cache
     return chosen
 
 @patch
-def _blame(self:Rows):
-    "Raise if no token can be drawn for a row, by its number in the result: `choose` knows its place among the live rows only"
-    for row, top in zip(self.live, self.logits.amax(-1).tolist()):
+def _blame(self:Rows, past):
+    "Raise if no token can be drawn for a row, by its number in the result: the draw knows its place among the live rows only"
+    law = self.logits if self.sampler is None else self.sampler.filter(self.logits, *past, self.state)
+    for row, top in zip(self.live, law.amax(-1).tolist()):
         if not math.isfinite(top):
             raise ValueError(f'no token can be drawn for row {row}: its largest logit is {top}; it must be finite') from None
 
@@ -289,7 +293,7 @@ def measure(self:Rows):
     if self.pending: self.steps.append(_measure(*map(torch.cat, zip(*self.pending))))
     self.pending = []
 
-# %% ../nbs/12_generation.ipynb #330c134f
+# %% ../nbs/12_generation.ipynb #6ce75ae8
 def _seeds(seed, prompts, n):
     "A seed per row, prompt-major: sample 0 has its prompt's own"
     seed = _integers('seed', fresh_seeds((prompts,)) if seed is None else seed)
@@ -314,6 +318,7 @@ def _begin(lm, prompt, attention_mask, sampler, seed, n, read):
         sampler.knobs, sampler.seed = _knobs(sampler.knobs, prompts, n), _seeds(seed, prompts, n).to(lm.device)
     elif seed is not None: _seeds(seed, prompts, n)             # greedy draws nothing, but a wrong seed is wrong
     if read: rows.read()
+    if sampler is not None: rows.state = sampler.init(prompts, lm.device)
     if n > 1: rows.select([i for i in range(prompts) for _ in range(n)])
     rows.live, rows.sampler = list(range(prompts * n)), sampler
     return rows

@@ -59,19 +59,27 @@ def sample_cdf(
     dart = torch.minimum(u * end, end.nextafter(torch.zeros_like(end)))
     return torch.searchsorted(cdf, dart.unsqueeze(-1), right=True).squeeze(-1)
 
-# %% ../nbs/02_multinomial.ipynb #4ba0800d
+# %% ../nbs/02_multinomial.ipynb #f3af9bec
 _A, _B = 0x7feb352d, 0x846ca68b - 2**32   # as signed 32-bit numbers
 
 def _scramble_(
-    x:Tensor,  # int32, overwritten: a vocabulary's worth of temporaries costs more than the arithmetic
-    key=0,     # int32, joins halfway
-)->Tensor:     # `x`
+    x,      # int32, a tensor or a numpy array; overwritten: a vocabulary's worth of temporaries costs more than the arithmetic
+    key=0,  # int32, joins halfway
+):          # `x`
     "A bijection of the 32-bit integers after which a flipped input bit has flipped about half of the output bits"
-    x.bitwise_xor_((x >> 16).bitwise_and_(0xffff)).mul_(_A).bitwise_xor_(key)
-    x.bitwise_xor_((x >> 15).bitwise_and_(0x1ffff)).mul_(_B)
-    return x.bitwise_xor_((x >> 16).bitwise_and_(0xffff))
+    t = x >> 16; t &= 0xffff; x ^= t; x *= _A; x ^= key
+    t = x >> 15; t &= 0x1ffff; x ^= t; x *= _B
+    t = x >> 16; t &= 0xffff; x ^= t
+    return x
 
-# %% ../nbs/02_multinomial.ipynb #c7bd923a
+def _light(
+    *tensors,
+)->list:
+    "Small tensors on a CPU as the numpy arrays that share their memory: an operation on those costs a fraction"
+    small = all(t.device.type == 'cpu' and t.numel() <= 2**14 for t in tensors)
+    return [t.numpy() for t in tensors] if small else list(tensors)
+
+# %% ../nbs/02_multinomial.ipynb #8e0979d6
 def _integers(name, value, device=None):
     "`value` as an int64 tensor: an integer, or one per row as a list or tensor"
     if isinstance(value, int) and not isinstance(value, bool) and -2**63 <= value < 2**63:
@@ -95,11 +103,12 @@ def _keys(
     place = position.contiguous().unsqueeze(-1).view(torch.int32)[..., 0]
     h = torch.empty(*seed.shape, 2, dtype=torch.int32, device=seed.device)
     for i, digits_of_pi in enumerate((0x243f6a88, 0x13198a2e)): h[..., i] = digits_of_pi + salt    # fills: no copy from the CPU
+    h, *parts = _light(h, low, high, place)
     h = _scramble_(h)
-    for part in (low, high, place): h = _scramble_(h ^ part.unsqueeze(-1))
-    return h
+    for part in parts: h = _scramble_(h ^ part[..., None])
+    return torch.as_tensor(h)
 
-# %% ../nbs/02_multinomial.ipynb #bc174dda
+# %% ../nbs/02_multinomial.ipynb #1c848e87
 def uniform_noise(
     seed,        # Any 64-bit integer; one per row as a list or tensor of shape `(...)`
     position,    # Which token of its text is drawn, from 0; a number or one per row
@@ -110,7 +119,8 @@ def uniform_noise(
     seed = _integers('seed', seed)
     key = _keys(seed, _integers('position', position, seed.device), salt)
     ids = vocab.int() if isinstance(vocab, Tensor) else torch.arange(vocab, dtype=torch.int32, device=seed.device)
-    h = _scramble_(ids ^ key[..., :1], key[..., 1:])
+    ids, key = _light(ids, key)
+    h = torch.as_tensor(_scramble_(ids ^ key[..., :1], key[..., 1:]))
     v = h.float().add_(.5).mul_(2**-32)
     return v.add_(h < 0)                                # int32 is signed: its upper half came out negative
 

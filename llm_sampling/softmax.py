@@ -125,7 +125,7 @@ def read(self:Knob,
     value = value.long() if self.integer else value
     return value.to(logits.device, non_blocking=logits.device.type != 'cpu').unsqueeze(-1)   # a wait only where it is read at once
 
-# %% ../nbs/01_softmax.ipynb #8d9f0c8d
+# %% ../nbs/01_softmax.ipynb #83cceb1f
 TEMPERATURE = Knob('a finite number >= 0', lambda v: (v >= 0) & (v <= torch.finfo(torch.float32).max), neutral=1)
 
 def apply_temperature(
@@ -137,7 +137,10 @@ def apply_temperature(
     t = TEMPERATURE.read('temperature', temperature, z)
     if t is None: return logits
     shifted = _shifted(z)
-    if not isinstance(t, Tensor): t = torch.full_like(z[..., :1], t)
+    if not isinstance(t, Tensor) and t > 0:
+        return (shifted / torch.full_like(z[..., :1], t)).to(logits.dtype)      # as if it were one per row, to the bit
+    maxima = shifted.masked_fill(shifted < 0, -torch.inf)
+    if not isinstance(t, Tensor): return maxima.to(logits.dtype)
     t = t.to(z.dtype)
-    cooled = torch.where(t > 0, shifted / t, shifted.masked_fill(shifted < 0, -torch.inf))
+    cooled = torch.where(t > 0, shifted / t, maxima)
     return torch.where(t == 1, z, cooled).to(logits.dtype)

@@ -171,3 +171,24 @@ def test_trace_is_the_raw_model(lm):
 
 def test_markup_of_a_model_is_escaped(lm):
     assert '<script>' not in generate(script(lm, '<script>alert(1)</script>'), torch.tensor([[0]])).show().data
+
+
+def test_penalties_and_memory_survive_batching_and_samples(lm):
+    "A row with penalties, XTC and mirostat is the row alone: in a batch with pads, and as one of several samples"
+    from llm_sampling import Mirostat2, Sampler
+    from llm_sampling.multinomial import mix
+    prompts = ['Once upon a time there was', 'The king', 'A fox and a hare went to the sea and']
+    s = Sampler(repetition_penalty=1.2, frequency_penalty=.3, no_repeat_ngram_size=3, xtc_probability=.3, adaptive=Mirostat2(tau=4.))
+    seeds = [3, 4, 5]
+    together = generate(lm, prompts, s, max_new_tokens=25, seed=seeds, n=2)
+    for i, (p, seed) in enumerate(zip(prompts, seeds)):
+        for j in range(2):
+            alone = generate(lm, p, s, max_new_tokens=25, seed=mix(seed, j).item())
+            assert alone.ids[0].tolist() == together.ids[2*i + j].tolist()
+
+
+def test_a_row_emptied_by_bans_is_named(lm):
+    from llm_sampling import Sampler
+    everything = {i: float('-inf') for i in range(lm.vocab_size)}
+    with pytest.raises(ValueError, match='row 0: its largest logit is -inf'):
+        generate(lm, ['a', 'b'], Sampler(logit_bias=everything), max_new_tokens=2, seed=0)
