@@ -79,7 +79,7 @@ def _light(
     small = all(t.device.type == 'cpu' and t.numel() <= 2**14 for t in tensors)
     return [t.numpy() for t in tensors] if small else list(tensors)
 
-# %% ../nbs/02_multinomial.ipynb #8e0979d6
+# %% ../nbs/02_multinomial.ipynb #f5a29a38
 def _integers(name, value, device=None):
     "`value` as an int64 tensor: an integer, or one per row as a list or tensor"
     if isinstance(value, int) and not isinstance(value, bool) and -2**63 <= value < 2**63:
@@ -98,14 +98,13 @@ def _keys(
     salt:int,         # What the roll is for; 0 is the choice of a token
 )->Tensor:            # int32, shape `(..., 2)`
     "Two 32-bit keys per row, from seed, position and salt"
-    seed, position = torch.broadcast_tensors(seed, position)
-    low, high = seed.contiguous().unsqueeze(-1).view(torch.int32).unbind(-1)
-    place = position.contiguous().unsqueeze(-1).view(torch.int32)[..., 0]
-    h = torch.empty(*seed.shape, 2, dtype=torch.int32, device=seed.device)
-    for i, digits_of_pi in enumerate((0x243f6a88, 0x13198a2e)): h[..., i] = digits_of_pi + salt    # fills: no copy from the CPU
+    low, high = seed.contiguous().unsqueeze(-1).view(torch.int32).split(1, -1)    # (..., 1)
+    place = position.contiguous().unsqueeze(-1).view(torch.int32)[..., :1]
+    h = torch.empty(2, dtype=torch.int32, device=seed.device)
+    for i, digits_of_pi in enumerate((0x243f6a88, 0x13198a2e)): h[i] = digits_of_pi + salt    # fills: no copy from the CPU
     h, *parts = _light(h, low, high, place)
     h = _scramble_(h)
-    for part in parts: h = _scramble_(h ^ part[..., None])
+    for part in parts: h = _scramble_(h ^ part)
     return torch.as_tensor(h)
 
 # %% ../nbs/02_multinomial.ipynb #1c848e87

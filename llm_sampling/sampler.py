@@ -443,7 +443,7 @@ def plot(self:Explanation,
             for name, l, p, before in zip(names, live, laws, [laws[0], *laws])}
     return small_multiples(rows, [self.token(i) for i in ids.tolist()], kept=kept, cols=2)
 
-# %% ../nbs/09_sampler.ipynb #4cc226eb
+# %% ../nbs/09_sampler.ipynb #1d76d212
 def _heads(
     z:Tensor,  # `(rows, vocab)`, float32 on the CPU
     blocks:int # Number of blocks, at least 32
@@ -457,23 +457,21 @@ def _heads(
 def candidates(
     z:Tensor,  # `(rows, vocab)`, float32 on the CPU
     n:int,     # How many at least
-):             # Logits and ids `(rows, m)`, padded with -inf; whether the list holds all tokens of a row, `(rows,)`; or `None`
+):             # numpy: logits and ids `(rows, m)`, padded with -inf; how many of each row; whether these are all. Or `None`
     "The largest logits of each row in the order of ids; `None` if they are many, or a row has no largest"
     x, blocks = z.numpy(), z.shape[-1] // 32
     most = _heads(z, blocks) if n <= blocks // 2 and blocks >= 32 else x
     most = np.partition(most, most.shape[-1] - n)[:, -n:]
     bound = most[:, :1]                                       # the least of them
     if not np.isfinite(most.max(-1)).all(): return None
-    flat = np.flatnonzero(x >= np.maximum(bound, np.finfo(np.float32).min))
-    if len(flat) > x.size // 2: return None
-    row, id = np.divmod(flat, x.shape[-1])
-    count = np.bincount(row, minlength=len(x))
-    place = np.arange(len(flat)) - np.repeat(count.cumsum() - count, count)
+    found = [np.flatnonzero(row >= b) for row, b in zip(x, np.maximum(bound, np.finfo(np.float32).min))]
+    count = np.array([len(ids) for ids in found])
+    if count.sum() > x.size // 2: return None
     short, ids = np.full((len(x), count.max()), -np.inf, np.float32), np.zeros((len(x), count.max()), np.int64)
-    short[row, place], ids[row, place] = x.reshape(-1)[flat], id
-    return torch.from_numpy(short), torch.from_numpy(ids), torch.from_numpy(bound[:, 0] == -np.inf)
+    for i, at in enumerate(found): short[i, :len(at)], ids[i, :len(at)] = x[i, at], at
+    return short, ids, count, bound[:, 0] == -np.inf
 
-# %% ../nbs/09_sampler.ipynb #c64abaf1
+# %% ../nbs/09_sampler.ipynb #7b198831
 CUTS = ('top_k', 'top_p', 'min_p')
 
 @patch
@@ -494,12 +492,12 @@ def _shortlist(self:Sampler,
     rows = z.reshape(-1, z.shape[-1])
     found = candidates(rows, n) if n <= rows.shape[-1] // 2 else None
     if found is None: return None
-    short, ids, enough = (t.reshape(z.shape[:-1] + t.shape[1:]) for t in found)
-    listed = (short > -torch.inf).sum(-1)
+    short, ids, count, enough = found
+    short, ids = (torch.from_numpy(t).view(*z.shape[:-1], t.shape[-1]) for t in (short, ids))
     for name in names:
         if name == 'top_p' and not enough.all(): short = top_p_filter(short, self.knobs[name], total())
         else: short = self._apply(name, short, context)
-        if name in CUTS: enough = enough | ((short > -torch.inf).sum(-1) < listed)
+        if name in CUTS: enough = enough | ((short.numpy() > -np.inf).sum(-1).reshape(-1) < count)   # something is cut: all outside is
     return (short, ids) if enough.all() else None
 
 @patch
@@ -512,7 +510,8 @@ def _finish(self:Sampler, z, names, context):
         return total_weight(full)
 
     k = self.knobs.get('top_k') if 'top_k' in names else None
-    sizes = (16 + int(torch.as_tensor(k).max()),) if k is not None else (1024, 8192)
+    vocab = z.shape[-1]
+    sizes = (16 + int(torch.as_tensor(k).max()),) if k is not None else (max(256, vocab // 64), max(256, vocab // 8))
     for n in sizes if names else ():
         if short := self._shortlist(z, names, context, n, total): return short
     for name in names: z = self._apply(name, z, context)

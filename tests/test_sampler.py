@@ -37,7 +37,7 @@ def test_every_step_has_a_test_value():
 @given(st.data())
 def test_short_cut_returns_the_plain_token(data):
     g = torch.Generator().manual_seed(data.draw(st.integers(0, 10**6)))
-    vocab = data.draw(st.sampled_from([40, 1100, 2053, 6000]))
+    vocab = data.draw(st.sampled_from([7, 40, 1100, 2053, 6000]))
     z = torch.randn(3, vocab, generator=g) * data.draw(st.sampled_from([.1, 1, 3, 10]))
     kind = data.draw(st.sampled_from(['plain', 'ties', 'masked', 'few', 'sorted', 'bfloat16', 'spike']))
     if kind == 'ties': z = (z * 4).round() / 4
@@ -72,8 +72,8 @@ def test_a_wrong_bound_would_be_caught(monkeypatch):
     want = plain(s, z, seed).tolist()
     assert s(z).tolist() == want
     def lossy(z, n):
-        short, ids, whole = candidates(z, n)
-        return short.masked_fill(short == short.amax(-1, keepdim=True), -torch.inf), ids, whole
+        short, ids, count, whole = candidates(z, n)
+        return np.where(short == short.max(-1, keepdims=True), -np.inf, short).astype(np.float32), ids, count, whole
     monkeypatch.setattr(module, 'candidates', lossy)
     assert s(z).tolist() != want
 
