@@ -115,7 +115,7 @@ def _check_state(state, logits):
         found = f'shape {tuple(state.shape)}' if isinstance(state, Tensor) else repr(state)
         raise ValueError(f'state must be what init or update returned, shape {shape}, not {found}')
 
-# %% ../nbs/08_adaptive.ipynb #3f22105f
+# %% ../nbs/08_adaptive.ipynb #b90dfffe
 class Mirostat:
     "What both versions share: a target, a state per row, and the correction after each token (Basu et al., 2021)"
     def __init__(self,
@@ -141,7 +141,7 @@ class Mirostat:
     def update(self,
         state:Tensor,   # What `filter` was given, shape `(..., 2)`
         logits:Tensor,  # What `filter` was given, shape `(..., vocab)`
-        ids:Tensor,     # The tokens then drawn, shape `(...)`; -1, or a token that `filter` dropped, leaves its row's state
+        ids:Tensor,     # The tokens then drawn, shape `(...)`; -1, or a token of probability 0 in the law that is fed back, leaves its row's state
     )->Tensor:          # A new tensor, shape `(..., 2)`
         "The state after a token"
         _check_state(state, logits)

@@ -24,7 +24,7 @@ def printable(
     "Text that a terminal shows and does not obey"
     return ''.join(f'\\x{ord(c):02x}' if unicodedata.category(c) == 'Cc' and c not in '\n\t' else c for c in text)
 
-# %% ../nbs/26_cli.ipynb #ae297826
+# %% ../nbs/26_cli.ipynb #3c519f32
 _examples = {
     None: '''examples:
   llm-sampling demo
@@ -33,6 +33,7 @@ _examples = {
     'generate': '''examples:
   llm-sampling generate "Once upon a time"                                 # greedy
   llm-sampling generate "Once upon a time" --temperature .8 --top-p .9 --n 3 --seed 1
+  llm-sampling generate "Once upon a time" --temperature 0 --dry-multiplier .8      # greedy without loops
   llm-sampling generate "The wolf said" --top-k 40 --stream --stop "\\n\\n"
   llm-sampling generate "The wolf said" --temperature 1 --json | python -m json.tool
   cat story.txt | llm-sampling generate - --max-new-tokens 200
@@ -87,7 +88,7 @@ KNOBS = {   # keyword of the sampler: type, name of the value, help
     'presence_penalty': (float, 'F', 'lower a token by F if it was generated'),
     'no_repeat_ngram_size': (int, 'N', 'no N tokens in a row occur twice'),
     'dry_multiplier': (float, 'M', 'lower tokens that go on with a repetition'),
-    'xtc_probability': (float, 'Q', 'with chance Q drop all but the least of the likely tokens'),
+    'xtc_probability': (float, 'Q', 'with chance Q, by a roll of the seed, drop all but the least of the likely tokens'),
     'xtc_threshold': (float, 'P', 'what counts as likely for --xtc-probability (default: .1)'),
     'order': (str, 'SYSTEM', 'order of the steps: transformers (default), vllm, llama.cpp or mlx'),
 }
@@ -96,7 +97,7 @@ def _knobs(p):
     for name, (kind, value, help) in KNOBS.items(): p.add_argument('--' + name.replace('_', '-'), type=kind, metavar=value, help=help)
     p.add_argument('--seed', type=_seed, help='the same seed gives the same text; default: a new one each time')
 
-# %% ../nbs/26_cli.ipynb #fac8c27b
+# %% ../nbs/26_cli.ipynb #f03b764c
 def make_parser():
     "The command line as argparse sees it"
     p = argparse.ArgumentParser('llm-sampling', description='How a language model picks the next token, and what comes of it.',
@@ -105,7 +106,7 @@ def make_parser():
     p.add_argument('--version', action='version', version=f'llm-sampling {__version__}')
     commands = p.add_subparsers(title='commands', metavar='COMMAND', required=True)
 
-    g = _command(commands, 'generate', _generate, 'Continue a prompt. Without a knob or a seed: greedy.')
+    g = _command(commands, 'generate', _generate, 'Continue a prompt. Without a knob or a seed: greedy; with any, a draw at temperature 1 unless --temperature says otherwise.')
     g.add_argument('prompt', help='the text to continue; - reads it from stdin')
     _knobs(g)
     g.add_argument('--n', type=_whole(1), default=1, help='how many samples (default: 1)')
@@ -171,12 +172,13 @@ def _print_stream(pieces, prompt, as_json):
         else: print(printable(p.text), end='', flush=True)
     if not as_json: print()
 
-# %% ../nbs/26_cli.ipynb #5d90967d
+# %% ../nbs/26_cli.ipynb #6a6fc602
 def _explain(args):
     "Run `llm-sampling explain`"
     sampler, prompt = _sampler(args, temperature=.8, top_p=.9), _prompt(args)
     lm = _load(args)
     ids, mask = lm.encode(prompt)
+    if args.frequency_penalty or args.presence_penalty: print('frequency and presence count generated tokens: there are none yet', file=sys.stderr)
     told = sampler.explain(lm.next_logits(ids, mask), ids, mask, tokenizer=lm.tokenizer)
     if args.json: return _print_json([dict(step=r.step, kept=r.kept, removed=len(r.removed), mass_removed=r.mass, entropy=r.entropy,
                                            tokens=_likeliest(lm, z[0])) for r, z in zip(told.report(), told.logits)])

@@ -413,11 +413,11 @@ def _result(lm, rows, writers, seconds):
         stats=dict(forward_passes=rows.passes, tokens_evaluated=rows.evaluated, seconds=seconds, peak_cache_bytes=rows.peak_bytes),
         trace=Trace(lm, [w.context for w in writers], measures))
 
-# %% ../nbs/12_generation.ipynb #685d2c8a
+# %% ../nbs/12_generation.ipynb #dd9ea9be
 def stream(
     lm:LanguageModel,
     prompt,              # A string, a list of strings, or ids `(B, S)`
-    sampler=None,        # A `Sampler`, a per-row knob having an entry per prompt or per row; None: greedy
+    sampler=None,        # A `Sampler`, a per-row knob having an entry per prompt or per row (an adaptive target: per prompt); None: greedy
     max_new_tokens=60,   # Each row ends after so many tokens at the latest; 0: no token
     n=1,                 # Samples of each prompt
     stop=None,           # A string, or several, that end a row; no part of its text
@@ -431,7 +431,7 @@ def stream(
 def generate(
     lm:LanguageModel,
     prompt,              # A string, a list of strings, or ids `(B, S)`
-    sampler=None,        # A `Sampler`, a per-row knob having an entry per prompt or per row; None: greedy
+    sampler=None,        # A `Sampler`, a per-row knob having an entry per prompt or per row (an adaptive target: per prompt); None: greedy
     max_new_tokens=60,   # Each row ends after so many tokens at the latest; 0: no token
     n=1,                 # Samples of each prompt
     stop=None,           # A string, or several, that end a row; no part of its text

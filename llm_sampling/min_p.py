@@ -3,8 +3,8 @@
 How much less likely than the best may a token be?
 
 Top-k fixes a number and top-p a mass. The filters here fix a level, and a token stays if it reaches it. Min-p asks for a
-share of the best token's probability, top-a for a share of its square, top-n-sigma for a logit within n standard deviations
-of the best, p-less for as much as two draws agree on average. Tail-free looks for the place where the sorted curve turns
+share of the best token's probability, top-a for a share of that probability's square, top-n-sigma for a logit within n
+standard deviations of the best, p-less for the probability that two draws agree. Tail-free looks for the place where the sorted curve turns
 flat.
 
 Each keeps the most likely token, treats equal logits alike, and regards tokens dropped earlier as absent. Of the five only
@@ -46,12 +46,12 @@ def min_p_filter(
     cut = z.amax(-1, keepdim=True) + _log(min_p, z).to(z.dtype)              # (..., 1)
     return logits.masked_fill(z < cut, -torch.inf)
 
-# %% ../nbs/05_min_p.ipynb #e9dd65f4
+# %% ../nbs/05_min_p.ipynb #c0004af2
 TOP_A = Knob('a number in [0, 1]', lambda v: (v >= 0) & (v <= 1), neutral=0)
 
 def top_a_filter(
     logits:Tensor,  # Scores, shape `(..., vocab)`
-    top_a,          # Share of its square to reach, in [0, 1]; `None` or 0 is off; a list or tensor is one per row
+    top_a,          # Share of the best probability's square to reach, in [0, 1]; `None` or 0 is off; a list or tensor is one per row
 )->Tensor:          # Same shape and dtype, dropped tokens -inf
     "Keep tokens with a probability of at least `top_a` times the square of the largest (BlinkDL, 2022)"
     z = upcast(logits)

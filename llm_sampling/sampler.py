@@ -43,17 +43,17 @@ from .top_p import TOP_P, top_p_filter, total_weight
 from .typical import (EPSILON_CUTOFF, ETA_CUTOFF, TOP_H, TYPICAL_P, epsilon_filter,
                                   eta_filter, top_h_filter, typical_filter)
 
-# %% ../nbs/09_sampler.ipynb #69e9e2e2
+# %% ../nbs/09_sampler.ipynb #395cfb50
 class Context(NamedTuple):
     "What a step may look at beside the logits"
-    ids:Tensor     # The tokens so far, `(batch, length)`
+    ids:Tensor     # The tokens so far, `(batch, length)`, or `None`
     mask:Tensor    # Bool, the same shape: True = a token, False = a pad; `None` = all are tokens
     position:int   # How many of them were generated; a number or one per row
-    seed:Tensor    # One number or one per row
-    state:Tensor   # Of the adaptive sampler, one row per row
+    seed:Tensor    # One number or one per row; `None` if no step rolls
+    state:Tensor   # Of the adaptive sampler, one row per row; or `None`
     knobs:dict     # Every knob of the sampler
 
-# %% ../nbs/09_sampler.ipynb #d339b2f3
+# %% ../nbs/09_sampler.ipynb #46ff4e3f
 def generated(
     ids:Tensor,   # The tokens so far, `(batch, length)`
     mask=None,    # True = a token, False = a pad
@@ -61,42 +61,46 @@ def generated(
 )->Tensor:        # Bool, the shape of `ids`
     "True on the last `position` tokens of each row, pads not counted"
     real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
-    if isinstance(position, Tensor) and position.ndim: position = position.to(ids.device).unsqueeze(-1)
+    if not isinstance(position, int): position = torch.as_tensor(position, device=ids.device).unsqueeze(-1)
     from_end = real.flip(-1).cumsum(-1).flip(-1)   # 1 at the last token
     return real & (from_end <= position)
 
-# %% ../nbs/09_sampler.ipynb #62b9efdc
+# %% ../nbs/09_sampler.ipynb #946b4f23
 class Whole(NamedTuple):
     "A knob with one value for the whole batch"
     allowed:str          # What it may be, in words, for errors
     inside:Callable      # Whether a value is allowed
-    neutral:object=None  # Shown as off
 
 @patch
 def entries(self:Whole,
     name:str,  # What the caller knows the knob as
-    value,     # `None` and `False` are off
+    value,     # `None`, `False` and an empty list or dict are off
 ):             # `None`, or `value`
     "Check a value"
-    if value is None or value is False: return None
+    if value is None or value is False or isinstance(value, (list, tuple, dict)) and not value: return None
     try: fine = self.inside(value)
     except (TypeError, ValueError): fine = False
     if not fine: raise ValueError(f'{name} must be {self.allowed}, not {value!r}')
     return value
 
-def _ids(values): return all(isinstance(i, int) and i >= 0 for i in values)
-def _whole(knob): return Whole(knob.allowed, lambda v: not isinstance(v, (list, tuple, Tensor)) and knob.entries('', v) is not None)
+def _ids(values): return all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in values)
+
+def _whole(knob):
+    "A `Knob` of which all rows have the same value"
+    one = lambda v: not isinstance(v, (list, tuple, Tensor)) and knob.entries('', v) is not None
+    return Whole(f'{knob.allowed}, one for all rows', one)
 
 P_LESS = Whole('True or False', lambda v: v is True)
-DYNAMIC = Whole('(low, high) or (low, high, exponent) with 0 <= low <= high < inf and exponent > 0',
-                lambda v: len(v) in (2, 3) and 0 <= v[0] <= v[1] < float('inf') and (v + (1,))[2] > 0)
+DYNAMIC = Whole('(low, high) or (low, high, exponent) with 0 <= low <= high < inf and exponent >= 0',
+                lambda v: len(v) in (2, 3) and 0 <= v[0] <= v[1] < float('inf') and (*v, 1)[2] >= 0)
 BIASES = Whole('a dict of token ids and finite numbers or -inf',
                lambda v: isinstance(v, dict) and _ids(v) and all(b < float('inf') for b in v.values()))
 SEQUENCES = Whole('a list of lists of token ids, none empty', lambda v: all(len(s) and _ids(s) for s in v))
 BREAKERS = Whole('a list of token ids', _ids)
-ADAPTIVE = Whole('a Mirostat1, Mirostat2 or AdaptiveP', lambda v: all(hasattr(v, m) for m in ('init', 'filter', 'update')))
+ADAPTIVE = Whole('a Mirostat1, Mirostat2 or AdaptiveP, made',
+                 lambda v: not isinstance(v, type) and all(hasattr(v, m) for m in ('init', 'filter', 'update')))
 
-# %% ../nbs/09_sampler.ipynb #0f742985
+# %% ../nbs/09_sampler.ipynb #9a09e9f4
 class Step(NamedTuple):
     "One step of a sampler"
     apply:Callable   # `(logits, value, context) -> logits`
@@ -109,69 +113,82 @@ def _history(f): return lambda z, v, c: f(z, c.ids, v, mask=c.mask)
 def _output(f): return lambda z, v, c: f(z, c.ids, v, mask=generated(c.ids, c.mask, c.position))
 def _dry(z, v, c):
     base, least, breakers = (c.knobs[n] for n in ('dry_base', 'dry_allowed_length', 'dry_breakers'))
-    return dry_penalty(z, c.ids, v, base, least, breakers, mask=c.mask)
+    return dry_penalty(z, c.ids, v, base, least, breakers or (), mask=c.mask)
+
+def _xtc(z, v, c): return xtc_filter(z, c.knobs['xtc_threshold'], v, c.seed, c.position)
 
 STEPS = {
-    'logit_bias': Step(_filter(logit_bias), BIASES, 'bias added'),
+    'logit_bias': Step(_filter(logit_bias), BIASES, 'bias added; -inf bans'),
     'ban_tokens': Step(_history(ban_tokens), SEQUENCES, 'would complete a banned sequence'),
-    'no_repeat_ngram_size': Step(_history(no_repeat_ngram), _whole(NO_REPEAT_NGRAM_SIZE), 'would complete an n-gram for the second time'),
+    'no_repeat_ngram_size': Step(_history(no_repeat_ngram), _whole(NO_REPEAT_NGRAM_SIZE),
+                                 'would repeat an n-gram'),
     'repetition_penalty': Step(_history(repetition_penalty), REPETITION_PENALTY, 'lowered if in prompt or output'),
     'frequency_penalty': Step(_output(frequency_penalty), FREQUENCY_PENALTY, 'lowered for each time in the output'),
     'presence_penalty': Step(_output(presence_penalty), PRESENCE_PENALTY, 'lowered if in the output'),
     'dry_multiplier': Step(_dry, DRY_MULTIPLIER, 'lowered if it would go on with a repetition',
                            ('dry_base', 'dry_allowed_length', 'dry_breakers')),
-    'temperature': Step(_filter(apply_temperature), TEMPERATURE, 'logits divided'),
-    'dynamic_temperature': Step(lambda z, v, c: dynamic_temperature(z, *v), DYNAMIC, 'logits divided, by more the higher the entropy'),
+    'temperature': Step(_filter(apply_temperature), TEMPERATURE, 'logits divided; 0 keeps the maxima'),
+    'dynamic_temperature': Step(lambda z, v, c: dynamic_temperature(z, *v), DYNAMIC,
+                                'logits divided, by more the higher the entropy'),
     'top_h': Step(_filter(top_h_filter), TOP_H, 'with it the entropy would exceed its share'),
     'top_k': Step(_filter(top_k_filter), TOP_K, 'k others are more likely'),
     'top_p': Step(_filter(top_p_filter), TOP_P, 'more likely ones hold p'),
     'min_p': Step(_filter(min_p_filter), MIN_P, 'below this share of the largest probability'),
-    'typical_p': Step(_filter(typical_filter), TYPICAL_P, 'others with surprisal nearer the entropy hold the mass'),
+    'typical_p': Step(_filter(typical_filter), TYPICAL_P,
+                      'others with surprisal nearer the entropy hold the mass'),
     'epsilon_cutoff': Step(_filter(epsilon_filter), EPSILON_CUTOFF, 'probability below it'),
-    'eta_cutoff': Step(_filter(eta_filter), ETA_CUTOFF, 'probability below a cut that falls with the entropy'),
+    'eta_cutoff': Step(_filter(eta_filter), ETA_CUTOFF,
+                       'probability below a cut that falls with the entropy'),
     'top_a': Step(_filter(top_a_filter), TOP_A, 'below this multiple of the largest probability squared'),
-    'top_n_sigma': Step(_filter(top_n_sigma_filter), TOP_N_SIGMA, 'more than n standard deviations below the largest logit'),
-    'p_less': Step(lambda z, v, c: p_less_filter(z), P_LESS, 'less likely than that two draws agree'),
+    'top_n_sigma': Step(_filter(top_n_sigma_filter), TOP_N_SIGMA,
+                        'more than n standard deviations below the largest logit'),
+    'p_less': Step(lambda z, v, c: p_less_filter(z), P_LESS, 'less likely than two draws are to agree'),
     'tail_free': Step(_filter(tail_free_filter), TAIL_FREE, 'in the flat tail'),
-    'xtc_probability': Step(lambda z, v, c: xtc_filter(z, c.knobs['xtc_threshold'], v, c.seed, c.position), XTC_PROBABILITY,
-                            'a less likely one passes the threshold too', ('xtc_threshold',)),
-    'adaptive': Step(lambda z, v, c: v.filter(z, c.state), ADAPTIVE, 'holds the surprise at its target'),
+    'xtc_probability': Step(_xtc, XTC_PROBABILITY, 'a less likely one passes the threshold too, and the roll succeeded', ('xtc_threshold',)),
+    'adaptive': Step(lambda z, v, c: v.filter(z, c.state), ADAPTIVE, 'steers towards its target'),
 }
-EXTRA = dict(dry_base=_whole(DRY_BASE), dry_allowed_length=_whole(DRY_ALLOWED_LENGTH), dry_breakers=BREAKERS, xtc_threshold=XTC_THRESHOLD)
-PAST = ('ban_tokens', 'no_repeat_ngram_size', 'repetition_penalty', 'frequency_penalty', 'presence_penalty', 'dry_multiplier')
+EXTRA = dict(dry_base=_whole(DRY_BASE), dry_allowed_length=_whole(DRY_ALLOWED_LENGTH),
+             dry_breakers=BREAKERS, xtc_threshold=XTC_THRESHOLD)
+PAST = ('ban_tokens', 'no_repeat_ngram_size', 'repetition_penalty', 'frequency_penalty',
+        'presence_penalty', 'dry_multiplier')
 
-# %% ../nbs/09_sampler.ipynb #8513c4b4
-_REST = ['typical_p', 'epsilon_cutoff', 'eta_cutoff', 'top_a', 'top_n_sigma', 'p_less', 'tail_free']
+# %% ../nbs/09_sampler.ipynb #2c1752b0
+_PAST = ['repetition_penalty', 'frequency_penalty', 'presence_penalty', 'dry_multiplier',
+         'no_repeat_ngram_size']
 _HEAT = ['temperature', 'dynamic_temperature']
+_REST = ['typical_p', 'epsilon_cutoff', 'eta_cutoff', 'top_a', 'top_n_sigma', 'p_less', 'tail_free']
 
 ORDERS = {
     # transformers 5.23, generation/utils.py
-    'transformers': ['logit_bias', 'repetition_penalty', 'frequency_penalty', 'presence_penalty', 'dry_multiplier', 'no_repeat_ngram_size', 'ban_tokens',
-                     *_HEAT, 'top_h', 'top_k', 'top_p', 'min_p', *_REST, 'xtc_probability', 'adaptive'],
+    'transformers': ['logit_bias', *_PAST, 'ban_tokens', *_HEAT, 'top_h', 'top_k', 'top_p', 'min_p',
+                     *_REST, 'xtc_probability', 'adaptive'],
     # vLLM, v1/sample/sampler.py, 2026
-    'vllm': ['ban_tokens', 'logit_bias', 'repetition_penalty', 'frequency_penalty', 'presence_penalty', 'dry_multiplier', 'no_repeat_ngram_size',
-             *_HEAT, 'min_p', 'top_k', 'top_p', 'top_h', *_REST, 'xtc_probability', 'adaptive'],
-    # llama.cpp, common/sampling, 2026: its default --samplers
-    'llama.cpp': ['logit_bias', 'repetition_penalty', 'frequency_penalty', 'presence_penalty', 'no_repeat_ngram_size', 'ban_tokens', 'dry_multiplier',
-                  'top_n_sigma', 'top_k', 'typical_p', 'top_p', 'min_p', 'top_h', 'epsilon_cutoff', 'eta_cutoff', 'top_a', 'p_less', 'tail_free',
-                  'xtc_probability', *_HEAT, 'adaptive'],
+    'vllm': ['ban_tokens', 'logit_bias', *_PAST, *_HEAT, 'min_p', 'top_k', 'top_p', 'top_h',
+             *_REST, 'xtc_probability', 'adaptive'],
+    # llama.cpp, its default --samplers, 2026
+    'llama.cpp': ['logit_bias', 'repetition_penalty', 'frequency_penalty', 'presence_penalty',
+                  'no_repeat_ngram_size', 'ban_tokens', 'dry_multiplier',
+                  'top_n_sigma', 'top_k', 'typical_p', 'top_p', 'min_p', 'top_h', 'epsilon_cutoff',
+                  'eta_cutoff', 'top_a', 'p_less', 'tail_free', 'xtc_probability', *_HEAT, 'adaptive'],
     # mlx-lm, sample_utils.py, 2026
-    'mlx': ['logit_bias', 'repetition_penalty', 'presence_penalty', 'frequency_penalty', 'dry_multiplier', 'no_repeat_ngram_size', 'ban_tokens',
+    'mlx': ['logit_bias', 'repetition_penalty', 'presence_penalty', 'frequency_penalty',
+            'dry_multiplier', 'no_repeat_ngram_size', 'ban_tokens',
             'top_p', 'min_p', 'xtc_probability', 'top_k', 'top_h', *_REST, *_HEAT, 'adaptive'],
 }
 
-# %% ../nbs/09_sampler.ipynb #832ca200
+# %% ../nbs/09_sampler.ipynb #8aabb832
 def read_order(
     order,   # A name in `ORDERS`, or a list of step names
 )->list:
     "The steps in the order of their application"
     if isinstance(order, str):
-        if order not in ORDERS: raise ValueError(f'order must be one of {", ".join(ORDERS)} or a list of step names, not {order!r}')
-        return ORDERS[order]
+        if order in ORDERS: return list(ORDERS[order])
+        raise ValueError(f'order must be one of {", ".join(ORDERS)} or a list of step names, not {order!r}')
     order = list(order) if isinstance(order, Sequence) else [order]
     for name in order:
-        if name not in STEPS: raise ValueError(f'order must hold step names, which {name!r} is not; they are {", ".join(STEPS)}')
-    if twice := [n for n in order if order.count(n) > 1]: raise ValueError(f'order must hold each step once, not {twice[0]!r} twice')
+        if name not in STEPS:
+            raise ValueError(f'order must hold step names, which {name!r} is not; they are {", ".join(STEPS)}')
+        if order.count(name) > 1: raise ValueError(f'order must hold each step once, not {name!r} twice')
     return order
 
 # %% ../nbs/09_sampler.ipynb #1ad6cbef
@@ -185,7 +202,7 @@ def as_entries(
     return [None if v == neutral else float(f'{v:.6g}') if isinstance(v, float) else v
             for v in value.flatten().tolist()]
 
-# %% ../nbs/09_sampler.ipynb #42f3de0e
+# %% ../nbs/09_sampler.ipynb #dbbee48d
 class Sampler:
     "An ordered list of filters and one draw: `sampler(logits)` is one token id per row"
     def __init__(self, *,
@@ -211,12 +228,12 @@ class Sampler:
         dry_allowed_length=2,      # Repetitions shorter than this are free
         dry_breakers=(),           # Token ids that end a repetition
         logit_bias=None,           # {id: number}; -inf bans
-        ban_tokens=None,           # Sequences of ids that must not occur
+        ban_tokens=None,           # Sequences of ids that must not occur; for single tokens `logit_bias` needs no history
         xtc_probability=None,      # In [0, 1]; 0 is off
         xtc_threshold=.1,          # In [0, 1]
         adaptive=None,             # `Mirostat1`, `Mirostat2` or `AdaptiveP`: needs a state
         order='transformers',      # A preset ('transformers', 'vllm', 'llama.cpp', 'mlx') or a list of step names
-        seed=None,                 # Any 64-bit integer, or one per row; `None` is a fresh one per row and call
+        seed=None,                 # A 64-bit integer for all rows, or one per row: the token then depends on `position` alone; `None` is a fresh one per row and call
     ):
         given = locals()
         values = {n: STEPS[n].knob.entries(n, given[n]) for n in STEPS}
@@ -225,7 +242,8 @@ class Sampler:
             if v is not None and n not in names: raise ValueError(f'order must hold every step in use, and lacks {n!r}')
         self.steps = [n for n in names if values[n] is not None]
         self.knobs = {n: values[n] for n in self.steps}
-        for n in self.steps: self.knobs |= {e: EXTRA[e].entries(e, given[e]) for e in STEPS[n].extra}
+        extra = {e: EXTRA[e].entries(e, given[e]) for e in EXTRA}
+        self.knobs |= {e: extra[e] for n in self.steps for e in STEPS[n].extra}
         self.seed = None if seed is None else _integers('seed', seed)
 
     def __repr__(self):
@@ -234,16 +252,16 @@ class Sampler:
         if self.seed is not None: given['seed'] = self.seed.tolist()
         return f"Sampler({', '.join(f'{name}={value!r}' for name, value in given.items())})"
 
-# %% ../nbs/09_sampler.ipynb #44dc5ac3
+# %% ../nbs/09_sampler.ipynb #07778073
 @patch
 def filter(self:Sampler,
     logits:Tensor,  # Scores, shape `(..., vocab)`; `(batch, vocab)` for steps that look at `ids`
     ids=None,       # The tokens so far, `(batch, length)`; only penalties and bans need them
     mask=None,      # Bool, the shape of `ids`: True = a token, False = a pad; `None` = all are tokens
-    position=0,     # How many of the tokens were generated; a number or one per row
+    position=0,     # How many of the last tokens were generated, a number or one per row; at 0 frequency and presence count nothing
     state=None,     # Of the adaptive sampler, from `init` and `update`
 )->Tensor:          # float32, same shape, dropped tokens -inf
-    "The logits after every step, in order"
+    "The logits after every step, in order; without a seed XTC rolls afresh at each call"
     z, context = self._begin(logits, ids, mask, position, state)
     for name in self.steps: z = self._apply(name, z, context)
     return z
@@ -253,8 +271,10 @@ def _begin(self:Sampler, logits, ids, mask, position, state, draw=False):
     "float32 logits, and the context of the steps"
     z, seed = upcast(logits).float(), self.seed
     for name in self.steps:
-        if name in PAST and ids is None: raise ValueError(f'ids must be given for {name}: the tokens so far, shape (batch, length)')
-    if 'adaptive' in self.knobs and state is None: raise ValueError('state must be given for adaptive: sampler.init(batch), then sampler.update(...)')
+        if name in PAST and ids is None:
+            raise ValueError(f'ids must be given for {name}: the tokens so far, shape (batch, length)')
+    if 'adaptive' in self.knobs and state is None:
+        raise ValueError('state must be given for adaptive: sampler.init(batch), then sampler.update(...)')
     if seed is None and (draw or 'xtc_probability' in self.knobs): seed = fresh_seeds(z.shape[:-1])
     return z, Context(ids, mask, position, seed, state, self.knobs)
 
@@ -267,20 +287,21 @@ def _apply(self:Sampler, name, z, context):
             raise ValueError(f'{n} must have one entry per row, shape {tuple(z.shape[:-1])}, not {tuple(value.shape)}')
     return STEPS[name].apply(z, self.knobs[name], context)
 
-# %% ../nbs/09_sampler.ipynb #52c01716
+# %% ../nbs/09_sampler.ipynb #ff1e3bd8
 @patch
 def rows(self:Sampler,
     index:Tensor,  # Row numbers, long; may repeat
     seed=None,     # Seeds of the new rows; `None` takes the old ones along
 )->Sampler:
     "The sampler of the rows `index` of a batch: per-row knobs are taken along, shared ones stay"
+    index = torch.as_tensor(index)
     take = lambda v: v[index.to(v.device)] if isinstance(v, Tensor) and v.ndim else v
     new = copy(self)
     new.knobs = {name: take(value) for name, value in self.knobs.items()}
-    new.seed = take(self.seed) if seed is None else seed
+    new.seed = take(self.seed) if seed is None else _integers('seed', seed)
     return new
 
-# %% ../nbs/09_sampler.ipynb #d4ed55ae
+# %% ../nbs/09_sampler.ipynb #351d84ba
 @patch
 def init(self:Sampler,
     batch:int,     # Rows
@@ -298,11 +319,13 @@ def update(self:Sampler,
 ):                  # A new state; `state` is left as it was
     "The state after a token"
     if state is None: return None
+    if self.seed is None and 'xtc_probability' in self.knobs:
+        raise ValueError('seed must be given for xtc_probability with adaptive: update repeats the roll of the call')
     z, context = self._begin(logits, history, mask, position, state)
     for name in self.steps[:self.steps.index('adaptive')]: z = self._apply(name, z, context)
     return self.knobs['adaptive'].update(state, z, ids)
 
-# %% ../nbs/09_sampler.ipynb #5fb7e334
+# %% ../nbs/09_sampler.ipynb #06a41c07
 class StepReport(NamedTuple):
     "What one step did to one row"
     step:str         # Its name and knob; the first report is of the model's own law
@@ -328,7 +351,7 @@ class Explanation:
         "Name and knob of stage `i`, the model's own law being stage 0"
         name, knob = self.names[i]
         if isinstance(knob, list): knob = 'off' if knob[row] is None else knob[row]
-        return name if i == 0 or knob is True else f'{name} {knob}'
+        return f'{name} {knob}' if i and isinstance(knob, (int, float, str)) and knob is not True else name
 
     def token(self, id):
         "The text of an id, quoted, control characters escaped; without a tokenizer the id"
@@ -443,10 +466,10 @@ def plot(self:Explanation,
             for name, l, p, before in zip(names, live, laws, [laws[0], *laws])}
     return small_multiples(rows, [self.token(i) for i in ids.tolist()], kept=kept, cols=2)
 
-# %% ../nbs/09_sampler.ipynb #1d76d212
+# %% ../nbs/09_sampler.ipynb #9aaa34b3
 def _heads(
     z:Tensor,  # `(rows, vocab)`, float32 on the CPU
-    blocks:int # Number of blocks, at least 32
+    blocks:int # Number of blocks, more than vocab % blocks
 ):             # numpy, `(rows, blocks)`
     "The maximum of each of some blocks of interleaved tokens; `nan` and `inf` are seen"
     size, rest = divmod(z.shape[-1], blocks)
@@ -471,7 +494,7 @@ def candidates(
     for i, at in enumerate(found): short[i, :len(at)], ids[i, :len(at)] = x[i, at], at
     return short, ids, count, bound[:, 0] == -np.inf
 
-# %% ../nbs/09_sampler.ipynb #7b198831
+# %% ../nbs/09_sampler.ipynb #62f73456
 CUTS = ('top_k', 'top_p', 'min_p')
 
 @patch
@@ -497,7 +520,8 @@ def _shortlist(self:Sampler,
     for name in names:
         if name == 'top_p' and not enough.all(): short = top_p_filter(short, self.knobs[name], total())
         else: short = self._apply(name, short, context)
-        if name in CUTS: enough = enough | ((short.numpy() > -np.inf).sum(-1).reshape(-1) < count)   # something is cut: all outside is
+        if name in CUTS:     # something is cut: so is all outside
+            enough = enough | ((short.numpy() > -np.inf).sum(-1).reshape(-1) < count)
     return (short, ids) if enough.all() else None
 
 @patch

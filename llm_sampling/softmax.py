@@ -71,7 +71,7 @@ def entropy(
     logp = log_softmax(upcast(logits))
     return (logp.exp() * -logp.masked_fill(logp == -torch.inf, 0)).sum(-1).clamp(min=0).to(logits.dtype)
 
-# %% ../nbs/01_softmax.ipynb #77f866fa
+# %% ../nbs/01_softmax.ipynb #debde69a
 class Knob(NamedTuple):
     "What the value of a knob may be"
     allowed:str          # The range in words, for errors
@@ -101,7 +101,7 @@ def entries(self:Knob,
 ):             # `None`, a number, or a tensor with one entry per row
     "Check a value and bring it to one of three forms"
     if value is None: return None
-    if hasattr(value, 'item') and not isinstance(value, Tensor): value = value.item()   # numpy's numbers
+    if hasattr(value, 'tolist') and not isinstance(value, Tensor): value = value.tolist()   # numpy's numbers and arrays
     if isinstance(value, (list, tuple)):
         value = [self.neutral if v is None else v for v in value]
         for v in value: self.check(name, v)

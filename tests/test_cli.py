@@ -135,7 +135,8 @@ def test_broken_pipe_is_quiet():
 
 
 def test_interrupt_ends_cleanly():
-    p = subprocess.Popen([*COMMAND, 'generate', 'Once', '--max-new-tokens', '100000', '--stream'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV)
+    p = subprocess.Popen([*COMMAND, 'generate', 'Once', '--max-new-tokens', '100000', '--stream'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV,
+                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))      # a job in the background would inherit deafness to it
     p.stdout.read(8)                                  # it is generating
     p.send_signal(signal.SIGINT)
     out, err = p.communicate(timeout=60)

@@ -165,7 +165,7 @@ BAD = dict(temperature=[-1, float('nan'), float('inf'), 'a', True], top_k=[0, -1
            repetition_penalty=[0, -1], frequency_penalty=[float('inf'), 'a'], presence_penalty=[float('nan')], no_repeat_ngram_size=[0, 1.5, [2, 3]],
            dry_multiplier=[-1], dry_base=[-1, 'a'], dry_allowed_length=[-1, 1.5], dry_breakers=[[-1], ['a'], 3], xtc_probability=[-.1, 1.1],
            xtc_threshold=[-.1, 1.1], logit_bias=[{'a': 1}, {-1: 1}, {1: float('inf')}, {1: float('nan')}, [1]], ban_tokens=[[[]], [['a']], 3, [3]],
-           dynamic_temperature=[(1,), (2, 1), (-1, 1), 3, (1, 2, 0)], p_less=[3, 'yes'], adaptive=['mirostat'], order=['hf', ['top_q'], ['top_k', 'top_k']],
+           dynamic_temperature=[(1,), (2, 1), (-1, 1), 3, (1, 2, -1)], p_less=[3, 'yes'], adaptive=['mirostat'], order=['hf', ['top_q'], ['top_k', 'top_k']],
            seed=['x', 1.5, 2**64])
 
 def test_every_keyword_is_tested_for_bad_values(): assert set(BAD) == set(STEPS) | set(EXTRA) | {'order', 'seed'}
@@ -188,6 +188,31 @@ def test_bad_calls_are_named():
         if bad == -torch.inf: x[1] = bad
         for s in (Sampler(), Sampler(top_k=5), Sampler(top_p=.9), Sampler(min_p=.1), Sampler(temperature=0)):
             with pytest.raises(ValueError, match=r'row \[1\]'): s(x)
+
+
+def test_forms_of_a_knob():
+    "numpy's numbers and arrays, lists, tensors, and the empty containers that are off"
+    z = torch.randn(2, 9, generator=torch.Generator().manual_seed(1))
+    want = Sampler(temperature=[.5, 2.]).filter(z)
+    for form in (np.array([.5, 2.]), torch.tensor([.5, 2.]), (.5, 2.)): assert torch.equal(Sampler(temperature=form).filter(z), want)
+    assert torch.equal(Sampler(temperature=np.float32(.5)).filter(z), Sampler(temperature=.5).filter(z))
+    assert not Sampler(ban_tokens=[], logit_bias={}, p_less=False, top_k=None).steps
+    assert Sampler(dynamic_temperature=[.5, 1.5]).steps == ['dynamic_temperature']
+    s = Sampler(temperature=[.5, 1]).rows([1], seed=4)
+    assert repr(s) == 'Sampler(temperature=[None], seed=4)'
+    assert Sampler(frequency_penalty=1.).filter(z, IDS, MASK, [2, 1]).equal(Sampler(frequency_penalty=1.).filter(z, IDS, MASK, torch.tensor([2, 1])))
+
+
+def test_update_repeats_the_roll():
+    "With a seed `update` sees the law the token was drawn from; without one it cannot, and says so"
+    z = torch.tensor([[2., 1.9, 0, 0]])
+    s = Sampler(xtc_probability=.5, adaptive=Mirostat2(3.))
+    with pytest.raises(ValueError, match='seed must be given'): s.update(s.init(1), z, torch.tensor([0]))
+    for seed in range(20):
+        s = Sampler(xtc_probability=.5, adaptive=Mirostat2(3.), seed=seed)
+        state = s.init(1)
+        ids = s(z, position=4, state=state)
+        assert not torch.equal(s.update(state, z, ids, position=4), state)     # the token was possible, so it counts
 
 
 def test_fresh_seeds_follow_torch():
