@@ -53,7 +53,7 @@ class Context(NamedTuple):
     state:Tensor   # Of the adaptive sampler, one row per row; or `None`
     knobs:dict     # Every knob of the sampler
 
-# %% ../nbs/09_sampler.ipynb #46ff4e3f
+# %% ../nbs/09_sampler.ipynb #6a68854b
 def generated(
     ids:Tensor,   # The tokens so far, `(batch, length)`
     mask=None,    # True = a token, False = a pad
@@ -61,11 +61,12 @@ def generated(
 )->Tensor:        # Bool, the shape of `ids`
     "True on the last `position` tokens of each row, pads not counted"
     real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
-    if not isinstance(position, int): position = torch.as_tensor(position, device=ids.device).unsqueeze(-1)
+    if not isinstance(position, int):
+        position = torch.as_tensor(position, device=ids.device).unsqueeze(-1)
     from_end = real.flip(-1).cumsum(-1).flip(-1)   # 1 at the last token
     return real & (from_end <= position)
 
-# %% ../nbs/09_sampler.ipynb #946b4f23
+# %% ../nbs/09_sampler.ipynb #bff4cc3a
 class Whole(NamedTuple):
     "A knob with one value for the whole batch"
     allowed:str          # What it may be, in words, for errors
@@ -77,30 +78,37 @@ def entries(self:Whole,
     value,     # `None`, `False` and an empty list or dict are off
 ):             # `None`, or `value`
     "Check a value"
-    if value is None or value is False or isinstance(value, (list, tuple, dict)) and not value: return None
+    empty = isinstance(value, (list, tuple, dict)) and not value
+    if value is None or value is False or empty: return None
     try: fine = self.inside(value)
     except (TypeError, ValueError): fine = False
     if not fine: raise ValueError(f'{name} must be {self.allowed}, not {value!r}')
     return value
 
-def _ids(values): return all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in values)
+def _ids(values): return all(type(i) is int and i >= 0 for i in values)
 
 def _whole(knob):
     "A `Knob` of which all rows have the same value"
-    one = lambda v: not isinstance(v, (list, tuple, Tensor)) and knob.entries('', v) is not None
+    single = lambda v: not isinstance(v, (list, tuple, Tensor))
+    one = lambda v: single(v) and knob.entries('', v) is not None
     return Whole(f'{knob.allowed}, one for all rows', one)
 
 P_LESS = Whole('True or False', lambda v: v is True)
-DYNAMIC = Whole('(low, high) or (low, high, exponent) with 0 <= low <= high < inf and exponent >= 0',
-                lambda v: len(v) in (2, 3) and 0 <= v[0] <= v[1] < float('inf') and (*v, 1)[2] >= 0)
-BIASES = Whole('a dict of token ids and finite numbers or -inf',
-               lambda v: isinstance(v, dict) and _ids(v) and all(b < float('inf') for b in v.values()))
-SEQUENCES = Whole('a list of lists of token ids, none empty', lambda v: all(len(s) and _ids(s) for s in v))
+DYNAMIC = Whole(
+    '(low, high) or (low, high, exponent) with 0 <= low <= high < inf and exponent >= 0',
+    lambda v: len(v) in (2, 3) and 0 <= v[0] <= v[1] < float('inf') and (*v, 1)[2] >= 0)
+BIASES = Whole(
+    'a dict of token ids and finite numbers or -inf',
+    lambda v: isinstance(v, dict) and _ids(v) and all(b < float('inf') for b in v.values()))
+SEQUENCES = Whole(
+    'a list of lists of token ids, none empty', lambda v: all(len(s) and _ids(s) for s in v))
 BREAKERS = Whole('a list of token ids', _ids)
-ADAPTIVE = Whole('a Mirostat1, Mirostat2 or AdaptiveP, made',
-                 lambda v: not isinstance(v, type) and all(hasattr(v, m) for m in ('init', 'filter', 'update')))
+ADAPTIVE = Whole(
+    'a Mirostat1, Mirostat2 or AdaptiveP, made',
+    lambda v: not isinstance(v, type)
+        and all(hasattr(v, m) for m in ('init', 'filter', 'update')))
 
-# %% ../nbs/09_sampler.ipynb #9a09e9f4
+# %% ../nbs/09_sampler.ipynb #5a3f265e
 class Step(NamedTuple):
     "One step of a sampler"
     apply:Callable   # `(logits, value, context) -> logits`
@@ -110,61 +118,87 @@ class Step(NamedTuple):
 
 def _filter(f): return lambda z, v, c: f(z, v)
 def _history(f): return lambda z, v, c: f(z, c.ids, v, mask=c.mask)
-def _output(f): return lambda z, v, c: f(z, c.ids, v, mask=generated(c.ids, c.mask, c.position))
+def _output(f):
+    return lambda z, v, c: f(z, c.ids, v, mask=generated(c.ids, c.mask, c.position))
+
 def _dry(z, v, c):
-    base, least, breakers = (c.knobs[n] for n in ('dry_base', 'dry_allowed_length', 'dry_breakers'))
+    base, least, breakers = (c.knobs['dry_' + n] for n in ('base', 'allowed_length', 'breakers'))
     return dry_penalty(z, c.ids, v, base, least, breakers or (), mask=c.mask)
 
 def _xtc(z, v, c): return xtc_filter(z, c.knobs['xtc_threshold'], v, c.seed, c.position)
 
 STEPS = {
     'logit_bias': Step(_filter(logit_bias), BIASES, 'bias added; -inf bans'),
-    'ban_tokens': Step(_history(ban_tokens), SEQUENCES, 'would complete a banned sequence'),
-    'no_repeat_ngram_size': Step(_history(no_repeat_ngram), _whole(NO_REPEAT_NGRAM_SIZE),
-                                 'would repeat an n-gram'),
-    'repetition_penalty': Step(_history(repetition_penalty), REPETITION_PENALTY, 'lowered if in prompt or output'),
-    'frequency_penalty': Step(_output(frequency_penalty), FREQUENCY_PENALTY, 'lowered for each time in the output'),
-    'presence_penalty': Step(_output(presence_penalty), PRESENCE_PENALTY, 'lowered if in the output'),
-    'dry_multiplier': Step(_dry, DRY_MULTIPLIER, 'lowered if it would go on with a repetition',
-                           ('dry_base', 'dry_allowed_length', 'dry_breakers')),
-    'temperature': Step(_filter(apply_temperature), TEMPERATURE, 'logits divided; 0 keeps the maxima'),
-    'dynamic_temperature': Step(lambda z, v, c: dynamic_temperature(z, *v), DYNAMIC,
-                                'logits divided, by more the higher the entropy'),
-    'top_h': Step(_filter(top_h_filter), TOP_H, 'with it the entropy would exceed its share'),
+    'ban_tokens': Step(
+        _history(ban_tokens), SEQUENCES, 'would complete a banned sequence'),
+    'no_repeat_ngram_size': Step(
+        _history(no_repeat_ngram), _whole(NO_REPEAT_NGRAM_SIZE),
+        'would repeat an n-gram'),
+    'repetition_penalty': Step(
+        _history(repetition_penalty), REPETITION_PENALTY,
+        'lowered if in prompt or output'),
+    'frequency_penalty': Step(
+        _output(frequency_penalty), FREQUENCY_PENALTY,
+        'lowered for each time in the output'),
+    'presence_penalty': Step(
+        _output(presence_penalty), PRESENCE_PENALTY, 'lowered if in the output'),
+    'dry_multiplier': Step(
+        _dry, DRY_MULTIPLIER, 'lowered if it would go on with a repetition',
+        ('dry_base', 'dry_allowed_length', 'dry_breakers')),
+    'temperature': Step(
+        _filter(apply_temperature), TEMPERATURE, 'logits divided; 0 keeps the maxima'),
+    'dynamic_temperature': Step(
+        lambda z, v, c: dynamic_temperature(z, *v), DYNAMIC,
+        'logits divided, by more the higher the entropy'),
+    'top_h': Step(
+        _filter(top_h_filter), TOP_H, 'with it the entropy would exceed its share'),
     'top_k': Step(_filter(top_k_filter), TOP_K, 'k others are more likely'),
     'top_p': Step(_filter(top_p_filter), TOP_P, 'more likely ones hold p'),
-    'min_p': Step(_filter(min_p_filter), MIN_P, 'below this share of the largest probability'),
-    'typical_p': Step(_filter(typical_filter), TYPICAL_P,
-                      'others with surprisal nearer the entropy hold the mass'),
-    'epsilon_cutoff': Step(_filter(epsilon_filter), EPSILON_CUTOFF, 'probability below it'),
-    'eta_cutoff': Step(_filter(eta_filter), ETA_CUTOFF,
-                       'probability below a cut that falls with the entropy'),
-    'top_a': Step(_filter(top_a_filter), TOP_A, 'below this multiple of the largest probability squared'),
-    'top_n_sigma': Step(_filter(top_n_sigma_filter), TOP_N_SIGMA,
-                        'more than n standard deviations below the largest logit'),
-    'p_less': Step(lambda z, v, c: p_less_filter(z), P_LESS, 'less likely than two draws are to agree'),
+    'min_p': Step(
+        _filter(min_p_filter), MIN_P, 'below this share of the largest probability'),
+    'typical_p': Step(
+        _filter(typical_filter), TYPICAL_P,
+        'others with surprisal nearer the entropy hold the mass'),
+    'epsilon_cutoff': Step(
+        _filter(epsilon_filter), EPSILON_CUTOFF, 'probability below it'),
+    'eta_cutoff': Step(
+        _filter(eta_filter), ETA_CUTOFF,
+        'probability below a cut that falls with the entropy'),
+    'top_a': Step(
+        _filter(top_a_filter), TOP_A,
+        'below this multiple of the largest probability squared'),
+    'top_n_sigma': Step(
+        _filter(top_n_sigma_filter), TOP_N_SIGMA,
+        'more than n standard deviations below the largest logit'),
+    'p_less': Step(
+        lambda z, v, c: p_less_filter(z), P_LESS,
+        'less likely than two draws are to agree'),
     'tail_free': Step(_filter(tail_free_filter), TAIL_FREE, 'in the flat tail'),
-    'xtc_probability': Step(_xtc, XTC_PROBABILITY, 'a less likely one passes the threshold too, and the roll succeeded', ('xtc_threshold',)),
-    'adaptive': Step(lambda z, v, c: v.filter(z, c.state), ADAPTIVE, 'steers towards its target'),
+    'xtc_probability': Step(
+        _xtc, XTC_PROBABILITY,
+        'a less likely one passes the threshold too, and the roll succeeded',
+        ('xtc_threshold',)),
+    'adaptive': Step(
+        lambda z, v, c: v.filter(z, c.state), ADAPTIVE, 'steers towards its target'),
 }
 EXTRA = dict(dry_base=_whole(DRY_BASE), dry_allowed_length=_whole(DRY_ALLOWED_LENGTH),
              dry_breakers=BREAKERS, xtc_threshold=XTC_THRESHOLD)
 PAST = ('ban_tokens', 'no_repeat_ngram_size', 'repetition_penalty', 'frequency_penalty',
         'presence_penalty', 'dry_multiplier')
 
-# %% ../nbs/09_sampler.ipynb #2c1752b0
-_PAST = ['repetition_penalty', 'frequency_penalty', 'presence_penalty', 'dry_multiplier',
+# %% ../nbs/09_sampler.ipynb #26e4a2e4
+_PENALTIES = ['repetition_penalty', 'frequency_penalty', 'presence_penalty', 'dry_multiplier',
          'no_repeat_ngram_size']
 _HEAT = ['temperature', 'dynamic_temperature']
 _REST = ['typical_p', 'epsilon_cutoff', 'eta_cutoff', 'top_a', 'top_n_sigma', 'p_less', 'tail_free']
 
 ORDERS = {
     # transformers 5.23, generation/utils.py
-    'transformers': ['logit_bias', *_PAST, 'ban_tokens', *_HEAT, 'top_h', 'top_k', 'top_p', 'min_p',
-                     *_REST, 'xtc_probability', 'adaptive'],
+    'transformers': ['logit_bias', *_PENALTIES, 'ban_tokens', *_HEAT,
+                     'top_h', 'top_k', 'top_p', 'min_p', *_REST, 'xtc_probability', 'adaptive'],
     # vLLM, v1/sample/sampler.py, 2026
-    'vllm': ['ban_tokens', 'logit_bias', *_PAST, *_HEAT, 'min_p', 'top_k', 'top_p', 'top_h',
-             *_REST, 'xtc_probability', 'adaptive'],
+    'vllm': ['ban_tokens', 'logit_bias', *_PENALTIES, *_HEAT,
+             'min_p', 'top_k', 'top_p', 'top_h', *_REST, 'xtc_probability', 'adaptive'],
     # llama.cpp, its default --samplers, 2026
     'llama.cpp': ['logit_bias', 'repetition_penalty', 'frequency_penalty', 'presence_penalty',
                   'no_repeat_ngram_size', 'ban_tokens', 'dry_multiplier',
@@ -176,19 +210,22 @@ ORDERS = {
             'top_p', 'min_p', 'xtc_probability', 'top_k', 'top_h', *_REST, *_HEAT, 'adaptive'],
 }
 
-# %% ../nbs/09_sampler.ipynb #8aabb832
+# %% ../nbs/09_sampler.ipynb #486cabf6
 def read_order(
     order,   # A name in `ORDERS`, or a list of step names
 )->list:
     "The steps in the order of their application"
     if isinstance(order, str):
         if order in ORDERS: return list(ORDERS[order])
-        raise ValueError(f'order must be one of {", ".join(ORDERS)} or a list of step names, not {order!r}')
+        raise ValueError(f'order must be one of {", ".join(ORDERS)} or a list of step names, '
+                         f'not {order!r}')
     order = list(order) if isinstance(order, Sequence) else [order]
     for name in order:
         if name not in STEPS:
-            raise ValueError(f'order must hold step names, which {name!r} is not; they are {", ".join(STEPS)}')
-        if order.count(name) > 1: raise ValueError(f'order must hold each step once, not {name!r} twice')
+            raise ValueError(f'order must hold step names, which {name!r} is not; '
+                             f'they are {", ".join(STEPS)}')
+        if order.count(name) > 1:
+            raise ValueError(f'order must hold each step once, not {name!r} twice')
     return order
 
 # %% ../nbs/09_sampler.ipynb #1ad6cbef
@@ -202,7 +239,7 @@ def as_entries(
     return [None if v == neutral else float(f'{v:.6g}') if isinstance(v, float) else v
             for v in value.flatten().tolist()]
 
-# %% ../nbs/09_sampler.ipynb #dbbee48d
+# %% ../nbs/09_sampler.ipynb #73c0dadb
 class Sampler:
     "An ordered list of filters and one draw: `sampler(logits)` is one token id per row"
     def __init__(self, *,
@@ -233,13 +270,14 @@ class Sampler:
         xtc_threshold=.1,          # In [0, 1]
         adaptive=None,             # `Mirostat1`, `Mirostat2` or `AdaptiveP`: needs a state
         order='transformers',      # A preset ('transformers', 'vllm', 'llama.cpp', 'mlx') or a list of step names
-        seed=None,                 # A 64-bit integer for all rows, or one per row: the token then depends on `position` alone; `None` is a fresh one per row and call
+        seed=None,                 # A 64-bit integer, or one per row; draws then differ by `position` alone; `None` is a fresh one per row and call
     ):
         given = locals()
         values = {n: STEPS[n].knob.entries(n, given[n]) for n in STEPS}
         self.order, names = order, read_order(order)
         for n, v in values.items():
-            if v is not None and n not in names: raise ValueError(f'order must hold every step in use, and lacks {n!r}')
+            if v is not None and n not in names:
+                raise ValueError(f'order must hold every step in use, and lacks {n!r}')
         self.steps = [n for n in names if values[n] is not None]
         self.knobs = {n: values[n] for n in self.steps}
         extra = {e: EXTRA[e].entries(e, given[e]) for e in EXTRA}
@@ -252,7 +290,7 @@ class Sampler:
         if self.seed is not None: given['seed'] = self.seed.tolist()
         return f"Sampler({', '.join(f'{name}={value!r}' for name, value in given.items())})"
 
-# %% ../nbs/09_sampler.ipynb #07778073
+# %% ../nbs/09_sampler.ipynb #118e3ce1
 @patch
 def filter(self:Sampler,
     logits:Tensor,  # Scores, shape `(..., vocab)`; `(batch, vocab)` for steps that look at `ids`
@@ -284,7 +322,8 @@ def _apply(self:Sampler, name, z, context):
     for n in (name, *STEPS[name].extra):
         value = self.knobs[n]
         if isinstance(value, Tensor) and value.ndim and value.shape != z.shape[:-1]:
-            raise ValueError(f'{n} must have one entry per row, shape {tuple(z.shape[:-1])}, not {tuple(value.shape)}')
+            raise ValueError(f'{n} must have one entry per row, shape {tuple(z.shape[:-1])}, '
+                             f'not {tuple(value.shape)}')
     return STEPS[name].apply(z, self.knobs[name], context)
 
 # %% ../nbs/09_sampler.ipynb #ff1e3bd8
@@ -301,7 +340,7 @@ def rows(self:Sampler,
     new.seed = take(self.seed) if seed is None else _integers('seed', seed)
     return new
 
-# %% ../nbs/09_sampler.ipynb #351d84ba
+# %% ../nbs/09_sampler.ipynb #43db16b2
 @patch
 def init(self:Sampler,
     batch:int,     # Rows
@@ -320,7 +359,8 @@ def update(self:Sampler,
     "The state after a token"
     if state is None: return None
     if self.seed is None and 'xtc_probability' in self.knobs:
-        raise ValueError('seed must be given for xtc_probability with adaptive: update repeats the roll of the call')
+        raise ValueError('seed must be given for xtc_probability with adaptive: '
+                         'update repeats the roll of the call')
     z, context = self._begin(logits, history, mask, position, state)
     for name in self.steps[:self.steps.index('adaptive')]: z = self._apply(name, z, context)
     return self.knobs['adaptive'].update(state, z, ids)
