@@ -45,6 +45,7 @@ notebooks: .venv/dev
 bench: .venv/dev
 	$(BIN)/python benchmarks/sampler.py
 	$(BIN)/python benchmarks/bench_generate.py
+	$(BIN)/python benchmarks/search.py
 
 model: .venv/base
 	@test -n "$(CORPUS)" || { echo 'usage: make model CORPUS=stories.jsonl [OUT=folder]   (lines of {"book", "title", "text"})' >&2; exit 2; }

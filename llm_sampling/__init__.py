@@ -1,6 +1,7 @@
 """Modules:
 
 - `llm_sampling.adaptive`: Dynamic temperature, XTC, Mirostat and adaptive-p: cuts that move with the law, with a roll, or with the text so far
+- `llm_sampling.beam`: Keep the best few beginnings of a text, not only the best one
 - `llm_sampling.cli`: Generate, explain and compare from a terminal
 - `llm_sampling.default_model`: Five million parameters, taught on fairy tales: how the model of every example was trained, and how good it is
 - `llm_sampling.generation`: From one token to a text: many rows, many endings, and a stream that never takes a word back
@@ -12,6 +13,7 @@
 - `llm_sampling.sampler`: Every filter, penalty and adaptive step in the order of your system, one draw, and a report of what each step did
 - `llm_sampling.softmax`: From scores to probabilities, and one knob that sharpens or flattens them
 - `llm_sampling.testing`: Equality that survives `-inf`, and the checks that every filter and draw must pass
+- `llm_sampling.token_tree`: One cache for every branch: each token is computed once, and sees only its own ancestors
 - `llm_sampling.top_k`: Keep the k largest logits of each row, drop the rest, renormalise, draw
 - `llm_sampling.top_p`: Keep the smallest set of most likely tokens that holds probability p; its size follows the context
 - `llm_sampling.typical`: Four filters that measure a token against the entropy of its law
@@ -33,7 +35,9 @@ _names = {
     'adaptive': 'AdaptiveP Mirostat1 Mirostat2 dynamic_temperature xtc_filter',
     'sampler': 'Sampler',
     'models': 'LanguageModel TableModel load',
+    'token_tree': 'TokenTree',
     'generation': 'Generation generate stream',
+    'beam': 'beam_search stream_beam_search',
 }
 _modules = 'cli default_model generation models multinomial plots sampler softmax testing top_k top_p widgets'.split()
 _home = {name: module for module, names in _names.items() for name in names.split()}

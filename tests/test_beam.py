@@ -1,0 +1,284 @@
+"Beam search against transformers' own, rows alone, ends, filters, samples and streams"
+import math, random
+
+import pytest, torch
+import transformers as tf
+
+import llm_sampling as ls
+from llm_sampling.beam import beam_search, stream_beam_search
+from llm_sampling.generation import generate
+from llm_sampling.models import LanguageModel, TableModel
+from llm_sampling.sampler import Sampler
+from test_models import tiny
+
+tf.logging.set_verbosity_error()
+
+
+@pytest.fixture(scope='module')
+def lm(): return ls.load()
+
+
+@pytest.fixture(scope='module')
+def tinies(): return {f: tiny(f) for f in ('llama', 'gpt2')}
+
+
+def prompts(dice, lengths): return [torch.tensor([dice.randrange(1, 60) for _ in range(n)]) for n in lengths]
+
+
+def compare(lm, rows, eos, extra=None, **kw):
+    "Tokens, padding and scores of transformers are ours; returns our Generation"
+    ids, mask = lm.encode(rows)
+    theirs = lm.model.generate(ids, attention_mask=mask.long(), do_sample=False, pad_token_id=1, eos_token_id=list(eos) or None,
+                               return_dict_in_generate=True, output_scores=True, **kw, **(extra or {}))
+    ours = beam_search(lm, ids, attention_mask=mask, eos_token_id=eos, **kw, sampler=Sampler(**extra) if extra else None)
+    assert len(ours) == len(theirs.sequences) == len(rows) * kw.get('num_return_sequences', 1)
+    for our, row, why in zip(ours.ids, theirs.sequences[:, ids.shape[1]:].tolist(), ours.finish_reasons):
+        assert our.tolist() == row[:len(our)] and set(row[len(our):]) <= {1}
+        assert why == ('stop' if our[-1] in eos else 'length')
+    assert ours.scores == pytest.approx(theirs.sequences_scores.tolist(), abs=1e-4)
+    return ours
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_beams_are_transformers(seed, tinies):
+    "40 random cases each, 320 in all; batches are left-padded, and many hypotheses end by an end-of-text token"
+    dice, stopped, total = random.Random(seed), 0, 0
+    for _ in range(40):
+        K, lm = dice.randint(2, 8), dice.choice(list(tinies.values()))
+        rows, steps = prompts(dice, [dice.randint(1, 9) for _ in range(dice.choice([1, 1, 2, 3]))]), dice.randint(1, 16)
+        said = beam_search(lm, rows, max_new_tokens=steps, eos_token_id=()).ids[-1].tolist()      # ends that would occur
+        eos = dice.choice([(), (7, 13), (said[-1],), (said[steps // 2], 7), tuple({*said[:3], 5, 6})])
+        out = compare(lm, rows, eos, num_beams=K, num_return_sequences=dice.randint(1, K), max_new_tokens=steps,
+                      length_penalty=dice.choice([-1., 0., .5, 1., 1., 2.]), early_stopping=dice.choice([True, False, 'never']))
+        stopped, total = stopped + out.finish_reasons.count('stop'), total + len(out)
+        assert not any(t in eos for i in out.ids for t in i[:-1].tolist())
+    assert .2 < stopped / total < .9
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_ties_are_transformers(seed):
+    "All words equally likely, or only a few sums occur: torch's order among ties decides, and it is the same"
+    dice, lm = random.Random(seed), tiny('llama')
+    with torch.no_grad(): lm.model.lm_head.weight.copy_(torch.zeros(60, 32))
+    for _ in range(10):
+        K = dice.randint(2, 8)
+        compare(lm, prompts(dice, [3, 5]), dice.choice([(), (0,), (7, 59)]), num_beams=K, num_return_sequences=K, length_penalty=dice.choice([0., 1.]),
+                early_stopping=dice.choice([True, False, 'never']), max_new_tokens=6)
+
+
+@pytest.mark.parametrize('extra', [dict(repetition_penalty=1.7), dict(no_repeat_ngram_size=2), dict(repetition_penalty=.8, no_repeat_ngram_size=3)])
+def test_penalties_are_transformers(extra, tinies):
+    "Processors act on log-probabilities, prompts count, and nothing is renormalised"
+    dice = random.Random(0)
+    for lm in tinies.values():
+        for K in (2, 4, 7):
+            compare(lm, prompts(dice, [6, 6]), (7,), extra, num_beams=K, num_return_sequences=2, max_new_tokens=14)
+
+
+@pytest.mark.parametrize('T', [.5, 3., [.7, 1.]])
+def test_temperature_divides_log_probabilities(T, tinies):
+    "Also the largest: a step that shifts a row would make every beam's best word free"
+    warpers = lambda t: tf.LogitsProcessorList([tf.TemperatureLogitsWarper(t), tf.TopKLogitsWarper(5)])
+    rows = prompts(random.Random(4), [5, 5])
+    kw = dict(num_beams=4, num_return_sequences=4, max_new_tokens=10, length_penalty=.5)
+    for lm in tinies.values():
+        ours = beam_search(lm, rows, sampler=Sampler(temperature=T, top_k=5), eos_token_id=7, **kw)
+        for i, row in enumerate(rows):
+            theirs = lm.model.generate(row[None], do_sample=False, pad_token_id=1, eos_token_id=7, return_dict_in_generate=True, output_scores=True,
+                                       logits_processor=warpers(T[i] if isinstance(T, list) else T), **kw)
+            for our, their in zip(ours.ids[4*i:4*i+4], theirs.sequences[:, 5:].tolist()): assert our.tolist() == their[:len(our)]
+            assert ours.scores[4*i:4*i+4] == pytest.approx(theirs.sequences_scores.tolist(), abs=1e-4)
+    cold, plain = (beam_search(lm, rows, sampler=s, max_new_tokens=8) for s in (Sampler(dynamic_temperature=(2., 2.)), None))
+    assert [i.tolist() for i in cold.ids] == [i.tolist() for i in plain.ids]
+    assert cold.scores == pytest.approx([x / 2 for x in plain.scores], abs=1e-4)
+
+
+def test_bundled_model_is_transformers(lm):
+    for text, K in ((['The king had three sons, and the youngest'], 4), (['Once', 'When the prince awoke, he saw'], 3)):
+        compare(lm, lm.encode(text)[0].unbind() if len(text) == 1 else [torch.tensor(lm.tokenizer(t)['input_ids']) for t in text],
+                lm.eos_token_ids, num_beams=K, num_return_sequences=2, max_new_tokens=30)
+
+
+@pytest.mark.parametrize('family', ['llama', 'gpt2', 'mistral', 'bloom', 'mamba'])
+def test_row_is_row_alone(family):
+    lm, dice = tiny(family), random.Random(1)
+    rows = prompts(dice, [2, 7, 4])
+    kw = dict(num_beams=3, num_return_sequences=2, max_new_tokens=10, eos_token_id=(7, 21))
+    for more in (dict(), dict(do_sample=True, seed=[3, 4, 5], sampler=Sampler(temperature=[.5, 1., 2.], repetition_penalty=1.2))):
+        batch = beam_search(lm, rows, **kw, **more)
+        for i, row in enumerate(rows):
+            one = dict(more, seed=more['seed'][i], sampler=more['sampler'].rows(torch.tensor([i]))) if more else {}
+            alone = beam_search(lm, [row], **kw, **one)
+            assert [x.tolist() for x in alone.ids] == [x.tolist() for x in batch.ids[2*i:2*i+2]]
+            assert alone.scores == pytest.approx(batch.scores[2*i:2*i+2], abs=1e-4)
+
+
+def test_scores_are_the_models(tinies):
+    "logprobs are those of a plain forward pass, score = sum / length ** penalty, and the trace tells the same"
+    lm, rows = tinies['gpt2'], prompts(random.Random(2), [3, 8])
+    out = beam_search(lm, rows, num_beams=4, num_return_sequences=4, max_new_tokens=12, length_penalty=.7, eos_token_id=7)
+    for i, (ids, logprobs, score) in enumerate(zip(out.ids, out.logprobs, out.scores)):
+        prompt = rows[i // 4]
+        laws = lm.forward(torch.cat([prompt, ids])[None])[0][0].log_softmax(-1)[len(prompt)-1:-1]
+        assert torch.allclose(laws.gather(1, ids[:, None])[:, 0], logprobs, atol=1e-4)
+        assert score == pytest.approx(logprobs.sum().item() / len(ids)**.7, abs=1e-4)
+        assert [s.id for s in out.trace[i]] == ids.tolist()
+        assert [s.rank for s in out.trace[i]] == [(l > l[t]).sum().item() + 1 for l, t in zip(laws, ids)]
+    for r in range(2): assert out.scores[4*r:4*r+4] == sorted(out.scores[4*r:4*r+4], reverse=True)
+
+
+@pytest.mark.parametrize('early_stopping', [True, False])
+def test_one_beam_is_greedy(early_stopping, tinies):
+    for lm in tinies.values():
+        rows = prompts(random.Random(3), [3, 8, 1])
+        a, b = beam_search(lm, rows, num_beams=1, early_stopping=early_stopping, max_new_tokens=20, eos_token_id=7), generate(lm, rows, max_new_tokens=20, eos_token_id=7)
+        assert [i.tolist() for i in a.ids] == [i.tolist() for i in b.ids] and a.finish_reasons == b.finish_reasons
+
+
+def enumerate_texts(law, length, eos):
+    "All texts of a memoryless law and their log-probabilities"
+    live, done = [((), 0.)], []
+    for t in range(length):
+        new = [(ids + (i,), s + math.log(p)) for ids, s in live for i, p in enumerate(law)]
+        done += [x for x in new if x[0][-1] == eos or t == length - 1]
+        live = [x for x in new if x[0][-1] != eos]
+    return done
+
+
+@pytest.mark.parametrize('penalty', [0., 1., 2.])
+def test_more_beams_than_words(penalty):
+    "Enough beams are an exhaustive search: no hypothesis twice, none missing"
+    law = [.11, .42, .28, .19]
+    lm = LanguageModel(TableModel({(): law}, eos_token_id=0))
+    texts = sorted(((s / len(ids)**penalty, ids) for ids, s in enumerate_texts(law, 3, 0)), reverse=True)
+    out = beam_search(lm, torch.tensor([[1]]), num_beams=64, num_return_sequences=len(texts), max_new_tokens=3, length_penalty=penalty, early_stopping='never')
+    assert out.scores == pytest.approx([s for s, _ in texts], abs=1e-5)
+    assert {tuple(i.tolist()) for i in out.ids} == {ids for _, ids in texts}
+    with pytest.raises(ValueError, match='only 4 hypotheses of prompt 0'):
+        beam_search(lm, torch.tensor([[1]]), num_beams=5, num_return_sequences=5, max_new_tokens=1)
+
+
+def test_eos_that_never_stops(tinies):
+    out = beam_search(tinies['llama'], [[3, 4]], max_new_tokens=9, eos_token_id=(), num_return_sequences=4)
+    assert [len(i) for i in out.ids] == [9] * 4 and out.finish_reasons == ['length'] * 4
+
+
+def test_stop_strings(lm):
+    free = beam_search(lm, 'Once upon a time', max_new_tokens=30)
+    word = free.texts[0].split()[5]
+    out = beam_search(lm, 'Once upon a time', max_new_tokens=30, stop=[word], num_return_sequences=4)
+    assert 'stop' in out.finish_reasons
+    for text, why, ids in zip(out.texts, out.finish_reasons, out.ids):
+        assert word not in text and (word in lm.decode(ids)) == (why == 'stop')
+    comma = lm.tokenizer(',', add_special_tokens=False)['input_ids'][0]
+    for kw in (dict(stop=[word]), dict(stop=['zzz', ' a']), dict(eos_token_id=comma), dict(eos_token_id=[comma, 0])):     # one beam is greedy, also at its end
+        a, b = beam_search(lm, ['Once upon a time', 'The king'], num_beams=1, **kw), generate(lm, ['Once upon a time', 'The king'], **kw)
+        assert (a.texts, a.finish_reasons, [i.tolist() for i in a.ids]) == (b.texts, b.finish_reasons, [i.tolist() for i in b.ids])
+
+
+def test_filters(lm):
+    "top-k 1 leaves one hypothesis, the greedy one; a ban is obeyed by every beam"
+    one = beam_search(lm, 'The king', sampler=Sampler(top_k=1), max_new_tokens=12)
+    assert one.texts == generate(lm, 'The king', max_new_tokens=12).texts
+    assert one.scores[0] == pytest.approx(one.logprobs[0].mean().item(), abs=1e-5)      # not renormalised
+    with pytest.raises(ValueError, match='only 1 hypotheses of prompt 0'): beam_search(lm, 'The king', sampler=Sampler(top_k=1), max_new_tokens=3, num_return_sequences=2)
+    banned = one.ids[0][0].item()
+    out = beam_search(lm, ['The king', 'A poor man'], sampler=Sampler(ban_tokens=[[banned]]), num_return_sequences=4, max_new_tokens=12)
+    assert not any((i == banned).any() for i in out.ids)
+
+
+def test_samples_follow_the_law():
+    "One token, two beams: the pair is drawn without replacement"
+    law = torch.tensor([.5, .3, .2])
+    lm = LanguageModel(TableModel({(): law}))
+    out = beam_search(lm, [[0]] * 3000, num_beams=2, num_return_sequences=2, max_new_tokens=1, do_sample=True, seed=torch.arange(3000), eos_token_id=())
+    pairs = torch.tensor(out.ids).view(-1, 2)
+    assert (pairs[:, 0] < pairs[:, 1]).all()                      # best first
+    def both(i, j): return (law[i] * law[j] * (1 / (1 - law[i]) + 1 / (1 - law[j]))).item()
+    from llm_sampling.testing import test_frequencies as frequencies
+    frequencies(pairs.sum(-1) - 1, torch.tensor([both(0, 1), both(0, 2), both(1, 2)]))
+
+
+def test_seeds(lm):
+    kw = dict(do_sample=True, max_new_tokens=12, sampler=Sampler(temperature=1.))
+    a = beam_search(lm, ['Once', 'The king'], seed=[5, 6], **kw)
+    assert a.texts == beam_search(lm, ['Once', 'The king'], seed=[5, 6], **kw).texts != beam_search(lm, ['Once', 'The king'], seed=[7, 8], **kw).texts
+    assert a.texts[:1] == beam_search(lm, 'Once', **kw | dict(sampler=Sampler(temperature=1., seed=5))).texts
+    def fresh(): torch.manual_seed(3); return beam_search(lm, 'Once', **kw).texts
+    assert fresh() == fresh()
+
+
+@pytest.mark.parametrize('bad,message', [
+    (dict(num_beams=0), 'num_beams must be an integer >= 1'), (dict(num_beams=2.), 'num_beams'), (dict(max_new_tokens=0), 'max_new_tokens'),
+    (dict(num_beams=2, num_return_sequences=3), 'num_return_sequences must be at most num_beams, 2, not 3'), (dict(num_return_sequences=0), 'num_return_sequences'),
+    (dict(early_stopping='often'), "early_stopping must be True, False or 'never'"), (dict(early_stopping=None), 'early_stopping'),
+    (dict(length_penalty=None), 'length_penalty must be a finite number'), (dict(length_penalty=math.nan), 'length_penalty'),
+    (dict(eos_token_id=60), 'eos_token_id 60'), (dict(stop='x'), 'tokenizer'), (dict(max_new_tokens=64), 'need a window of 66 tokens'),
+    (dict(seed=[1, 2]), 'seed'), (dict(sampler=Sampler(temperature=[1., 2.])), 'temperature')])
+def test_refusals(bad, message, tinies):
+    with pytest.raises(ValueError, match=message): beam_search(tinies['llama'], [[1, 2, 3]], **bad)
+
+
+def test_a_tie_does_not_go_on():
+    "Two finished, the worse as good as the best live one: nothing *better* can come"
+    lm = LanguageModel(TableModel({(): [.5, .25, .25], (1,): [1., 0, 0], (2,): [0, 0, 1.]}, eos_token_id=0))
+    out = beam_search(lm, [[0]], num_beams=2, num_return_sequences=2, length_penalty=0., max_new_tokens=9)
+    assert [i.tolist() for i in out.ids] == [[0], [1, 0]] and out.stats['forward_passes'] == 2
+
+
+def test_window_can_be_filled(tinies):
+    for lm in tinies.values(): assert len(beam_search(lm, [[1, 2, 3]], max_new_tokens=62, eos_token_id=()).ids[0]) == 62
+
+
+def test_adaptive_samplers_are_refused(tinies):
+    with pytest.raises(ValueError, match='sampler must have no adaptive step'):
+        beam_search(tinies['llama'], [[1]], sampler=Sampler(adaptive=ls.Mirostat2(3., .1)))
+
+
+def test_each_token_is_evaluated_once(tinies):
+    "A prompt, and for each step but the last at most the live hypotheses"
+    out = beam_search(tinies['llama'], [list(range(1, 21))], num_beams=4, max_new_tokens=10, eos_token_id=())
+    assert out.stats['tokens_evaluated'] == 20 + 9 * 4 and out.stats['forward_passes'] == 10 and out.stats['peak_cache_bytes'] > 0
+
+
+def streamed(*args, **kw):
+    "Texts and ids of the pieces by row, and the Generation"
+    texts, ids, reasons, steps = {}, {}, {}, stream_beam_search(*args, **kw)
+    while True:
+        try: p = next(steps)
+        except StopIteration as end: out = end.value; break
+        assert reasons.get(p.row) is None                         # nothing comes after the last piece
+        texts[p.row], ids[p.row], reasons[p.row] = texts.get(p.row, '') + p.text, ids.get(p.row, []) + p.ids, p.finish_reason
+    assert [ids[i] for i in range(len(out))] == [i.tolist() for i in out.ids]
+    assert [reasons[i] for i in range(len(out))] == out.finish_reasons
+    assert out.texts is None or [texts[i] for i in range(len(out))] == out.texts
+    return out
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_safe_stream_is_beam_search(seed, tinies):
+    "What was shown is never taken back, whatever ends and wins"
+    dice = random.Random(seed)
+    for _ in range(12):
+        lm, rows, steps = dice.choice(list(tinies.values())), prompts(dice, [dice.randint(1, 9) for _ in range(3)]), dice.randint(1, 16)
+        said = beam_search(lm, rows, max_new_tokens=steps, eos_token_id=()).ids[-1].tolist()
+        kw = dict(num_beams=dice.randint(1, 6), max_new_tokens=steps, length_penalty=dice.choice([-1., 0., 1., 2.]),
+                  early_stopping=dice.choice([True, False, 'never']), eos_token_id=dice.choice([(), said[-1], said[steps // 2], [7, *said[:2]]]))
+        whole, out = beam_search(lm, rows, **kw), streamed(lm, rows, **kw)
+        assert [i.tolist() for i in out.ids] == [i.tolist() for i in whole.ids] and out.scores == whole.scores
+        for k in (1, 2, 3):                                # whatever the haste, the pieces are the result
+            hasty = streamed(lm, rows, lookahead=k, **kw)
+            if k == 1:
+                greedy = generate(lm, rows, max_new_tokens=steps, eos_token_id=kw['eos_token_id'])
+                if kw['early_stopping'] != 'never' and kw['length_penalty'] >= 0: assert [i.tolist() for i in hasty.ids] == [i.tolist() for i in greedy.ids]
+
+
+@pytest.mark.parametrize('lookahead', [None, 1, 3])
+def test_stream_of_texts(lm, lookahead):
+    "Texts, stop strings and a stop that comes at once"
+    texts = ['Once upon a time', 'The king', 'A poor man had']
+    word = beam_search(lm, texts, max_new_tokens=25).texts[0].split()[4]
+    for stop in (None, [word], [' the', 'e', word]):
+        out = streamed(lm, texts, max_new_tokens=25, stop=stop, lookahead=lookahead)
+        if lookahead is None: assert out.texts == beam_search(lm, texts, max_new_tokens=25, stop=stop).texts
+    with pytest.raises(ValueError, match='lookahead must be an integer >= 1'): next(stream_beam_search(lm, texts, lookahead=0))
