@@ -2,6 +2,7 @@
 
 - `llm_sampling.adaptive`: Dynamic temperature, XTC, Mirostat and adaptive-p: cuts that move with the law, with a roll, or with the text so far
 - `llm_sampling.beam`: Keep the best few beginnings of a text, not only the best one
+- `llm_sampling.beam_variants`: Beams that differ, beams that must say something, and beams that are drawn
 - `llm_sampling.cli`: Generate, explain and compare from a terminal
 - `llm_sampling.default_model`: Five million parameters, taught on fairy tales: how the model of every example was trained, and how good it is
 - `llm_sampling.generation`: From one token to a text: many rows, many endings, and a stream that never takes a word back
@@ -38,6 +39,7 @@ _names = {
     'token_tree': 'TokenTree',
     'generation': 'Generation generate stream',
     'beam': 'beam_search stream_beam_search',
+    'beam_variants': 'constrained_beam_search diverse_beam_search stochastic_beam_search',
 }
 _modules = 'cli default_model generation models multinomial plots sampler softmax testing top_k top_p widgets'.split()
 _home = {name: module for module, names in _names.items() for name in names.split()}
