@@ -266,22 +266,30 @@ def _stops(lm, stop, contexts):
         return torch.tensor(rows, device=tokens.device)
     return stops
 
-# %% ../nbs/13_beam.ipynb #d8336a8c
-def _start(lm, prompt, num_beams, max_new_tokens, length_penalty, early_stopping, num_return_sequences,
-           sampler, do_sample, stop, seed, attention_mask, eos_token_id):
-    "Check everything and read the prompts: the steps of a search, contexts, stop strings and end-of-text ids"
-    _check(lm, num_beams, max_new_tokens, length_penalty, early_stopping, num_return_sequences)
+# %% ../nbs/13_beam.ipynb #79d493ca
+def _read(lm, prompt, max_new_tokens, stop, attention_mask, eos_token_id):
+    "What a search starts from: ids and mask of the prompts, contexts, stop strings and end-of-text ids"
     stop, eos = _stop_strings(lm, stop), _eos_ids(lm, eos_token_id)
     ids, mask = lm.encode(prompt, attention_mask)
     longest = mask.sum(-1).max().item() + max_new_tokens - 1             # nobody asks what follows the last token
     if lm.window and longest > lm.window:
         raise ValueError(f'the longest prompt and max_new_tokens = {max_new_tokens} need a window of {longest} tokens, '
                          f'and the model has {lm.window}')
+    return ids, mask, [i[m][-6:].tolist() for i, m in zip(ids, mask)], stop, eos
+
+def _seeded(sampler, seed, ids, mask, width):
+    "A sampler's steps as a function of beams and log-probabilities, and the seed of each prompt"
     if seed is None and sampler is not None: seed = sampler.seed
-    seeds = _seeds(seed, len(ids), num_beams).to(lm.device).view(-1, num_beams)    # beam 0 has the prompt's own
-    contexts = [i[m][-6:].tolist() for i, m in zip(ids, mask)]
-    filter = _filter(sampler, seeds, ids, mask)
-    noise = (lambda beams, n: gumbel_noise(seeds[:, 0], beams.length, n)) if do_sample else None
+    seeds = _seeds(seed, len(ids), width).to(ids.device).view(-1, width)           # beam 0 has the prompt's own
+    return _filter(sampler, seeds, ids, mask), seeds[:, 0]
+
+def _start(lm, prompt, num_beams, max_new_tokens, length_penalty, early_stopping, num_return_sequences,
+           sampler, do_sample, stop, seed, attention_mask, eos_token_id):
+    "Check everything and read the prompts: the steps of a search, contexts, stop strings and end-of-text ids"
+    _check(lm, num_beams, max_new_tokens, length_penalty, early_stopping, num_return_sequences)
+    ids, mask, contexts, stop, eos = _read(lm, prompt, max_new_tokens, stop, attention_mask, eos_token_id)
+    filter, seeds = _seeded(sampler, seed, ids, mask, num_beams)
+    noise = (lambda beams, n: gumbel_noise(seeds, beams.length, n)) if do_sample else None
     beams = Beams(TokenTree(lm, ids, mask), num_beams, length_penalty, early_stopping, max_new_tokens)
     return beams.run(eos, _stops(lm, stop, contexts), filter, noise), contexts, stop, eos
 

@@ -16,15 +16,15 @@ Docs: https://llm-sampling.github.io/llm_sampling/beam_variants.html.md"""
 __all__ = ['Group', 'diverse_beam_search', 'Words', 'Forced', 'constrained_beam_search', 'truncated_gumbels', 'Drawn',
            'stochastic_beam_search']
 
-# %% ../nbs/14_beam_variants.ipynb #a4b53387
+# %% ../nbs/14_beam_variants.ipynb #3cc03062
 import time
 from copy import copy
 
 import torch
 from torch import Tensor
 
-from .beam import Beams, _check, _filter, _stops
-from .generation import Generation, _count, _eos_ids, _seeds, _stop_strings
+from .beam import Beams, _check, _read, _seeded, _stops
+from .generation import Generation, _count, _eos_ids
 from .models import LanguageModel
 from .multinomial import gumbel_noise, mix
 from .token_tree import TokenTree
@@ -85,23 +85,7 @@ def _steps(
         _extend(groups)
         if groups[0].length % 8 == 0: _prune(groups)
 
-# %% ../nbs/14_beam_variants.ipynb #c0145505
-def _read(lm, prompt, max_new_tokens, stop, attention_mask, eos_token_id):
-    "Prompts and endings of a search: a tree, contexts, stop strings and end-of-text ids"
-    stop, eos = _stop_strings(lm, stop), _eos_ids(lm, eos_token_id)
-    ids, mask = lm.encode(prompt, attention_mask)
-    longest = mask.sum(-1).max().item() + max_new_tokens - 1             # nobody asks what follows the last token
-    if lm.window and longest > lm.window:
-        raise ValueError(f'the longest prompt and max_new_tokens = {max_new_tokens} need a window of {longest} tokens, '
-                         f'and the model has {lm.window}')
-    return TokenTree(lm, ids, mask), [i[m][-6:].tolist() for i, m in zip(ids, mask)], stop, eos
-
-def _sampler(sampler, tree, width, seed=None):
-    "A sampler's filters as a function of a group and its log-probabilities, and the seeds of the prompts"
-    if seed is None and sampler is not None: seed = sampler.seed
-    seeds = _seeds(seed, tree.batch, width).to(tree.lm.device).view(-1, width)
-    return _filter(sampler, seeds, tree.ids, tree.mask.to(tree.lm.device)), seeds[:, 0]
-
+# %% ../nbs/14_beam_variants.ipynb #20d0cc95
 def _joined(groups):
     "The finished hypotheses of all groups, best first"
     out = copy(groups[0])
@@ -117,7 +101,7 @@ def _searched(steps, groups, n, contexts, stop, eos):
     out.stats |= dict(seconds=time.perf_counter() - start, peak_cache_bytes=peak)
     return out
 
-# %% ../nbs/14_beam_variants.ipynb #f9a631b9
+# %% ../nbs/14_beam_variants.ipynb #b0588cb4
 def diverse_beam_search(
     lm:LanguageModel,
     prompt,                 # A string, a list of strings, or ids `(B, S)`
@@ -141,8 +125,9 @@ def diverse_beam_search(
     if isinstance(diversity_penalty, bool) or not isinstance(diversity_penalty, (int, float)) or not 0 <= diversity_penalty < float('inf'):
         raise ValueError(f'diversity_penalty must be a finite number >= 0, not {diversity_penalty!r}')
     width = num_beams // num_beam_groups
-    tree, contexts, stop, eos = _read(lm, prompt, max_new_tokens, stop, attention_mask, eos_token_id)
-    filter, _ = _sampler(sampler, tree, width, seed)
+    ids, mask, contexts, stop, eos = _read(lm, prompt, max_new_tokens, stop, attention_mask, eos_token_id)
+    filter, _ = _seeded(sampler, seed, ids, mask, width)
+    tree = TokenTree(lm, ids, mask)
     groups = [Group(tree, width, length_penalty, early_stopping, max_new_tokens) for _ in range(num_beam_groups)]
     steps = _steps(groups, eos, _stops(lm, stop, contexts), filter, diversity_penalty)
     return _searched(steps, groups, num_return_sequences, contexts, stop, eos)
@@ -240,7 +225,7 @@ class Forced(Group):
         turns.sort(key=lambda t: t[:2])
         return sorted((c for *_, c in turns[:self.width]), key=lambda c: -c[0])
 
-# %% ../nbs/14_beam_variants.ipynb #4548dc5b
+# %% ../nbs/14_beam_variants.ipynb #65dc7ade
 def _words(lm, force_words_ids, max_new_tokens, eos):
     "`Words` from the argument of a search, or an error"
     name = 'force_words_ids'
@@ -278,8 +263,9 @@ def constrained_beam_search(
     "Beams whose texts contain given words (Post and Vilar, 2018; with sets of words, as transformers)"
     _check(lm, num_beams, max_new_tokens, length_penalty, early_stopping, num_return_sequences)
     words = _words(lm, force_words_ids, max_new_tokens, _eos_ids(lm, eos_token_id))
-    tree, contexts, stop, eos = _read(lm, prompt, max_new_tokens, stop, attention_mask, eos_token_id)
-    filter, _ = _sampler(sampler, tree, num_beams, seed)
+    ids, mask, contexts, stop, eos = _read(lm, prompt, max_new_tokens, stop, attention_mask, eos_token_id)
+    filter, _ = _seeded(sampler, seed, ids, mask, num_beams)
+    tree = TokenTree(lm, ids, mask)
     group = Forced(words, tree, num_beams, length_penalty, early_stopping, max_new_tokens)
     steps = _steps([group], eos, _stops(lm, stop, contexts), filter)
     return _searched(steps, [group], num_return_sequences, contexts, stop, eos)
@@ -341,7 +327,7 @@ class Drawn(Beams):
             self.extend()
             if self.length % 8 == 0: self.prune()
 
-# %% ../nbs/14_beam_variants.ipynb #366c33da
+# %% ../nbs/14_beam_variants.ipynb #73e29645
 def stochastic_beam_search(
     lm:LanguageModel,
     prompt,               # A string, a list of strings, or ids `(B, S)`
@@ -356,8 +342,9 @@ def stochastic_beam_search(
     "Draw texts without replacement (Kool et al., 2019)"
     start, peak = time.perf_counter(), 0
     _check(lm, num_beams, max_new_tokens, 0., False, 1)
-    tree, contexts, stop, eos = _read(lm, prompt, max_new_tokens, stop, attention_mask, eos_token_id)
-    filter, seeds = _sampler(sampler, tree, num_beams, seed)
+    ids, mask, contexts, stop, eos = _read(lm, prompt, max_new_tokens, stop, attention_mask, eos_token_id)
+    filter, seeds = _seeded(sampler, seed, ids, mask, num_beams)
+    tree = TokenTree(lm, ids, mask)
     drawn = Drawn(tree, num_beams, max_new_tokens, seeds)
     for _ in drawn.run(eos, _stops(lm, stop, contexts), filter): peak = max(peak, tree.nbytes)
     found = (drawn.scores > -torch.inf).sum(1).min().item()
