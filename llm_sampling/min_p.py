@@ -18,11 +18,12 @@ Docs: https://llm-sampling.github.io/llm_sampling/min_p.html.md"""
 __all__ = ['MIN_P', 'TOP_A', 'TOP_N_SIGMA', 'TAIL_FREE', 'min_p_filter', 'top_a_filter', 'top_n_sigma_filter', 'p_less_filter',
            'tail_free_filter']
 
-# %% ../nbs/05_min_p.ipynb #c85ca3db
+# %% ../nbs/05_min_p.ipynb #bd939130
 import torch
 from torch import Tensor
 
 from .softmax import Knob, upcast
+from .top_k import largest
 
 # %% ../nbs/05_min_p.ipynb #c856c7f4
 def _log(
@@ -93,7 +94,7 @@ def p_less_filter(
     level = w.square().sum(-1, keepdim=True, dtype=torch.float64) / total    # 1 if uniform
     return logits.masked_fill(z < top + level.log().to(z.dtype), -torch.inf)
 
-# %% ../nbs/05_min_p.ipynb #dd61020f
+# %% ../nbs/05_min_p.ipynb #94587038
 TAIL_FREE = Knob('a number in (0, 1]', lambda v: (v > 0) & (v <= 1), neutral=1)
 
 def tail_free_filter(
@@ -105,7 +106,7 @@ def tail_free_filter(
     share = TAIL_FREE.read('z', z, x)
     if share is None: return logits
     if isinstance(share, Tensor): share = share.float()                      # as the running sums are
-    ranked = x.sort(-1, descending=True).values
+    ranked = largest(x, x.shape[-1])
     bends = (ranked - ranked[..., :1]).exp().double().diff(n=2).abs()        # (..., vocab - 2)
     bends = bends.masked_fill(ranked[..., 2:] == -torch.inf, 0)
     total = bends.sum(-1, keepdim=True)

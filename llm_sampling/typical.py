@@ -16,12 +16,13 @@ Docs: https://llm-sampling.github.io/llm_sampling/typical.html.md"""
 # %% auto #0
 __all__ = ['TYPICAL_P', 'EPSILON_CUTOFF', 'ETA_CUTOFF', 'TOP_H', 'typical_filter', 'epsilon_filter', 'eta_filter', 'top_h_filter']
 
-# %% ../nbs/06_typical.ipynb #9deae76a
+# %% ../nbs/06_typical.ipynb #e88556c1
 import torch
 from torch import Tensor
 
 from .min_p import _log
 from .softmax import Knob, upcast
+from .top_k import largest
 
 # %% ../nbs/06_typical.ipynb #a3836b2a
 def _surprisal(
@@ -91,7 +92,7 @@ def eta_filter(
     level = _log(epsilon, z)
     return _at_least(logits, z, torch.minimum(level, level / 2 - _surprisal(z)[2]))
 
-# %% ../nbs/06_typical.ipynb #cba45fbd
+# %% ../nbs/06_typical.ipynb #89c3a58f
 def _entropy_shares(
     gap:Tensor,  # Nats below the best, ascending, float64, shape `(..., n)`
     rule,        # As `top_h_filter`
@@ -117,7 +118,7 @@ def top_h_filter(
         raise ValueError(f"rule must be 'paper' or 'transformers', not {rule!r}")
     if alpha is None: return logits
     if isinstance(alpha, Tensor): alpha = alpha.float()                      # as the quotient is
-    ranked = z.sort(-1, descending=True).values
+    ranked = largest(z, z.shape[-1])
     ends = torch.cat([ranked[..., 1:] < ranked[..., :-1], torch.ones_like(z[..., :1], dtype=torch.bool)], -1)
     n = z.shape[-1] if rule == 'paper' else min(100, z.shape[-1])
     top, ranked, ends = ranked[..., :1], ranked[..., :n], ends[..., :n]
