@@ -30,13 +30,14 @@ from .models import LanguageModel
 from .multinomial import gumbel_noise
 from .token_tree import TokenTree
 
-# %% ../nbs/13_beam.ipynb #58627497
+# %% ../nbs/13_beam.ipynb #d2fc7032
 def plot_tree(
     tree,            # A `TokenTree`
     live,            # Nodes of one row to draw in full colour, with their ancestors; a list
     label,           # From a token id to its text
     row=0,           # Row of the tree
     note=None,       # From a node to a second line under its token
+    upto=None,       # Draw only nodes below this number; the others keep their places. `None`: all
 ):                   # The matplotlib axes
     "The nodes of a tree from left to right, live branches strong and dead ones pale"
     from llm_sampling.plots import GONE, KEPT, _figure, _ink
@@ -54,6 +55,7 @@ def plot_tree(
     width, height = max(d for d, _ in place.values()), max(y for _, y in place.values())
     ax = _figure((1.3 + .95 * width, .9 + .42 * height))[1][0, 0]
     for n, (x, y) in place.items():
+        if upto is not None and n >= upto: continue
         colour = KEPT if n in kept else GONE
         if n >= 0: ax.plot(*zip(place[parents[n]], (x, y)), color=colour, lw=1.6 if n in kept else 1, zorder=0)
         text = 'prompt' if n < 0 else label(tree.tokens[row, n].item())
@@ -64,7 +66,7 @@ def plot_tree(
     ax.set_axis_off()
     return ax
 
-# %% ../nbs/13_beam.ipynb #835000a5
+# %% ../nbs/13_beam.ipynb #03cb39c3
 class Beams:
     "Live and finished hypotheses of each prompt: a node of one tree, and a token after it"
     def __init__(self,
@@ -121,10 +123,11 @@ class Beams:
             steps.append(parents.where(steps[-1] >= 0, steps[-1]))
         return steps
 
-    def prune(self):
-        "Forget all nodes that lead to no hypothesis (a tree keeps the laws of those that are named)"
-        nodes = self.tree.keep(torch.cat(self.above(torch.cat([self.nodes, self.ends], 1)), 1)).to(self.nodes.device)
-        self.nodes, self.ends = nodes[:, :2*self.width].split(self.width, 1)
+    def prune(self, *others):
+        "Forget all nodes that lead to no hypothesis, nor to one of `others` in this tree (which keeps the laws of those that are named)"
+        nodes = torch.cat([x for b in (self, *others) for x in (b.nodes, b.ends)], 1)
+        nodes = self.tree.keep(torch.cat(self.above(nodes), 1)).to(nodes.device)
+        for b, mine in zip((self, *others), nodes.split(2 * self.width, 1)): b.nodes, b.ends = mine.split(b.width, 1)
 
 # %% ../nbs/13_beam.ipynb #76693830
 @patch

@@ -29,7 +29,7 @@ from .models import LanguageModel
 from .multinomial import gumbel_noise, mix
 from .token_tree import TokenTree
 
-# %% ../nbs/14_beam_variants.ipynb #d19a913e
+# %% ../nbs/14_beam_variants.ipynb #1b4cdf47
 class Group(Beams):
     "Live and finished hypotheses of one group"
     def step(self, logprobs, count, over):
@@ -52,12 +52,7 @@ def _extend(groups):
     nodes = groups[0].tree.extend(parents, tokens.where(new, -1)).gather(1, first)
     for g, mine in zip(groups, nodes.split(groups[0].width, 1)): g.nodes = mine
 
-def _prune(groups):
-    "Forget all nodes that are on no way to a hypothesis of any group"
-    nodes = groups[0].tree.keep(torch.cat([x for g in groups for x in (g.nodes, g.ends)], 1))
-    for g, mine in zip(groups, nodes.split(2 * groups[0].width, 1)): g.nodes, g.ends = mine.split(g.width, 1)
-
-# %% ../nbs/14_beam_variants.ipynb #cf579500
+# %% ../nbs/14_beam_variants.ipynb #4e481a51
 def _steps(
     groups:list,     # `Group`s of one tree
     eos=(),          # Ids that end a hypothesis
@@ -83,7 +78,7 @@ def _steps(
         yield groups
         if not any(g.open.any() for g in groups): return
         _extend(groups)
-        if groups[0].length % 8 == 0: _prune(groups)
+        if groups[0].length % 8 == 0: groups[0].prune(*groups[1:])
 
 # %% ../nbs/14_beam_variants.ipynb #20d0cc95
 def _joined(groups):

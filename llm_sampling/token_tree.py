@@ -85,7 +85,7 @@ def _left(live):
     order = (~live).int().argsort(dim=1, stable=True)[:, :int(live.sum(1).max())]
     return order, live.gather(1, order)
 
-# %% ../nbs/11_token_tree.ipynb #6b4c1020
+# %% ../nbs/11_token_tree.ipynb #d649becf
 class TokenTree:
     "Prompts and the tokens tried after them, each evaluated once"
     def __init__(self,
@@ -93,6 +93,7 @@ class TokenTree:
         prompt,              # A string, a list of strings, ids `(B, S)`, or rows of ids
         attention_mask=None, # With ids `(B, S)`: True = a token, pads on the left
         backend=None,        # 'tree' (one sequence, masked) or 'rows' (a row per branch); None: what is exact and fast
+        prompt_states=False, # Keep the hidden states of all tokens of the prompts `(B, S, width)`, as an attribute of this name
     ):
         self.lm, self.way = lm, _way(lm, backend)
         self.ids, mask = lm.encode(prompt, attention_mask)
@@ -108,7 +109,8 @@ class TokenTree:
         self.ancestors = torch.zeros(self.batch, 64, 64, dtype=torch.bool)              # [b, i, j]: column i sees column j
         self.cache, self.passes, self.evaluated = None, 0, 0
         laws, states = self.way.read(self)
-        self.laws, self.states = [laws], [states]                                       # pieces `(B, n, ·)`, one per call
+        self.laws, self.states = [laws], [None if states is None else states[:, -1:].clone()]    # pieces `(B, n, ·)`, one per call
+        self.prompt_states = states if prompt_states else None                          # pads have states too, of no meaning
 
     @property
     def backend(self): return self.way.name
@@ -156,14 +158,14 @@ def _mask(self:TokenTree, n):
     last = self.ancestors[:, self.columns-n:self.columns, :self.columns]
     return torch.cat([self.mask[:, None].expand(-1, n, -1), last], -1)
 
-# %% ../nbs/11_token_tree.ipynb #c6b9a0d5
+# %% ../nbs/11_token_tree.ipynb #6c68f67b
 @patch
 @torch.no_grad()
 def _forward(self:TokenTree, ids, mask=None, cache=None, positions=None):
-    "Laws `(rows, n, V)` and last hidden states (None if the model tells none) of the last token, or with `positions` of all"
+    "Laws of the last token `(rows, 1, V)`, or with `positions` of all; last hidden states of all, None if the model tells none"
     model, got = self.lm.model, []
-    head = model.get_output_embeddings() if hasattr(model, 'get_output_embeddings') else None
-    hook = head.register_forward_pre_hook(lambda _, args: got.append(args[0])) if head is not None else None
+    body = model.get_decoder() if hasattr(model, 'get_decoder') else model
+    hook = None if body is model else body.register_forward_hook(lambda *args: got.append(args[-1][0]))
     try:
         if positions is None: laws = self.lm.forward(ids, mask, cache, last_only=True)[0]
         else:
@@ -172,33 +174,39 @@ def _forward(self:TokenTree, ids, mask=None, cache=None, positions=None):
     finally:
         if hook: hook.remove()
     self.passes += 1
-    return laws, got[0][:, -laws.shape[1]:] if got else None
+    return laws, got[0] if got else None
 
 class _WholeRows:
     "Each branch is a row of its own, read from its first token"
     name = 'rows'
-    def read(self, tree): return self.rows(tree, [[ids] for ids in tree.prompts])
+    def read(self, tree):
+        laws, states = self.rows(tree, [[ids] for ids in tree.prompts])
+        return laws, None if states is None else pad(states[:, 0], (0, 0, tree.ids.shape[1] - states.shape[2], 0))
 
     def step(self, tree, parents, tokens):
-        return self.rows(tree, [[tree.prompts[b] + tree.path(b, p) + [t] if t >= 0 else None for p, t in zip(*row)]
-                                for b, row in enumerate(zip(parents.tolist(), tokens.tolist()))])
+        texts = [[tree.prompts[b] + tree.path(b, p) + [t] if t >= 0 else None for p, t in zip(*row)]
+                 for b, row in enumerate(zip(parents.tolist(), tokens.tolist()))]
+        laws, states = self.rows(tree, texts)
+        return laws, None if states is None else states[:, :, -1]
 
     def rows(self, tree, texts):
-        "Laws and states after texts `(B, n)`; those of one length are a batch"
-        groups, out = {}, None
+        "Laws `(B, n, V)` after texts, and the states of all their tokens `(B, n, S, ·)`; those of one length are a batch"
+        groups, laws, states = {}, None, None
         for b, row in enumerate(texts):
             for i, ids in enumerate(row):
                 if ids: groups.setdefault(len(ids), []).append((b, i, ids))
         for group in groups.values():
             b, i, ids = zip(*group)
-            found = tree._forward(torch.tensor(ids, device=tree.lm.device))
+            law, state = tree._forward(torch.tensor(ids, device=tree.lm.device))
             tree.evaluated += len(ids) * len(ids[0])
-            if out is None: out = [None if x is None else x.new_zeros(len(texts), len(texts[0]), x.shape[-1]) for x in found]
-            for mine, x in zip(out, found):
-                if x is not None: mine[b, i] = x[:, 0]
-        return out
+            if laws is None:
+                laws = law.new_zeros(len(texts), len(texts[0]), law.shape[-1])
+                if state is not None: states = state.new_zeros(*laws.shape[:2], max(groups), state.shape[-1])
+            laws[b, i] = law[:, 0]
+            if state is not None: states[b, i, -len(ids[0]):] = state
+        return laws, states
 
-# %% ../nbs/11_token_tree.ipynb #0ec12f8a
+# %% ../nbs/11_token_tree.ipynb #e619024d
 _CHUNK = 1024       # most tokens of a prompt in one forward pass
 
 class _CachedRows:
@@ -207,27 +215,34 @@ class _CachedRows:
     def read(self, tree):
         width = tree.ids.shape[1]
         tree.cache = _growing_cache(width)
+        states = []
         for start in range(0, width, _CHUNK):
             mask = tree.mask[:, :start+_CHUNK]
-            found = tree._forward(tree.ids[:, start:start+_CHUNK], None if mask.all() else mask.to(tree.lm.device), tree.cache)
+            laws, more = tree._forward(tree.ids[:, start:start+_CHUNK], None if mask.all() else mask.to(tree.lm.device), tree.cache)
+            states.append(more)
         tree.evaluated += tree.mask.sum().item()
-        return found
+        return laws, None if more is None else torch.cat(states, 1)
 
     def step(self, tree, parents, tokens):
-        from transformers import DynamicCache
-        (B, n), device = tokens.shape, tree.lm.device
-        seen = tree._mask(n)[..., :-n].flatten(0, 1)                                   # (B n, S + old columns)
-        columns = seen.int().argsort(dim=-1, stable=True)[:, -int(seen.sum(-1).max()):]    # pads, then the path in its order
-        mask = pad(seen.gather(-1, columns), (0, 1), value=True).to(device)
-        rows, columns = torch.arange(B, device=device).repeat_interleave(n)[:, None], columns.to(device)
-        cache = DynamicCache()
-        for i, layer in enumerate(tree.cache.layers):
-            cache.update(*(x.transpose(1, 2)[rows, columns].transpose(1, 2) for x in (layer.keys, layer.values)), i)
-        found = tree._forward(tokens.clamp(min=0).flatten()[:, None].to(device), mask, cache)
+        B, n = tokens.shape
+        cache, mask = _copied(tree, tree._mask(n)[..., :-n])
+        found = tree._forward(tokens.clamp(min=0).flatten()[:, None].to(mask.device), pad(mask, (0, 1), value=True), cache)
         for layer, row in zip(tree.cache.layers, cache.layers):
             layer.update(*(x[:, :, -1].unflatten(0, (B, n)).transpose(1, 2) for x in (row.keys, row.values)))
         tree.evaluated += (tokens >= 0).sum().item()
-        return [None if x is None else x[:, 0].unflatten(0, (B, n)) for x in found]
+        return [None if x is None else x[:, -1].unflatten(0, (B, n)) for x in found]
+
+def _copied(tree, seen):
+    "A cache with a row for each of `seen` `(B, n, S + columns)`, a copy of the columns seen, and its mask `(B n, ·)`"
+    from transformers import DynamicCache
+    (B, n), device = seen.shape[:2], tree.lm.device
+    seen = seen.flatten(0, 1)
+    columns = seen.int().argsort(dim=-1, stable=True)[:, -int(seen.sum(-1).max()):]        # pads, then the path in its order
+    mask, columns = seen.gather(-1, columns).to(device), columns.to(device)
+    rows, cache = torch.arange(B, device=device).repeat_interleave(n)[:, None], DynamicCache()
+    for i, layer in enumerate(tree.cache.layers):
+        cache.update(*(x.transpose(1, 2)[rows, columns].transpose(1, 2) for x in (layer.keys, layer.values)), i)
+    return cache, mask
 
 # %% ../nbs/11_token_tree.ipynb #9c23fd02
 class _MaskedTree(_CachedRows):
@@ -302,7 +317,7 @@ def _survives(lm, way):
     except torch.OutOfMemoryError: raise
     except Exception: return False
 
-# %% ../nbs/11_token_tree.ipynb #d6886a7f
+# %% ../nbs/11_token_tree.ipynb #43584fc5
 _found = WeakKeyDictionary()     # what the check has found, by model
 
 def _way(lm, backend):
@@ -310,7 +325,7 @@ def _way(lm, backend):
     if isinstance(backend, (_WholeRows, _CachedRows)): return backend        # the check itself
     if backend not in (None, 'tree', 'rows'): raise ValueError(f"backend must be 'tree', 'rows' or None, not {backend!r}")
     config, weight = getattr(lm.model, 'config', None), next(lm.model.parameters(), None)
-    key = backend, lm.device.type, getattr(weight, 'dtype', None), getattr(config, '_attn_implementation', None)
+    key = backend, lm.cached, lm.device.type, getattr(weight, 'dtype', None), getattr(config, '_attn_implementation', None)
     known = _found.setdefault(lm.model, {})
     if key not in known:
         known[key] = next((w for w in _ways(lm) if backend in (None, w.name) and _survives(lm, w)), None)
@@ -414,7 +429,7 @@ def _nodes(self:TokenTree, nodes):
         raise ValueError('nodes must exist in their rows, or be -1 (end of the prompt) or -2 (none)')
     return nodes
 
-# %% ../nbs/11_token_tree.ipynb #cc08ae97
+# %% ../nbs/11_token_tree.ipynb #a0c35ce3
 @patch
 def logits(self:TokenTree,
     nodes:Tensor, # `(batch, n)` long; -1 = the end of the prompt, -2 = none
@@ -435,11 +450,22 @@ def logits(self:TokenTree,
 def hidden(self:TokenTree,
     nodes:Tensor, # `(batch, n)` long; -1 = the end of the prompt, -2 = none
 )->Tensor:        # `(batch, n, width)` of the model's dtype; 0 for -2
-    "The last hidden states of nodes, from which their laws are computed; raises `ValueError` if the model has no output embeddings"
+    "The last hidden states of nodes, from which their laws are computed; raises `ValueError` if the model names no decoder"
     nodes = self._nodes(nodes)
     if self.states[0] is None:
-        raise ValueError(f'hidden: {type(self.lm.model).__name__} has no output embeddings to take states from')
+        raise ValueError(f'hidden: {type(self.lm.model).__name__} has no decoder to take states from')
     return _read(self.states, torch.where(nodes == -1, 0, _pick(self.slots + 1, nodes, -1)), 0.)
+
+@patch
+def rows(self:TokenTree,
+    nodes:Tensor, # `(batch, n)` long; -1 and -2 = the prompt alone
+):                # A plain cache with `batch * n` rows, and its mask `(batch * n, length)`, True = a token, pads left
+    "The cache of paths as rows of their own, to go on with where branches no longer share anything; raises `ValueError` if the backend keeps none"
+    nodes = self._nodes(nodes)
+    if self.cache is None: raise ValueError(f'rows: the tree of {type(self.lm.model).__name__} keeps no cache')
+    above = _pick(self.slots, nodes, -1)[..., None]
+    seen = (self._seen_by(above) & (above >= 0))[..., :self.columns]
+    return _copied(self, torch.cat([self.mask[:, None].expand(-1, nodes.shape[1], -1), seen], -1))
 
 @patch
 def path(self:TokenTree,

@@ -282,3 +282,17 @@ def test_stream_of_texts(lm, lookahead):
         out = streamed(lm, texts, max_new_tokens=25, stop=stop, lookahead=lookahead)
         if lookahead is None: assert out.texts == beam_search(lm, texts, max_new_tokens=25, stop=stop).texts
     with pytest.raises(ValueError, match='lookahead must be an integer >= 1'): next(stream_beam_search(lm, texts, lookahead=0))
+
+
+def test_a_tree_is_drawn_in_its_final_places():
+    from llm_sampling.beam import plot_tree
+    from llm_sampling.token_tree import TokenTree
+    from matplotlib import pyplot as plt
+    tree = TokenTree(LanguageModel(TableModel({(): [.5, .5]})), [[0]])
+    nodes = tree.extend(torch.tensor([[-1, -1]]), torch.tensor([[0, 1]]))
+    tree.extend(nodes, torch.tensor([[1, 1]]))
+    drawn = lambda **kw: {(t.get_text(), t.get_position()) for t in plot_tree(tree, [2], 'ab'.__getitem__, **kw).texts}
+    whole, part = drawn(), drawn(upto=2)
+    assert len(whole) == 5 and part < whole and {t for t, _ in part} == {'prompt', 'a', 'b'}
+    assert {t for t, _ in drawn(upto=0)} == {'prompt'}
+    plt.close('all')

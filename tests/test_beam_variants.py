@@ -11,6 +11,8 @@ from llm_sampling.generation import generate
 from llm_sampling.models import LanguageModel, TableModel
 from llm_sampling.sampler import Sampler
 from llm_sampling.testing import test_frequencies as same_law, test_tensor as same
+from llm_sampling.token_tree import TokenTree
+from test_models import tiny
 
 CASES = json.loads((Path(__file__).parent / 'data' / 'beam_variants.json').read_text())['cases']
 GROUPS, FORCED = ([c for c in CASES if key in c] for key in ('num_beam_groups', 'force_words_ids'))
@@ -121,6 +123,54 @@ def test_one_group_or_no_penalty_is_beam_search(groups, tinies):
             want = [i.tolist() for i in beam.ids for _ in range(groups)]
             assert [i.tolist() for i in ours.ids] == want
             assert ours.stats['tokens_evaluated'] == beam.stats['tokens_evaluated']        # equal nodes once
+
+
+VARIANTS = {'diverse': lambda lm, rows, n, **kw: diverse_beam_search(lm, rows, 6, 3, .3, n, num_return_sequences=6, **kw),
+            'constrained': lambda lm, rows, n, **kw: constrained_beam_search(lm, rows, [[30, 31], [[7], [8, 9]]], 6, n, **kw),
+            'stochastic': lambda lm, rows, n, **kw: stochastic_beam_search(lm, rows, 4, n, seed=[5 + len(r) for r in rows], **kw)}
+
+
+@pytest.mark.parametrize('name', VARIANTS)
+@pytest.mark.parametrize('eos', [(), (2, 3, 4, 5)])
+def test_each_token_is_evaluated_once(name, eos, tinies, monkeypatch):
+    "Every distinct beginning that was asked for, and the prompts: also after nodes were forgotten, and for the final measures"
+    asked, columns, extend = set(), [], TokenTree.extend
+    def recorded(self, parents, tokens):
+        for row, pairs in enumerate(zip(parents.tolist(), tokens.tolist())):
+            asked.update((row, *self.path(row, p), t) for p, t in zip(*pairs) if t >= 0)
+        columns.append(self.columns)
+        return extend(self, parents, tokens)
+    monkeypatch.setattr(TokenTree, 'extend', recorded)
+    rows = [torch.tensor(p) for p in ([3, 4, 5, 6], [9])]
+    for lm in tinies.values():
+        TokenTree(lm, rows)                              # the first tree of a model tries out what the model can do
+        asked.clear()
+        out = VARIANTS[name](lm, rows, 20, eos_token_id=eos)
+        assert out.stats['tokens_evaluated'] == 5 + len(asked) and len(asked) > 2 * 10
+    assert any(b < a for a, b in zip(columns, columns[1:])), 'nothing was forgotten'
+
+
+@pytest.mark.parametrize('name', VARIANTS)
+def test_bfloat16_and_a_family_without_a_tree(name):
+    "Half precision, and a model whose branches are rows of their own: a row alone as in the batch, the raw model's laws"
+    rows = [torch.tensor(p) for p in ([3, 4, 5, 6], [9], [11, 12])]
+    half, bloom = tiny('llama'), tiny('bloom')
+    half.model.bfloat16()
+    assert half.model.dtype == torch.bfloat16 and TokenTree(bloom, rows).backend == 'rows'
+    for lm, near in ((bloom, 1e-4), (half, .15)):
+        out = VARIANTS[name](lm, rows, 6, eos_token_id=())
+        n = len(out) // 3
+        for i, (text, logprobs) in enumerate(zip(out.ids, out.logprobs)):
+            z, _ = lm.forward(torch.cat([rows[i // n], text])[None])
+            same(logprobs, z[0, -7:-1].float().log_softmax(-1).gather(1, text[:, None])[:, 0], atol=near, rtol=0)
+            if name == 'constrained':
+                said = text.tolist()
+                assert (30, 31) in zip(said, said[1:]) and (7 in said or (8, 9) in zip(said, said[1:]))
+        assert all(s >= t for i in range(3) for s, t in zip(out.scores[n*i:], out.scores[n*i+1:n*i+n]))
+        if lm is bloom:
+            for i in range(3):
+                alone = VARIANTS[name](lm, rows[i:i+1], 6, eos_token_id=())
+                assert [t.tolist() for t in alone.ids] == [t.tolist() for t in out.ids[n*i:n*i+n]]
 
 
 def test_scores_are_sums(tinies):

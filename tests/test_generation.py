@@ -2,8 +2,9 @@
 import pytest, torch
 
 import llm_sampling as ls
-from llm_sampling.generation import TextStream, generate, rep_n, stream
+from llm_sampling.generation import Branches, TextStream, generate, rep_n, stream
 from llm_sampling.models import LanguageModel, TableModel
+from llm_sampling.multinomial import mix
 from llm_sampling.sampler import Sampler
 from test_models import tiny
 
@@ -46,6 +47,55 @@ def test_window_restarts_are_uncached_ones(family, rows):
     for i, row in enumerate(rows):
         alone = generate(lm, [row], s, n=2, max_new_tokens=40, eos_token_id=[0, 7])
         assert [x.tolist() for x in alone.ids] == [x.tolist() for x in a.ids[2*i:2*i+2]]
+
+
+@pytest.mark.parametrize('least', [0, 1, 2**40])
+@pytest.mark.parametrize('family', ['gpt2', 'llama', 'mistral', 'bloom'])
+def test_samples_share_their_prompt(family, least, rows, monkeypatch):
+    "Branches of a tree, or rows of their own, or first the one and then the other: each sample is what it is alone"
+    monkeypatch.setattr(Branches, 'least', least)
+    lm, left = tiny(family), []
+    lm.window = 30
+    leave = Branches._leave
+    monkeypatch.setattr(Branches, '_leave', lambda self: (left.append(len(self.live)), leave(self)))
+    kw = dict(max_new_tokens=30, eos_token_id=[0, 7])
+    s = Sampler(temperature=[1., .7, 1.3, 2.], top_p=.9, seed=5, repetition_penalty=1.1)
+    together = generate(lm, rows, s, n=5, **kw)
+    for i, row in enumerate(rows):
+        for j in range(5):
+            one = Sampler(temperature=s.knobs['temperature'][i].item(), top_p=.9, seed=mix(torch.tensor(5), torch.tensor(j)).item(), repetition_penalty=1.1)
+            alone = generate(lm, [row], one, **kw)
+            assert alone.ids[0].tolist() == together.ids[5*i+j].tolist()
+            torch.testing.assert_close(alone.logprobs[0], together.logprobs[5*i+j], atol=1e-3, rtol=1e-3)
+    assert together.stats['tokens_evaluated'] >= sum(map(len, rows)) + sum(len(i) - 1 for i in together.ids)
+    assert len({len(i) for i in together.ids}) > 1
+    if family == 'bloom': assert not left                       # no masked tree, so it was never one
+    else: assert left and (left[0] < 20 if least < 2 else left[0] == 20)     # at the window, when rows had ended; or before the first step
+
+
+def test_a_crowded_tree_is_left(rows, monkeypatch):
+    "Forty short samples of a short prompt: after some steps most columns of the tree are none of a row's business"
+    monkeypatch.setattr(Branches, 'least', 0)
+    lm, widths = tiny('llama'), []
+    leave = Branches._leave
+    monkeypatch.setattr(Branches, '_leave', lambda self: (widths.append(self.tree.columns), leave(self)))
+    kw = dict(max_new_tokens=12, eos_token_id=())
+    out = generate(lm, [rows[0]], Sampler(seed=1), n=40, **kw)
+    assert widths == [80]                                        # 3 + 80 columns against 16 * 5 tokens
+    monkeypatch.setattr(Branches, 'least', 2**40)
+    assert [i.tolist() for i in out.ids] == [i.tolist() for i in generate(lm, [rows[0]], Sampler(seed=1), n=40, **kw).ids]
+
+
+def test_rows_that_leave_a_tree_are_only_as_long_as_they_are(rows, monkeypatch):
+    "The samples of the longer prompt end soon; those of the shorter then have no use for a tree, nor for its columns"
+    monkeypatch.setattr(Branches, 'least', 1)
+    lm = tiny('gpt2')
+    kw = dict(sampler=Sampler(seed=3), max_new_tokens=8, n=2)
+    eos = [i[2].item() for i in generate(lm, [rows[1]], eos_token_id=(), **kw).ids]
+    out = generate(lm, rows[:2], eos_token_id=eos, **kw)
+    assert [len(i) for i in out.ids] == [8, 8, 3, 3]
+    alone = generate(lm, [rows[0]], eos_token_id=eos, **kw)
+    assert [i.tolist() for i in out.ids[:2]] == [i.tolist() for i in alone.ids]
 
 
 def test_order_of_a_batch_does_not_matter(lm):

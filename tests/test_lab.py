@@ -1,4 +1,4 @@
-"JupyterLab on a copy of the notebooks: every cell runs, sliders move the bars, and the kernel sees where they stand"
+"JupyterLab on a copy of the notebooks: every cell runs, sliders and players move, and the kernel sees where they stand"
 import pytest
 from browser import ROOT, browser, jupyterlab
 from test_site import nine, probs
@@ -66,4 +66,15 @@ def test_notebook_runs_live(notebook, variable):
         ask(page, f'{variable}.index = [5, 8]')
         assert wait_for(page, lambda: box.locator('output').all_inner_texts() == ['1', '9']), 'the bars do not see it'
         assert all(abs(a-b) <= 5.1e-5 for a, b in zip(probs(box), nine(1, 9)))
+
+        film = page.locator('.jp-OutputArea-output .llms-player').first
+        shows = lambda: film.locator('.llms-caption').inner_text()
+        captions = ask(page, "print(*player.captions, sep='\\n')").splitlines()
+        assert shows() == captions[3], 'the kernel set the last frame'
+        film.get_by_label('previous step').click()
+        assert shows() == captions[2] and wait_for(page, lambda: ask(page, 'print(player.index)') == '2')
+        film.get_by_label('step', exact=True).fill('0')
+        assert shows() == captions[0] and wait_for(page, lambda: ask(page, 'print(player.index)') == '0')
+        ask(page, 'player.index = 1')
+        assert wait_for(page, lambda: shows() == captions[1]), 'the player does not see it'
         assert log.outside == [] and log.errors == []

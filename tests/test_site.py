@@ -32,9 +32,17 @@ def load(path):
 
 docs, tools = load(ROOT/'docs'/'build.py'), load(ROOT/'tools'/'run_nbs.py')
 CALL = re.compile(r'^(?:\w+ = )?slider_bars\(', flags=re.M)
+PLAYER = re.compile(r'^(?:\w+ = )?frames\(', flags=re.M)
 PAGES = {docs.page_name(p): p for p in docs.notebooks(ROOT/'nbs')}
-BARS = [name for name, p in PAGES.items()
-        if any(CALL.search(c.source) for c in nbformat.read(p, 4).cells if c.cell_type == 'code')]
+
+
+def calling(call):
+    "Pages with a cell that shows such a widget"
+    return [name for name, p in PAGES.items()
+            if any(call.search(c.source) for c in nbformat.read(p, 4).cells if c.cell_type == 'code')]
+
+
+BARS, PLAYERS = calling(CALL), calling(PLAYER)
 
 
 @pytest.fixture(scope='module')
@@ -176,7 +184,7 @@ def test_page_opens_cleanly_and_shows_its_math(url, page, name):
     visit(page, f'{url}/{name}.html')
     assert page.locator('mjx-merror').count() == 0
     assert page.locator('mjx-container').count() >= page.locator('.math').count()
-    assert page.locator('.llms-static:not([data-on])').count() == 0
+    assert page.locator('.llms-static:not([data-on]), .llms-frames:not([data-on])').count() == 0
 
 
 @pytest.mark.parametrize('name', PAGES)
@@ -199,11 +207,12 @@ CONTRAST = '''selector => {
   const behind = e => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor); if (c[3] > 250) return c; }
     return [255, 255, 255]; };
   const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + .05) / (y + .05); };
-  return [...document.querySelectorAll(selector)].filter(e => e.offsetParent && (e.tagName == "IMG" || e.textContent.trim())).map(e =>
-    [ratio(e.tagName == "IMG" ? rgb("#7d828a") : rgb(getComputedStyle(e).color), behind(e)), e.outerHTML.slice(0, 80)]);
+  return [...document.querySelectorAll(selector)].filter(e => e.getClientRects().length && (e.tagName == "IMG" || e.textContent.trim())).map(e =>
+    [ratio(/img|svg/i.test(e.tagName) ? rgb("#7d828a") : rgb(getComputedStyle(e).color), behind(e)), e.outerHTML.slice(0, 80)]);
 }'''
 TEXT = ('.bd-article p, .bd-article li, .bd-article h1, .bd-article h2, .bd-article code, .bd-article pre span, '
-        '.bd-sidebar-primary a, .bd-toc a, .llms-bars span:not(.llms-dropped span), .llms-bars output, .cell_output pre')
+        '.bd-sidebar-primary a, .bd-toc a, .llms-bars span:not(.llms-dropped span), .llms-bars output, .cell_output pre, '
+        '.llms-player span, .llms-player output, .llms-caption')
 
 
 @pytest.mark.parametrize('theme', ['light', 'dark'])
@@ -214,7 +223,7 @@ def test_text_and_figures_are_legible(url, page, name, theme):
     page.evaluate('t => { document.documentElement.dataset.theme = t }', theme)
     page.wait_for_timeout(300)
     assert [r for r in page.evaluate(CONTRAST, TEXT) if r[0] < 4.5] == []
-    assert [r for r in page.evaluate(CONTRAST, '.cell_output img') if r[0] < 3] == []
+    assert [r for r in page.evaluate(CONTRAST, '.cell_output img, .llms-stage svg') if r[0] < 3] == []
 
 
 def test_dark_mode_switch(url, page):
@@ -409,3 +418,27 @@ def test_without_scripts_the_start_is_a_table(url, chrome):
     rows = page.locator('.llms-static table').first.locator('tr')
     assert rows.count() == 9 and rows.first.inner_text().split() == ['closer', f'{nine(1, 9)[0]:.3f}']
     context.close()
+
+
+# --- players of frames ---
+
+@pytest.mark.parametrize('name', PLAYERS)
+def test_players_step_through_what_is_stored(url, page, name):
+    "Each player of a page, by its button: the stored frames and captions in order, the others standing still"
+    outputs = [o for c in nbformat.read(PAGES[name], 4).cells if c.cell_type == 'code' for o in c.outputs]
+    stored = [json.loads(re.search('<script type="application/json">(.*?)</script>', h)[1])
+              for o in outputs if 'class="llms-frames"' in (h := o.get('data', {}).get('text/html', ''))]
+    visit(page, f'{url}/{name}.html')
+    players = page.locator('.llms-player')
+    assert players.count() == len(stored) > 0, 'no player on the page: store its output with tools/run_nbs.py'
+    captions = lambda: players.locator('.llms-caption').evaluate_all('l => l.map(e => e.textContent)')
+    expect = [w['captions'][w['index']] for w in stored]
+    for i, w in enumerate(stored):
+        player, seen = players.nth(i), []
+        player.locator('input').fill('0')
+        for caption in w['captions']:
+            expect[i] = caption
+            assert captions() == expect
+            seen.append(player.locator('.llms-stage').evaluate('e => e.innerHTML'))
+            player.get_by_label(f'next {w["label"]}').click(force=True)
+        assert len(set(seen)) == len(w['frames']) > 1, 'two frames are alike'

@@ -159,6 +159,19 @@ def test_hidden_is_the_last_hidden_state():
                 torch.testing.assert_close(states[b, i], want, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize('family', ['llama', 'gpt2', 'opt', 'bloom', 'mamba'])
+def test_prompt_states_are_hidden_states(family, monkeypatch):
+    "Of all tokens of the prompts, read in chunks, beside pads that all rows have; only if asked for"
+    monkeypatch.setattr(token_tree, '_CHUNK', 3)
+    lm, g = tiny(family), torch.Generator().manual_seed(4)
+    ids, mask = (torch.nn.functional.pad(x, (2, 0)) for x in lm.encode(prompts(3, g)))
+    tree = TokenTree(lm, ids, mask, prompt_states=True)
+    assert tree.prompt_states.shape[:2] == ids.shape and TokenTree(lm, ids, mask).prompt_states is None
+    for row, states, real in zip(ids, tree.prompt_states, mask):
+        with torch.no_grad(): want = lm.model(row[real][None], output_hidden_states=True).hidden_states[-1][0]
+        torch.testing.assert_close(states[real], want, atol=1e-4, rtol=1e-4)
+
+
 def test_a_row_is_the_row_alone():
     lm, g = tiny('mistral'), torch.Generator().manual_seed(6)
     rows = prompts(3, g)
