@@ -4,13 +4,16 @@
 - `llm_sampling.beam`: Keep the best few beginnings of a text, not only the best one
 - `llm_sampling.beam_variants`: Beams that differ, beams that must say something, and beams that are drawn
 - `llm_sampling.cli`: Generate, explain and compare from a terminal
+- `llm_sampling.contrastive`: Of the likely next tokens, the one whose state is unlike all before it
 - `llm_sampling.default_model`: Five million parameters, taught on fairy tales: how the model of every example was trained, and how good it is
 - `llm_sampling.generation`: From one token to a text: many rows, many endings, and a stream that never takes a word back
+- `llm_sampling.mcts`: Try a beginning to its end before choosing it, and try most where it pays
 - `llm_sampling.min_p`: Five filters that compare each token with a level: min-p, top-a, top-nσ, p-less, tail-free
 - `llm_sampling.models`: Text or token ids in, one row of float32 logits per prompt out
 - `llm_sampling.multinomial`: Greedy, the inverse CDF, Gumbel-max, and noise that the same seed gives anywhere
 - `llm_sampling.penalties`: Repetition, frequency, presence, no-repeat n-gram, DRY, logit bias and banned sequences, for every row of a batch at once
 - `llm_sampling.plots`: One visible line per figure: bars of probabilities, curves over a knob, text coloured by surprise
+- `llm_sampling.rerank`: Draw several texts, then choose: the best by a score, the answer of most, the one most like the others
 - `llm_sampling.sampler`: Every filter, penalty and adaptive step in the order of your system, one draw, and a report of what each step did
 - `llm_sampling.softmax`: From scores to probabilities, and one knob that sharpens or flattens them
 - `llm_sampling.testing`: Equality that survives `-inf`, and the checks that every filter and draw must pass

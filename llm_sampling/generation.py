@@ -333,7 +333,7 @@ class Generation:
 
     def _repr_html_(self): return ''.join(self.show(i).data for i in range(len(self)))
 
-# %% ../nbs/12_generation.ipynb #e5d0c9aa
+# %% ../nbs/12_generation.ipynb #a510584d
 @patch
 def choose(self:Rows,
     position:int, # How many tokens each row has been given
@@ -342,11 +342,21 @@ def choose(self:Rows,
     law, past = self.law(), (self.ids, self.mask, position)
     try: chosen = greedy(law) if self.sampler is None else self.sampler(law, *past, self.state)
     except ValueError: self._blame(law, past); raise
+    self.remember(law, chosen, past)
+    return chosen
+
+@patch
+def remember(self:Rows, law, chosen, past):
+    "Let the sampler see the choice, and keep the model's law to be measured"
     if self.state is not None: self.state = self.sampler.update(self.state, law, chosen, *past)
     self.pending.append((self.logits, chosen))
     self.owners.append(self.live)
     if len(self.pending) * self.logits.numel() >= 2**16: self.measure()   # numbers that fit in a cache
-    return chosen
+
+@patch
+def scores(self:Rows, logprobs):
+    "The criterion of each row, from its log-probabilities; a strategy may have its own"
+    return [l.sum().item() for l in logprobs]
 
 @patch
 def _blame(self:Rows, law, past):
@@ -362,7 +372,7 @@ def measure(self:Rows):
     if self.pending: self.steps.append(_measure(*map(torch.cat, zip(*self.pending))))
     self.pending = []
 
-# %% ../nbs/12_generation.ipynb #cbc0dfa1
+# %% ../nbs/12_generation.ipynb #5051f8e4
 def _seeds(seed, prompts, n):
     "A seed per row, prompt-major: sample 0 has its prompt's own"
     seed = _integers('seed', fresh_seeds((prompts,)) if seed is None else seed)
@@ -377,6 +387,13 @@ def _knobs(knobs, prompts, n):
         if v.shape not in ((prompts,), (prompts * n,)):
             raise ValueError(f'{name} must have one entry per prompt ({prompts}) or per row ({prompts*n}), not {len(v)}')
     return knobs | {name: v.repeat_interleave(prompts * n // len(v)) for name, v in each.items()}
+
+def _per_prompt(name, knob, value, ids):
+    "A strategy's own `Knob` as a number for each prompt `(B,)`, or an error; None is its neutral value"
+    value = torch.as_tensor(knob.entries(name, knob.neutral if value is None else value), dtype=torch.float32, device=ids.device)
+    if value.ndim and value.shape != (len(ids),):
+        raise ValueError(f'{name} must be one number, or one for each of the {len(ids)} prompts, not of shape {tuple(value.shape)}')
+    return value.expand(len(ids))
 
 def _begin(lm, prompt, attention_mask, sampler, seed, n, read, kind):
     "The rows of all samples, prompt-major; each prompt is read once"
@@ -444,7 +461,7 @@ def _eos_ids(lm, eos):
     if bad: raise ValueError(f'eos_token_id {bad[0]!r} is not in the vocabulary, 0 to {lm.vocab_size-1}')
     return eos
 
-# %% ../nbs/12_generation.ipynb #7851f9d9
+# %% ../nbs/12_generation.ipynb #898ca8d6
 def _run(lm, prompt, sampler, max_new_tokens, n, stop, seed, attention_mask, eos_token_id, show, kind=None):
     "The loop of `generate` and `stream`: yields pieces if `show`, returns the `Generation`; `kind` of rows: a strategy's own"
     start = time.perf_counter()
@@ -479,11 +496,20 @@ def _result(lm, rows, writers, seconds):
     logprobs = [m['logprobs'] for m in measures]
     return Generation(
         texts=None if lm.tokenizer is None else [w.text(lm) for w in writers], ids=[m['ids'] for m in measures],
-        logprobs=logprobs, scores=[l.sum().item() for l in logprobs], finish_reasons=[w.reason for w in writers],
+        logprobs=logprobs, scores=rows.scores(logprobs), finish_reasons=[w.reason for w in writers],
         stats=dict(forward_passes=rows.passes, tokens_evaluated=rows.evaluated, seconds=seconds, peak_cache_bytes=rows.peak_bytes),
         trace=Trace(lm, [w.context for w in writers], measures))
 
-# %% ../nbs/12_generation.ipynb #dd9ea9be
+# %% ../nbs/12_generation.ipynb #7cf40838
+def _whole_run(steps, streamer=None):
+    "Take all steps of a run, hand its pieces to a function, if there is one, and return the `Generation`"
+    if streamer is not None and not callable(streamer): raise TypeError(f'streamer must be a function of a Piece, not {streamer!r}')
+    while True:
+        try: piece = next(steps)
+        except StopIteration as end: return end.value
+        if streamer: streamer(piece)
+
+# %% ../nbs/12_generation.ipynb #4945a3c5
 def stream(
     lm:LanguageModel,
     prompt,              # A string, a list of strings, or ids `(B, S)`
@@ -510,10 +536,7 @@ def generate(
     eos_token_id=None,   # Id or ids that end a row; None: the model's, (): none
 )->Generation:           # `len(prompts) * n` rows, the samples of a prompt together
     "Texts of a model, one token after another"
-    steps = _run(lm, prompt, sampler, max_new_tokens, n, stop, seed, attention_mask, eos_token_id, show=False)
-    while True:
-        try: next(steps)
-        except StopIteration as end: return end.value
+    return _whole_run(_run(lm, prompt, sampler, max_new_tokens, n, stop, seed, attention_mask, eos_token_id, show=False))
 
 # %% ../nbs/12_generation.ipynb #5474a083
 def rep_n(

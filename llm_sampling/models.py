@@ -40,7 +40,7 @@ def _eos_token_ids(model, tokenizer):
         if ids := _as_tuple(getattr(owner, 'eos_token_id', None)): return ids
     return ()
 
-# %% ../nbs/10_models.ipynb #0fa73546
+# %% ../nbs/10_models.ipynb #f9e2f255
 class LanguageModel:
     "A causal language model and its tokenizer: text or ids in, float32 logits out"
     def __init__(self,
@@ -66,6 +66,12 @@ class LanguageModel:
     def device(self):
         "Where the model is, and where ids must go"
         return next((t.device for ts in (self.model.parameters(), self.model.buffers()) for t in ts), torch.device('cpu'))
+
+    @property
+    def body(self):
+        "The model without its output embeddings, which gives the last hidden states; None if it names no such part"
+        body = self.model.get_decoder() if hasattr(self.model, 'get_decoder') else None
+        return None if body is self.model else body
 
     def __repr__(self):
         size = sum(p.numel() for p in self.model.parameters())

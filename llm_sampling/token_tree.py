@@ -158,19 +158,18 @@ def _mask(self:TokenTree, n):
     last = self.ancestors[:, self.columns-n:self.columns, :self.columns]
     return torch.cat([self.mask[:, None].expand(-1, n, -1), last], -1)
 
-# %% ../nbs/11_token_tree.ipynb #6c68f67b
+# %% ../nbs/11_token_tree.ipynb #d6241e87
 @patch
 @torch.no_grad()
 def _forward(self:TokenTree, ids, mask=None, cache=None, positions=None):
     "Laws of the last token `(rows, 1, V)`, or with `positions` of all; last hidden states of all, None if the model tells none"
-    model, got = self.lm.model, []
-    body = model.get_decoder() if hasattr(model, 'get_decoder') else model
-    hook = None if body is model else body.register_forward_hook(lambda *args: got.append(args[-1][0]))
+    got, body = [], self.lm.body
+    hook = None if body is None else body.register_forward_hook(lambda *args: got.append(args[-1][0]))
     try:
         if positions is None: laws = self.lm.forward(ids, mask, cache, last_only=True)[0]
         else:
-            laws = model(ids, attention_mask=mask, position_ids=positions, past_key_values=cache,
-                         use_cache=True).logits.float()
+            laws = self.lm.model(ids, attention_mask=mask, position_ids=positions, past_key_values=cache,
+                                 use_cache=True).logits.float()
     finally:
         if hook: hook.remove()
     self.passes += 1
@@ -429,7 +428,7 @@ def _nodes(self:TokenTree, nodes):
         raise ValueError('nodes must exist in their rows, or be -1 (end of the prompt) or -2 (none)')
     return nodes
 
-# %% ../nbs/11_token_tree.ipynb #a0c35ce3
+# %% ../nbs/11_token_tree.ipynb #16a2223e
 @patch
 def logits(self:TokenTree,
     nodes:Tensor, # `(batch, n)` long; -1 = the end of the prompt, -2 = none
@@ -450,10 +449,10 @@ def logits(self:TokenTree,
 def hidden(self:TokenTree,
     nodes:Tensor, # `(batch, n)` long; -1 = the end of the prompt, -2 = none
 )->Tensor:        # `(batch, n, width)` of the model's dtype; 0 for -2
-    "The last hidden states of nodes, from which their laws are computed; raises `ValueError` if the model names no decoder"
+    "The last hidden states of nodes, from which their laws are computed; raises `ValueError` if the model shows none"
     nodes = self._nodes(nodes)
     if self.states[0] is None:
-        raise ValueError(f'hidden: {type(self.lm.model).__name__} has no decoder to take states from')
+        raise ValueError(f'hidden: {type(self.lm.model).__name__} shows no hidden states')
     return _read(self.states, torch.where(nodes == -1, 0, _pick(self.slots + 1, nodes, -1)), 0.)
 
 @patch
