@@ -7,6 +7,7 @@
 - `llm_sampling.contrastive`: Of the likely next tokens, the one whose state is unlike all before it
 - `llm_sampling.default_model`: Five million parameters, taught on fairy tales: how the model of every example was trained, and how good it is
 - `llm_sampling.generation`: From one token to a text: many rows, many endings, and a stream that never takes a word back
+- `llm_sampling.logit_contrast`: What one law says and another does not
 - `llm_sampling.mcts`: Try a beginning to its end before choosing it, and try most where it pays
 - `llm_sampling.min_p`: Five filters that compare each token with a level: min-p, top-a, top-nσ, p-less, tail-free
 - `llm_sampling.models`: Text or token ids in, one row of float32 logits per prompt out
@@ -43,8 +44,12 @@ _names = {
     'generation': 'Generation generate stream',
     'beam': 'beam_search stream_beam_search',
     'beam_variants': 'constrained_beam_search diverse_beam_search stochastic_beam_search',
+    'contrastive': 'contrastive_search',
+    'logit_contrast': 'contrastive_decoding dola guided',
+    'mcts': 'mcts_decode',
+    'rerank': 'best_of_n majority_vote minimum_bayes_risk',
 }
-_modules = 'cli default_model generation models multinomial plots sampler softmax testing top_k top_p widgets'.split()
+_modules = [*_names, 'cli', 'default_model', 'plots', 'testing', 'widgets']
 _home = {name: module for module, names in _names.items() for name in names.split()}
 __all__ = [*_home]
 

@@ -66,7 +66,7 @@ def plot_tree(
     ax.set_axis_off()
     return ax
 
-# %% ../nbs/13_beam.ipynb #03cb39c3
+# %% ../nbs/13_beam.ipynb #db6b5fa9
 class Beams:
     "Live and finished hypotheses of each prompt: a node of one tree, and a token after it"
     def __init__(self,
@@ -87,6 +87,7 @@ class Beams:
         self.sums[:, 0] = 0
         self.ends = self.lasts = self.parents                      # finished ones: node, and last token
         self.scores = torch.full_like(self.sums, -torch.inf)       # best first; -inf: none
+        self.told = [{-1: None} for _ in range(tree.batch)]        # by node, what was measured on the way to it
 
     def candidates(self, logprobs, count, noise=0):
         "The best continuations of the live ones by `logprobs` `(B, K, V)`: sums, parents, tokens, each `(B, count)`"
@@ -115,19 +116,47 @@ class Beams:
         self.nodes = self.tree.extend(self.parents.clamp(min=-1), self.tokens.where(self.parents > -2, -1))
         self.peak = max(self.peak, self.tree.nbytes)
 
-    def above(self, nodes):
-        "Nodes `(B, n)`, their parents, grandparents, … as far as the prompt: a list"
-        steps = [nodes.cpu()]
-        while (steps[-1] >= 0).any():
-            parents = self.tree.parents.gather(1, steps[-1].clamp(min=0))
-            steps.append(parents.where(steps[-1] >= 0, steps[-1]))
-        return steps
-
     def prune(self, *others):
-        "Forget all nodes that lead to no hypothesis, nor to one of `others` in this tree (which keeps the laws of those that are named)"
+        "Forget all nodes that lead to no hypothesis, nor to one of `others` in this tree"
         nodes = torch.cat([x for b in (self, *others) for x in (b.nodes, b.ends)], 1)
-        nodes = self.tree.keep(torch.cat(self.above(nodes), 1)).to(nodes.device)
-        for b, mine in zip((self, *others), nodes.split(2 * self.width, 1)): b.nodes, b.ends = mine.split(b.width, 1)
+        self.tell(nodes)
+        kept = self.tree.keep(nodes)
+        for row, (old, new) in enumerate(zip(nodes.tolist(), kept.tolist())):
+            self.told[row] = {-1: None} | {b: self.told[row][a] for a, b in zip(old, new) if a >= 0}
+        for b, mine in zip((self, *others), kept.split(2 * self.width, 1)): b.nodes, b.ends = mine.split(b.width, 1)
+
+# %% ../nbs/13_beam.ipynb #332f312a
+def _grid(places, batch, empty=-2):
+    "Numbers of rows, pairs (row, number), as a rectangle `(batch, n)`, and the row and column of each"
+    rows, columns, used = [], [], [0] * batch
+    for row, _ in places:
+        rows.append(row); columns.append(used[row])
+        used[row] += 1
+    grid = torch.full((batch, max(used)), empty)
+    grid[rows, columns] = torch.tensor([x for _, x in places])
+    return grid, (rows, columns)
+
+def _split(measures):
+    "Measures with a row each as one of each row"
+    return [dict(zip(measures, row)) for row in zip(*(x.split(1) for x in measures.values()))]
+
+@patch
+def tell(self:Beams, nodes):
+    "Measure the tokens on the way to nodes `(B, n)`, as far as they are not measured yet"
+    fresh, parents, tokens = {}, self.tree.parents.tolist(), self.tree.tokens.tolist()
+    for row, some in enumerate(nodes.tolist()):
+        for node in some:
+            way = []
+            while node >= 0 and node not in self.told[row] and (row, node) not in fresh:
+                way.append((row, node))
+                node = parents[row][node]
+            fresh |= dict.fromkeys(reversed(way))                        # parents before their children
+    if not fresh: return
+    grid, at = _grid([(row, parents[row][node]) for row, node in fresh], self.tree.batch)
+    laws = self.tree.logits(grid.to(nodes.device))[at]
+    chosen = torch.tensor([tokens[row][node] for row, node in fresh], device=laws.device)
+    for (row, node), m in zip(fresh, _split(_measure(laws, chosen))):
+        self.told[row][node] = self.told[row][parents[row][node]], m
 
 # %% ../nbs/13_beam.ipynb #76693830
 @patch
@@ -171,7 +200,7 @@ def run(self:Beams,
         self.extend()
         if self.length % 8 == 0: self.prune()
 
-# %% ../nbs/13_beam.ipynb #5efd70f5
+# %% ../nbs/13_beam.ipynb #d3fac1fc
 @patch
 def generation(self:Beams,
     n:int,       # Hypotheses of each prompt
@@ -185,7 +214,7 @@ def generation(self:Beams,
     if [] in ids:
         i = ids.index([])
         raise ValueError(f'num_return_sequences is {n}, but only {i % n} hypotheses of prompt {i // n} have finished')
-    measures = self._measures(ids, n)
+    measures = self._measures(n)
     logprobs = [m['logprobs'] for m in measures]
     contexts = [c for c in contexts for _ in range(n)]
     writers = [_Writer(lm, i, c, eos, stop, lm.tokenizer is not None) for i, c in enumerate(contexts)]
@@ -198,17 +227,18 @@ def generation(self:Beams,
         stats=self.tree.stats | dict(peak_cache_bytes=self.peak), trace=Trace(lm, contexts, measures))
 
 @patch
-def _measures(self:Beams, ids, n):
-    "Measures of the best n of each prompt by the raw model: the laws along their paths are in the tree"
-    steps, owners, chain = [], [], torch.stack(self.above(self.ends[:, :n]))      # chain (T, B, n), back to the prompt
-    for j in range(n):
-        way = torch.full((self.tree.batch, len(chain)), -2)                        # the nodes before each token
-        for row, path in enumerate(ids[j::n]): way[row, :len(path)] = chain[:len(path), row, j].flip(0)
-        laws = self.tree.logits(way.to(self.open.device))
-        for row, path in enumerate(ids[j::n]):
-            steps.append(_measure(laws[row, :len(path)], torch.tensor(path, device=laws.device)))
-            owners.append([row*n + j] * len(path))
-    return _by_row(steps, owners, len(ids))
+def _measures(self:Beams, n):
+    "Measures of the best n of each prompt by the raw model"
+    nodes, lasts = self.ends[:, :n], self.lasts[:, :n].flatten()
+    self.tell(nodes)
+    final = _split(_measure(self.tree.logits(nodes).flatten(0, 1), lasts))
+    steps, owners = [], []
+    for i, (node, last) in enumerate(zip(nodes.flatten().tolist(), final)):
+        way, link = [last], self.told[i // n][node]
+        while link: link, m = link; way.append(m)
+        steps += way[::-1]
+        owners += [[i]] * len(way)
+    return _by_row(steps, owners, len(final))
 
 # %% ../nbs/13_beam.ipynb #fd6420d8
 def _check(lm, num_beams, max_new_tokens, length_penalty, early_stopping, num_return_sequences):

@@ -15,7 +15,7 @@ Docs: https://llm-sampling.github.io/llm_sampling/generation.html.md"""
 # %% auto #0
 __all__ = ['Rows', 'Branches', 'TextStream', 'TokenStep', 'Piece', 'Trace', 'Generation', 'stream', 'generate', 'rep_n']
 
-# %% ../nbs/12_generation.ipynb #77894cfb
+# %% ../nbs/12_generation.ipynb #f3178f5c
 import math, time
 from collections.abc import Sequence
 from copy import copy
@@ -29,7 +29,7 @@ from torch.nn.functional import pad
 
 from .models import LanguageModel, _as_tuple, _IdCache
 from .multinomial import _integers, fresh_seeds, greedy, mix
-from .token_tree import TokenTree, _copied, _way
+from .token_tree import TokenTree, _way
 
 # %% ../nbs/12_generation.ipynb #22f0754b
 class Rows:
@@ -124,10 +124,11 @@ def _trim(self:Rows):
     if isinstance(self.cache, _IdCache): self.cache.ids = self.cache.ids[:, unseen:]
     for l in _layers(self.cache): l.keys, l.values = l.keys[:, :, unseen:], l.values[:, :, unseen:]
 
-# %% ../nbs/12_generation.ipynb #df72a07b
+# %% ../nbs/12_generation.ipynb #b894f11b
 class Branches(Rows):
     "Rows of which several begin with one prompt: nodes of a tree, which keeps each prompt once"
-    tree, least = None, 2**25       # bytes of copies for which a tree is worth its trouble
+    tree = None             # until the prompts are read, and when the rows have left it
+    least = 2**25           # bytes of copies, 32 MB, for which a tree is worth its trouble
     def select(self, index):
         "Keep these rows, in this order; an index that comes twice makes two rows"
         super().select(index)
@@ -168,8 +169,8 @@ class Branches(Rows):
 
     def _pays(self):
         "Is a shared prompt cheaper than copies of it?"
-        width, rows = self.tree.ids.shape[1], len(self.live)
-        copies = (rows - self.tree.batch) * width * sum(l.keys[0, :, 0].nbytes + l.values[0, :, 0].nbytes for l in _layers(self.tree.cache))
+        width, copies = self.tree.ids.shape[1], len(self.live) - len(self.prompt.unique())
+        copies *= width * sum(l.keys[0, :, 0].nbytes + l.values[0, :, 0].nbytes for l in _layers(self.tree.cache))
         return copies >= self.least and width + self.tree.columns <= 16 * max(self.lengths)
 
     def _restart(self, full):
@@ -184,7 +185,8 @@ class Branches(Rows):
         self.cache, mask = self.tree.rows(nodes)
         at = place[0] * nodes.shape[1] + place[1]
         self.cache.batch_select_indices(at.to(mask.device))
-        self.seen, self.tree = mask[at], None
+        both = self.tree.nbytes + sum(l.keys.nbytes + l.values.nbytes for l in _layers(self.cache))
+        self.seen, self.tree, self.peak_bytes = mask[at], None, max(self.peak_bytes, both)
         self._trim()
 
 # %% ../nbs/12_generation.ipynb #d2717123
@@ -461,13 +463,14 @@ def _eos_ids(lm, eos):
     if bad: raise ValueError(f'eos_token_id {bad[0]!r} is not in the vocabulary, 0 to {lm.vocab_size-1}')
     return eos
 
-# %% ../nbs/12_generation.ipynb #898ca8d6
+# %% ../nbs/12_generation.ipynb #b0067027
 def _run(lm, prompt, sampler, max_new_tokens, n, stop, seed, attention_mask, eos_token_id, show, kind=None):
     "The loop of `generate` and `stream`: yields pieces if `show`, returns the `Generation`; `kind` of rows: a strategy's own"
     start = time.perf_counter()
     stop, eos = _stop_strings(lm, stop), _eos_ids(lm, eos_token_id)
     steps = _count('max_new_tokens', max_new_tokens, 0)
-    if kind is None: kind = Branches if _count('n', n, 1) > 1 and _way(lm, None).name == 'tree' else Rows
+    shared = _count('n', n, 1) > 1 and kind is None and _way(lm, None).name == 'tree'
+    kind = kind or (Branches if shared else Rows)
     rows = _begin(lm, prompt, attention_mask, sampler, seed, n, steps > 0, kind)
     read_along = lm.tokenizer is not None and (show or stop)
     writers = [_Writer(lm, i, ids[mask][-6:].tolist(), eos, stop, read_along)

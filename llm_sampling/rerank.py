@@ -1,10 +1,11 @@
 """Draw several texts, then choose: the best by a score, the answer of most, the one most like the others
 
-Can a choice among whole texts do what no choice of a token can?
+What can one do by choosing among whole texts that no filter so far does?
 
-A sampler never sees the text it has written. The three functions here draw n samples of a prompt, look at them all, and
-keep the best. Best of n asks a score that knows what is wanted. Majority vote extracts an answer from each text and
-takes the one given most often (self-consistency). Minimum Bayes risk takes the text most similar to all the others.
+A sampler sees what has been written, never what will be. The three functions here draw n samples of a prompt, look at
+them all, and keep the best. Best of n asks a score that knows what is wanted. Majority vote extracts an answer from each
+text and takes the one given most often (self-consistency). Minimum Bayes risk takes the text most similar to all the
+others.
 
 The samples share one reading of the prompt, and equal seeds give equal samples, so that a larger n only adds to them.
 
@@ -57,11 +58,12 @@ def _rerank(
     out.stats['seconds'] = time.perf_counter() - start
     return out
 
-# %% ../nbs/18_rerank.ipynb #eed3a485
+# %% ../nbs/18_rerank.ipynb #ce6c3cd2
 def _numbers(name, values, shape, number):
     "What a function of the user's returned, as lists of numbers, or an error"
     wanted = f'{name} must return {" x ".join(map(str, shape))} numbers for prompt {number}'
-    try: x = torch.as_tensor(values, dtype=torch.float64)
+    if isinstance(values, Tensor): values = values.cpu()                # MPS has no float64
+    try: x = torch.as_tensor(values, dtype=torch.float64, device='cpu')
     except (TypeError, ValueError, RuntimeError): raise ValueError(f'{wanted}, not {values!r:.80}') from None
     if x.shape != shape: raise ValueError(f'{wanted}, not an array of shape {tuple(x.shape)}')
     bad = x.isnan() if len(shape) == 1 else ~x.isfinite()        # infinities can be sorted, but not averaged
@@ -118,7 +120,7 @@ def _votes(answer, samples, number):
                              f'not {v!r:.80} (sample {j} of prompt {number})')
     return votes
 
-# %% ../nbs/18_rerank.ipynb #572e43c9
+# %% ../nbs/18_rerank.ipynb #ab425ca3
 def majority_vote(
     lm:LanguageModel,
     prompt,                 # A string, a list of strings, or ids `(B, S)`
@@ -132,8 +134,8 @@ def majority_vote(
     seed=None,              # An int, or one per prompt; None: the sampler's, else fresh ones
     attention_mask=None,    # With ids: True = a token, pads on the left
     eos_token_id=None,      # Id or ids that end a sample; None: the model's, (): none
-)->Generation:              # `len(prompts) * num_return_sequences` rows; `scores`: the answer's share of n votes, 0 for none
-    "The answer of most of n samples, the first drawn of equal ones (self-consistency; Wang et al., 2022)"
+)->Generation:              # `len(prompts) * num_return_sequences` rows; `scores`: its answer's share of all n votes or weights, 0 for none
+    "The answer of most of n samples, the first drawn of equal ones; the likeliest sample if all abstain (Wang et al., 2022)"
     _check_function('answer', answer)
     if not isinstance(weighted, bool): raise ValueError(f'weighted must be True or False, not {weighted!r}')
     def keys(samples, number):

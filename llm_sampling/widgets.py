@@ -354,7 +354,7 @@ function render({ model, el }) {
 export default { render };
 '''
 
-# %% ../nbs/00b_widgets.ipynb #4aec9198
+# %% ../nbs/00b_widgets.ipynb #38ec6582
 _player_style = '''
 .llms-player, .llms-frames figure { margin: 0; padding: .3em 0; color: inherit;
   font: 14px/1.45 system-ui, sans-serif; }
@@ -368,7 +368,7 @@ _player_style = '''
   border-radius: 4px; cursor: pointer; }
 .llms-steps button[aria-disabled=true] { opacity: .4; cursor: default; }
 .llms-stage { margin: .6em 0 .3em; overflow-x: auto; }
-.llms-frames svg { max-width: max(100%, 30rem); height: auto; }
+.llms-stage svg, .llms-frames svg { max-width: max(100%, 30rem); height: auto; }
 .llms-caption { min-height: 1.45em; }
 '''
 

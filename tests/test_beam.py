@@ -9,6 +9,7 @@ from llm_sampling.beam import beam_search, stream_beam_search
 from llm_sampling.generation import generate
 from llm_sampling.models import LanguageModel, TableModel
 from llm_sampling.sampler import Sampler
+from llm_sampling.token_tree import TokenTree
 from test_models import tiny
 
 tf.logging.set_verbosity_error()
@@ -296,3 +297,32 @@ def test_a_tree_is_drawn_in_its_final_places():
     assert len(whole) == 5 and part < whole and {t for t, _ in part} == {'prompt', 'a', 'b'}
     assert {t for t, _ in drawn(upto=0)} == {'prompt'}
     plt.close('all')
+
+
+@pytest.mark.parametrize('search', [beam_search, ls.diverse_beam_search, ls.stochastic_beam_search])
+def test_measures_of_long_searches(search, tinies):
+    "Laws are forgotten on the way, and what was measured of them is that of forward passes; the tree holds those of eight steps only"
+    lm, held = tinies['gpt2'], []
+    TokenTree(lm, [[1]])                                # its check of the model makes nodes, too
+    keep = TokenTree.keep
+    def watched(tree, nodes):
+        held.append(sum(p.shape[1] for p in tree.laws))
+        return keep(tree, nodes)
+    made, extend = [], TokenTree.extend
+    def counted(tree, parents, tokens):
+        made.append((tokens >= 0).sum().item())
+        return extend(tree, parents, tokens)
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(TokenTree, 'keep', watched)
+        m.setattr(TokenTree, 'extend', counted)
+        kw = {} if search is ls.stochastic_beam_search else dict(num_return_sequences=4)
+        out = search(lm, [[5, 6, 7], [8]], num_beams=4, max_new_tokens=45, eos_token_id=(3, 9), **kw)
+    assert len(held) >= 4 and max(held) <= 1 + 8 * 4 + 2 * 4
+    assert out.stats['tokens_evaluated'] == 4 + sum(made)              # no law was asked for after it was forgotten
+    for i, ids in enumerate(out.ids):
+        prompt = [[5, 6, 7], [8]][i // 4]
+        laws = lm.forward(torch.tensor([prompt + ids.tolist()]))[0][0, len(prompt) - 1:-1].log_softmax(-1)
+        torch.testing.assert_close(out.logprobs[i], laws.gather(1, ids[:, None])[:, 0], atol=1e-4, rtol=1e-4)
+        for step, law, id in zip(out.trace[i], laws, ids.tolist()):
+            assert step.id == id and (law > law[id] + 1e-4).sum() < step.rank <= (law > law[id] - 1e-4).sum()
+            assert abs(step.entropy + (law.exp() * law).sum()) < 1e-3

@@ -316,6 +316,19 @@ def test_scores_come_in_many_kinds(lm, scores):
     assert out.texts == generate(lm, 'The king', Sampler(temperature=1.), 4, n=3, seed=0).texts[1:2] and type(out.scores[0]) is float
 
 
+def test_scores_leave_their_device_first(lm, monkeypatch):
+    "It may know no float64, as MPS: the conversion comes after the move"
+    class Elsewhere(torch.Tensor):
+        def cpu(self): return self.as_subclass(torch.Tensor)
+    as_tensor = torch.as_tensor
+    def no_float64(x, **kw):
+        if isinstance(x, Elsewhere): raise TypeError('no float64 on this device')
+        return as_tensor(x, **kw)
+    monkeypatch.setattr(torch, 'as_tensor', no_float64)
+    scores = torch.tensor([1., 3., 2.]).as_subclass(Elsewhere)
+    assert best_of_n(lm, 'The king', 3, lambda t, ids: scores, 4, seed=0).scores == [3]
+
+
 BAD = [1, [1, 2], [1, 2, 3, 4], [[1], [2], [3]], torch.zeros(1, 3), ['a', 'b', 'c'], [1, None, 2], None, {}, [1, math.nan, 2], 'abc', [[1, 2], [3], []]]
 
 @pytest.mark.parametrize('bad', BAD)

@@ -116,6 +116,13 @@ def test_index_stays_in_range():
     assert '<figure>b' in player.to_html()
 
 
+def test_a_picture_fits_live_as_on_a_page():
+    "A live player has no .llms-frames around it, a page without scripts no .llms-stage"
+    rules = [r.split('{') for r in frames(['a'])._css.split('}')]
+    fit, = (selectors for selectors, *body in rules if 'svg' in selectors and 'max-width' in body[0])
+    assert {x.strip() for x in fit.split(',')} == {'.llms-stage svg', '.llms-frames svg'}
+
+
 def test_the_html_is_stored_beside_the_live_view():
     data, _ = frames(['a'])._repr_mimebundle_()
     assert 'application/vnd.jupyter.widget-view+json' in data and data['text/html'] == frames(['a']).to_html()
@@ -232,6 +239,8 @@ def test_fits_a_phone_in_either_scheme(show, scheme):
     assert all(b.bounding_box()['width'] >= 24 and b.bounding_box()['height'] >= 24 for b in buttons)
     wide = page.locator('.llms-player').nth(1).locator('svg')
     assert wide.bounding_box()['width'] == 480, 'shrunk to where its letters can be read, and scrolled'
+    page.evaluate('document.querySelectorAll(".llms-frames").forEach(e => e.className = "")')       # as in Jupyter
+    assert wide.bounding_box()['width'] == 480 and page.evaluate('document.documentElement.scrollWidth') <= 390
     page.set_viewport_size({'width': 600, 'height': 844})
     assert wide.bounding_box()['width'] <= 600
     ink, ground = (page.locator('.llms-caption').first.evaluate(f'e => getComputedStyle({e}).{k}')

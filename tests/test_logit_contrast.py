@@ -1,0 +1,515 @@
+"Contrasts against plain loops, transformers 5 and numbers recorded from transformers 4.55; two caches, two windows, exits of other families"
+import json, math
+from pathlib import Path
+
+import pytest, torch
+import transformers as tf
+
+import llm_sampling as ls
+from llm_sampling import logit_contrast
+from llm_sampling.generation import generate, stream
+from llm_sampling.logit_contrast import (candidate_layers, contrast, contrastive_decoding, dola, dola_contrast, guided,
+                                         js_divergence, premature_layer, with_exits)
+from llm_sampling.models import LanguageModel, TableModel
+from llm_sampling.sampler import Sampler
+from llm_sampling.testing import test_frequencies as frequencies, test_tensor as same
+from test_models import FAMILIES, SIZE, tiny
+
+INF = math.inf
+
+
+@pytest.fixture(scope='module')
+def rows():
+    g = torch.Generator().manual_seed(1)
+    return [torch.randint(1, 60, (n,), generator=g) for n in (3, 11, 7)]
+
+
+@pytest.fixture(scope='module')
+def lm(): return ls.load()
+
+
+def weaker(family):
+    "The tiny model with other weights"
+    lm = tiny(family)
+    g = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for p in lm.model.parameters(): p.add_(.15 * torch.randn(p.shape, generator=g))
+    return lm
+
+
+def formula(p, q, own, against, alpha):
+    "The score of each token in float64, one row, token by token"
+    p, q = p.double().softmax(-1), q.double().softmax(-1)
+    best = p.max()
+    return [own * math.log(x) - against * math.log(y) if x >= alpha * best else -INF for x, y in zip(p.tolist(), q.tolist())]
+
+
+def plain(lm, other, prompt, negative, own, against, alpha=0., heat=1., steps=10):
+    "One row without caches; each model forgets half of its own window when it is full"
+    mine, theirs, said, total = prompt.tolist(), negative.tolist(), [], 0.
+    for _ in range(steps):
+        for model, context in ((lm, mine), (other, theirs)):
+            if model.window and len(context) >= model.window: del context[:-(model.window // 2)]
+        scores = formula(lm.next_logits([mine])[0], other.next_logits([theirs])[0].double() / heat, own, against, alpha)
+        best = max(range(len(scores)), key=scores.__getitem__)
+        said.append(best)
+        total += scores[best]
+        mine.append(best); theirs.append(best)
+    return said, total
+
+
+# the formula
+
+def test_contrast_is_the_formula():
+    g = torch.Generator().manual_seed(0)
+    for own, against, alpha in ((1., 1., .1), (1.5, .5, 0.), (3., 2., .01), (.3, -.7, .2)):
+        z, y = 3 * torch.randn(4, 5, 20, generator=g), 3 * torch.randn(4, 5, 20, generator=g)
+        ours = contrast(z, y, own, against, alpha)
+        assert ours.shape == z.shape and ours.dtype == z.dtype
+        for i in range(4):
+            for j in range(5): same(ours[i, j].double(), formula(z[i, j], y[i, j], own, against, alpha), rtol=1e-4, atol=1e-4)
+
+
+def test_weights_per_row():
+    g = torch.Generator().manual_seed(0)
+    z, y, (a, b, m) = torch.randn(4, 9, generator=g), torch.randn(4, 9, generator=g), torch.rand(3, 4, generator=g)
+    whole = contrast(z, y, a, b, m)
+    for i in range(4): same(whole[i], contrast(z[i], y[i], a[i].item(), b[i].item(), m[i].item()))
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
+def test_half_is_computed_in_float32(dtype):
+    g = torch.Generator().manual_seed(0)
+    z, y = torch.randn(5, 50, generator=g).to(dtype), torch.randn(5, 50, generator=g).to(dtype)
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    same(contrast(z, y, 1.5, .5, .1), contrast(z.to(wide), y.to(wide), 1.5, .5, .1).to(dtype))
+
+
+def test_what_p_excludes_stays_excluded_and_what_q_excludes_is_finite():
+    z, y = torch.tensor([-INF, 1., 0., 1., -INF]), torch.tensor([-INF, 0., -INF, -INF, 0.])
+    for own, against in ((1., 1.), (2., 1.), (0., -1.), (0., 0.), (.5, -.5)):
+        out = contrast(z, y, own, against)
+        assert (out > -INF).tolist() == [False, True, True, True, False] and not out.isnan().any() and (out < INF).all()
+    order = contrast(z, y).argsort(descending=True).tolist()
+    assert order[:3] == [3, 2, 1]                      # impossible for q before the others, and among them by p
+    same(contrast(torch.tensor([0., -200.]), torch.tensor([0., -300.])), [0., 100.])          # real gaps are untouched
+
+
+def test_limit_is_a_value_and_ties_go_together():
+    z = torch.tensor([8., 4, 2, 1, 1]).log()
+    for alpha, kept in ((1/8, 5), (.13, 3), (1/4, 3), (1., 1), (None, 5), (0, 5)):
+        assert (contrast(z, torch.zeros(5), alpha=alpha) > -INF).sum() == kept
+    assert (contrast(torch.zeros(4), torch.randn(4), alpha=1.) > -INF).all()
+
+
+def test_bad_rows_stay_bad():
+    z = torch.tensor([[0., 1.], [math.nan, 0.], [-INF, -INF]])
+    out = contrast(z, torch.zeros(3, 2), alpha=.1)
+    assert out[0].isfinite().any() and out[1].isnan().any() and (out[2] == -INF).all()
+    assert contrast(torch.zeros(2), torch.full((2,), -INF)).isnan().all()      # no law to leave: the draw must see it
+
+
+def test_js_divergence_is_its_definition():
+    g = torch.Generator().manual_seed(0)
+    z, y = 4 * torch.randn(50, 30, generator=g), 4 * torch.randn(50, 30, generator=g)
+    z[:, 3], y[:, 5], y[:, 3] = -INF, -INF, -INF
+    for a, b, ours in zip(z.double().softmax(-1), y.double().softmax(-1), js_divergence(z, y)):
+        kl = lambda x, m: sum(u * math.log(u / w) for u, w in zip(x.tolist(), m.tolist()) if u)
+        same(ours, (kl(a, (a + b) / 2) + kl(b, (a + b) / 2)) / 2, rtol=1e-4, atol=1e-6)
+    same(js_divergence(z, y), js_divergence(y, z))
+    assert js_divergence(z, z).tolist() == [0.] * 50
+
+
+def test_dola_contrast_takes_each_rows_own_layer():
+    g = torch.Generator().manual_seed(0)
+    z, e = 2 * torch.randn(6, 20, generator=g), 2 * torch.randn(6, 4, 20, generator=g)
+    chosen = premature_layer(z, e).tolist()
+    assert len({*chosen}) > 1
+    for i, j in enumerate(chosen):
+        assert js_divergence(z[i], e[i, j]) == max(js_divergence(z[i], e[i, k]) for k in range(4))
+        same(dola_contrast(z, e, .2)[i], contrast(z[i], e[i, j], alpha=.2))
+    assert premature_layer(z[:1], e[:1, [0, 0, 0]]).item() == 0
+
+
+# contrastive decoding
+
+@pytest.mark.parametrize('families', [('llama', 'gpt2'), ('gpt2', 'gpt2'), ('bloom', 'llama'), ('llama', 'mamba'), ('mistral', 'opt')])
+def test_two_models_are_two_plain_loops(families, rows):
+    lm, amateur = tiny(families[0]), weaker(families[1])
+    for beta, alpha, heat, context in ((INF, .1, 1., None), (.5, .05, 1., 2), (2., None, .7, 5), (INF, .3, 2., 1)):
+        own, against = (1., 1.) if beta == INF else (1 + beta, beta)
+        out = contrastive_decoding(lm, amateur, rows, alpha, beta, heat, context, max_new_tokens=10, eos_token_id=())
+        for i, row in enumerate(rows):
+            said, total = plain(lm, amateur, row, row[-(context or 99):], own, against, alpha or 0., heat)
+            assert out.ids[i].tolist() == said
+            assert abs(out.scores[i] - total) < 1e-2
+
+
+@pytest.mark.parametrize('windows', [(12, 17), (20, 9), (None, 10), (11, None)])
+def test_each_model_has_its_own_window(windows, rows):
+    lm, amateur = tiny('llama'), weaker('gpt2')
+    lm.window, amateur.window = windows
+    out = contrastive_decoding(lm, amateur, rows, max_new_tokens=30, eos_token_id=())
+    for i, row in enumerate(rows): assert out.ids[i].tolist() == plain(lm, amateur, row, row, 1., 1., .1, steps=30)[0]
+
+
+@pytest.mark.parametrize('families', [('llama', 'gpt2'), ('gpt2', 'llama'), ('bloom', 'mamba')])
+def test_sampled_rows_are_alone_and_uncached(families, rows):
+    lm, amateur = tiny(families[0]), weaker(families[1])
+    slow = [tiny(families[0]), weaker(families[1])]
+    for m in slow: m.cached = False
+    for m in (lm, slow[0]): m.window = 14
+    s = Sampler(temperature=[.7, 1., 1.3], top_p=.95, repetition_penalty=1.1, seed=4)
+    kw = dict(beta=[.5, INF, 0.], alpha=[.01, .001, .1], amateur_temperature=[1., .8, 2.])
+    run = dict(n=3, max_new_tokens=20, eos_token_id=[0, 7, 9])
+    both = contrastive_decoding(lm, amateur, rows, **kw, sampler=s, **run)
+    uncached = contrastive_decoding(*slow, rows, **kw, sampler=s, **run)
+    assert [i.tolist() for i in both.ids] == [i.tolist() for i in uncached.ids]
+    assert len({len(i) for i in both.ids}) > 1
+    for i, row in enumerate(rows):
+        alone = contrastive_decoding(lm, amateur, [row], **{k: v[i] for k, v in kw.items()}, **run,
+                                     sampler=Sampler(temperature=s.knobs['temperature'][i].item(), top_p=.95, repetition_penalty=1.1, seed=4))
+        assert [x.tolist() for x in alone.ids] == [x.tolist() for x in both.ids[3*i:3*i+3]]
+        for a, b in zip(alone.logprobs + [torch.tensor(alone.scores)], both.logprobs[3*i:3*i+3] + [torch.tensor(both.scores[3*i:3*i+3])]):
+            same(a, b, rtol=1e-3, atol=1e-3)
+
+
+def test_frequencies_are_the_product_of_powers():
+    "One step on tables: p^a / q^b, renormalised, over the plausible tokens"
+    p, q = torch.tensor([.4, .3, .2, .07, .03]), torch.tensor([.6, .1, .1, .1, .1])
+    table = lambda x: LanguageModel(TableModel({(): x.tolist()}))
+    for beta, own, against in ((INF, 1., 1.), (.5, 1.5, .5)):
+        out = contrastive_decoding(table(p), table(q), torch.tensor([[0]]), .1, beta, sampler=Sampler(seed=1), n=4000, max_new_tokens=1)
+        law = p**own / q**against * (p >= .04)
+        frequencies(torch.cat(out.ids), law / law.sum())
+
+
+def test_reported_is_the_raw_model(rows):
+    lm = tiny('llama')
+    out = contrastive_decoding(lm, weaker('llama'), rows, sampler=Sampler(seed=1), max_new_tokens=8, eos_token_id=())
+    for i, row in enumerate(rows):
+        text = torch.cat([row, out.ids[i]])
+        logp = lm.forward(text[None])[0][0].log_softmax(-1)[len(row)-1:-1]
+        same(out.logprobs[i], logp.gather(1, out.ids[i][:, None])[:, 0], rtol=1e-3, atol=1e-3)
+        assert [s.rank for s in out.trace[i]] == [(l > l[t]).sum().item() + 1 for l, t in zip(logp, out.ids[i])]
+
+
+def test_hotter_copy_is_a_temperature(rows):
+    lm, run = tiny('gpt2'), dict(max_new_tokens=15, eos_token_id=())
+    for beta, heat, t in ((.5, 2., .8), (INF, 2., 2.), (1., .5, None)):
+        ours = contrastive_decoding(lm, lm, rows, None, beta, heat, sampler=Sampler(seed=2), **run)
+        if t: assert [i.tolist() for i in ours.ids] == [i.tolist() for i in generate(lm, rows, Sampler(temperature=t, seed=2), **run).ids]
+    # beta = 1 and T = .5: z - (2z - z) = 0, so every token is equally likely
+    law = contrast(torch.randn(50), torch.zeros(50), 0., 0.)
+    assert (law == 0).all()
+
+
+# guidance
+
+@pytest.mark.parametrize('family', ['llama', 'gpt2', 'qwen3', 'opt'])
+@pytest.mark.parametrize('scale', [.5, 1.5, 4.])
+def test_guidance_is_transformers(family, scale, rows):
+    lm = tiny(family)
+    run = dict(do_sample=False, max_new_tokens=15, pad_token_id=0, eos_token_id=None, guidance_scale=scale)
+    for prompt, negative in ((rows[0], rows[1]), (rows[1], rows[0]), (rows[2], None)):
+        theirs = lm.model.generate(prompt[None], attention_mask=torch.ones_like(prompt[None]), **run,
+                                   negative_prompt_ids=None if negative is None else negative[None])
+        ours = guided(lm, [prompt], negative if negative is None else [negative], scale, max_new_tokens=15, eos_token_id=())
+        assert ours.ids[0].tolist() == theirs[0, len(prompt):].tolist()
+
+
+@pytest.mark.parametrize('family', ['llama', 'gpt2', 'bloom', 'mamba'])
+def test_each_prompt_has_its_own_negative_and_scale(family, rows):
+    lm, scales = tiny(family), [3., 1., .4]
+    negatives = [rows[1][:2], rows[0], torch.cat(rows)]
+    lm.window = 25
+    out = guided(lm, rows, negatives, scales, max_new_tokens=12, eos_token_id=())
+    shared = guided(lm, rows, [rows[2]], 2., max_new_tokens=12, eos_token_id=())
+    for i, (row, g) in enumerate(zip(rows, scales)):
+        said, total = plain(lm, lm, row, negatives[i], g, g - 1, steps=12)
+        assert out.ids[i].tolist() == said and abs(out.scores[i] - total) < 1e-2
+        assert shared.ids[i].tolist() == plain(lm, lm, row, rows[2], 2., 1., steps=12)[0]
+
+
+@pytest.mark.parametrize('family', ['llama', 'gpt2'])
+def test_padded_negatives_are_transformers_alone(family, rows):
+    "In a batch the processor of transformers 5.23 gives no positions, so with absolute ones only its rows alone can be trusted"
+    lm, negatives = tiny(family), [rows[1], rows[0], rows[2][:1]]
+    ours = guided(lm, rows, negatives, 3., max_new_tokens=10, eos_token_id=())
+    for row, negative, ids in zip(rows, negatives, ours.ids):
+        theirs = lm.model.generate(row[None], attention_mask=torch.ones_like(row[None]), do_sample=False, max_new_tokens=10,
+                                   pad_token_id=0, eos_token_id=None, guidance_scale=3., negative_prompt_ids=negative[None])
+        assert ids.tolist() == theirs[0, len(row):].tolist()
+
+
+def test_scale_one_is_off_and_zero_is_the_negative_prompt(rows):
+    lm, run = tiny('gpt2'), dict(max_new_tokens=12, eos_token_id=())
+    s = Sampler(seed=3)
+    ids = lambda out: [i.tolist() for i in out.ids]
+    assert ids(guided(lm, rows, [rows[1]], 1., sampler=s, **run)) == ids(generate(lm, rows, s, **run)) \
+        == ids(guided(lm, rows, [rows[1]], None, sampler=s, **run))
+    assert ids(guided(lm, rows, [rows[1]], 0., sampler=s, **run)) == ids(generate(lm, [rows[1]] * 3, s, **run))
+
+
+# DoLa
+
+CASES = json.loads((Path(__file__).parent/'data'/'logit_contrast.json').read_text())
+GPT2 = dict(vocab_size=60, n_embd=32, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=0)
+
+
+def build(family, layers, tied):
+    "Weights that are the same in every version of transformers"
+    if family == 'gpt2': m = tf.GPT2LMHeadModel(tf.GPT2Config(**GPT2, n_layer=layers, tie_word_embeddings=tied))
+    else: m = tf.LlamaForCausalLM(tf.LlamaConfig(**SIZE | dict(num_hidden_layers=layers), tie_word_embeddings=tied))
+    g = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for name, p in sorted(m.named_parameters()):
+            noise = torch.randn(p.shape, generator=g)
+            p.copy_(1 + .5 * noise if name.endswith('weight') and ('norm' in name or 'ln_' in name) else .3 * noise)
+    return LanguageModel(m)
+
+
+def their_divergence(logits, other):
+    "What transformers 4.55 maximised: half of KL(m || p) + KL(m || q)"
+    p, q = logits.log_softmax(-1).expand_as(other), other.log_softmax(-1)
+    m = (p.exp() + q.exp()) / 2
+    return (m * (m.log() - (p + q) / 2)).sum(-1)
+
+
+@pytest.mark.parametrize('case', CASES, ids=lambda c: f"{c['family']}-{c['layers']}-{'tied' if c['tied'] else 'free'}-{c['dola_layers']}-{c['corrected']}")
+def test_dola_is_transformers_455(case, rows, monkeypatch):
+    """The cases were written by transformers 4.55.4, each prompt alone and all as a batch: as it is, and `corrected` (with the final norm before
+    the early exits, and the divergence the right way round). Its layer was chosen by the mean over a batch, so its batches are another matter."""
+    lm = build(case['family'], case['layers'], case['tied'])
+    assert sum(p.double().abs().sum().item() for _, p in sorted(lm.model.named_parameters())) == pytest.approx(case['checksum'], rel=1e-12)
+    if not case['corrected']: monkeypatch.setattr(logit_contrast, 'js_divergence', their_divergence)
+    kw = dict(dola_layers=case['dola_layers'], final_norm=case['corrected'], max_new_tokens=12, eos_token_id=())
+    assert [i.tolist() for i in dola(lm, rows, **kw).ids] == case['alone']
+    assert dola(lm, rows[:1], sampler=Sampler(temperature=0, repetition_penalty=1.2), **kw).ids[0].tolist() == case['penalised']
+
+
+def test_their_batches_depend_on_neighbours():
+    one_layer = [c for c in CASES if len(candidate_layers(c['dola_layers'], c['layers'], c['tied'])) == 1]
+    assert len(CASES) == 56 and len(one_layer) >= 20
+    assert all(c['batch'] == c['alone'] for c in one_layer)                   # nothing to choose
+    changed = sum(a != b for c in CASES for a, b in zip(c['alone'], c['batch']))
+    assert changed == 38
+
+
+def exits_by_hidden_states(lm, ids, layers):
+    "Early exits with the final norm, from the hidden states that transformers reports"
+    states = lm.model(ids, output_hidden_states=True).hidden_states
+    norm = lm.model.transformer.ln_f if hasattr(lm.model, 'transformer') else lm.model.model.norm
+    return torch.stack([lm.model.get_output_embeddings()(norm(states[i][:, -1])) for i in layers], 1)
+
+
+@pytest.mark.parametrize('family', ['llama', 'gpt2', 'qwen3', 'mistral'])
+@torch.no_grad()
+def test_dola_is_a_plain_loop(family, rows):
+    lm = tiny(family)
+    for layers in ([0], [0, 1]):
+        out = dola(lm, rows, layers, .2, max_new_tokens=10, eos_token_id=())
+        for i, row in enumerate(rows):
+            ids, total = row[None], 0.
+            for _ in range(10):
+                z, exits = lm.next_logits(ids)[0], exits_by_hidden_states(lm, ids, layers)[0]
+                m = lambda e: (z.softmax(-1) + e.softmax(-1)) / 2
+                js = [sum((x.softmax(-1) * (x.log_softmax(-1) - m(e).log())).sum().item() for x in (z, e)) for e in exits]
+                scores = formula(z, exits[js.index(max(js))], 1., 1., .2)
+                best = max(range(60), key=scores.__getitem__)
+                ids, total = torch.cat([ids, torch.tensor([[best]])], 1), total + scores[best]
+            assert out.ids[i].tolist() == ids[0, len(row):].tolist()
+            assert abs(out.scores[i] - total) < 1e-2
+
+
+@pytest.mark.parametrize('family', ['llama', 'gpt2', 'mistral', 'bloom', 'mamba'])
+def test_dola_rows_windows_samples(family, rows):
+    "A row alone, without cache, past the window, and sampled; some rows end early"
+    lm, slow = tiny(family), tiny(family)
+    lm.window = slow.window = 13
+    slow.cached = False
+    s = Sampler(temperature=.9, top_k=20, seed=8)
+    kw = dict(dola_layers=[0, 1], alpha=[.001, .01, .1], sampler=s, n=2, max_new_tokens=25)
+    ids = lambda out: [i.tolist() for i in out.ids]
+    free = dola(lm, rows, **kw, eos_token_id=())
+    eos = [free.ids[0][4].item(), free.ids[3][9].item()]
+    out = dola(lm, rows, **kw, eos_token_id=eos)
+    assert len({len(i) for i in out.ids}) > 1 and max(map(len, out.ids)) > 12
+    assert ids(out) == ids(dola(slow, rows, **kw, eos_token_id=eos))
+    for i, row in enumerate(rows):
+        alone = dola(lm, [row], **kw | dict(alpha=kw['alpha'][i]), eos_token_id=eos)
+        assert ids(alone) == ids(out)[2*i:2*i+2]
+        same(torch.tensor(alone.scores), torch.tensor(out.scores[2*i:2*i+2]), rtol=1e-3, atol=1e-3)
+    for row, said, logp in zip([r for r in rows for _ in range(2)], out.ids, out.logprobs):    # logprobs: of the model, not of an exit
+        text, n = torch.cat([row, said]), max(0, 12 - len(row))
+        raw = lm.forward(text[None, :len(row) + n])[0][0].log_softmax(-1)[len(row)-1:-1]
+        same(logp[:n], raw.gather(1, said[:n, None])[:len(logp), 0][:n], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+@torch.no_grad()
+def test_exits_of_families(family, rows):
+    "The model's own logits are unmoved, an exit is what the layers below it say, and no hook stays"
+    lm = tiny(family)
+    laws = with_exits(lm, [0, 1]).next_logits(rows).unflatten(-1, (3, -1))
+    same(laws[:, 0], lm.next_logits(rows), rtol=1e-4, atol=1e-4)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in lm.model.modules())
+    del next(m for m in lm.model.get_decoder().children() if isinstance(m, torch.nn.ModuleList))[1]
+    same(laws[:, 2], lm.next_logits(rows), rtol=1e-4, atol=1e-4)              # of a model that ends before layer 1
+
+
+def test_hooks_go_when_the_model_fails(rows):
+    lm = tiny('llama')
+    with pytest.raises(Exception): with_exits(lm, [0]).forward(torch.tensor([[999]]))
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in lm.model.modules())
+
+
+@pytest.mark.parametrize('N, tied, low, high', [
+    (1, True, [0], [0]), (1, False, [0], [0]), (2, True, [1], [1]), (2, False, [0], [1]), (3, True, [2], [1]), (3, False, [0], [1]),
+    (4, True, [2], [2]), (4, False, [0], [2]), (5, True, [2], [2, 4]), (6, True, [2], [3, 5]), (6, False, [0, 2], [3, 5]),
+    (32, False, [*range(0, 16, 2)], [*range(16, 32, 2)]), (32, True, [*range(2, 16, 2)], [*range(16, 32, 2)]),
+    (40, False, [*range(0, 20, 2)], [*range(20, 40, 2)]), (41, False, [*range(0, 20, 2)], [*range(21, 41, 2)]),
+    (80, True, [*range(2, 20, 2)], [*range(60, 80, 2)])])
+def test_candidate_layers(N, tied, low, high):
+    assert (candidate_layers('low', N, tied), candidate_layers('high', N, tied)) == (low, high)
+    assert candidate_layers([N - 1, 0, 0], N, tied) == sorted({0, N - 1})
+
+
+# what all three share
+
+def three(lm, prompt, **kw):
+    return [contrastive_decoding(lm, lm, prompt, amateur_context=2, **kw), dola(lm, prompt, 'low', **kw),
+            guided(lm, prompt, 'The princess', 1.5, **kw)]
+
+
+def test_stop_strings_streams_seeds(lm):
+    prompts = ['Once upon a time', 'The wolf said to the little pig']
+    s = Sampler(temperature=.8, top_p=.9)
+    kw = dict(sampler=s, n=2, max_new_tokens=25, stop=[' the ', ','], seed=[5, 6])
+    heard = []
+    for out, again in zip(three(lm, prompts, **kw), three(lm, prompts, **kw, streamer=heard.append)):
+        assert out.texts == again.texts and not any(',' in t or ' the ' in t for t in out.texts)
+        assert len(set(out.texts)) > 1 and 'stop' in out.finish_reasons
+    joined = [''] * 12
+    ends = 0
+    for piece in heard:
+        joined[4 * (ends // 4) + piece.row] += piece.text
+        ends += piece.finish_reason is not None
+    assert joined == [t for out in three(lm, prompts, **kw) for t in out.texts]
+    for out, i in zip(three(lm, prompts[1], **kw | dict(seed=6)), three(lm, prompts, **kw)): assert out.texts == i.texts[2:]
+
+
+def test_fresh_seeds_follow_torch(lm):
+    s = Sampler()
+    torch.manual_seed(0); a = three(lm, 'Once', sampler=s, max_new_tokens=8)
+    torch.manual_seed(0); b = three(lm, 'Once', sampler=s, max_new_tokens=8)
+    c = three(lm, 'Once', sampler=s, max_new_tokens=8)
+    assert [x.texts for x in a] == [x.texts for x in b] != [x.texts for x in c]
+
+
+def test_no_token_and_no_tokenizer(lm, rows):
+    for out in three(lm, ['Once', 'The wolf'], max_new_tokens=0, n=2):
+        assert (out.texts, out.scores, out.stats['forward_passes']) == ([''] * 4, [0.] * 4, 0)
+    tiny_lm = tiny('llama')
+    for out in (dola(tiny_lm, rows, 'low', max_new_tokens=2), guided(tiny_lm, rows, rows, 1.5, max_new_tokens=2)): assert out.texts is None
+
+
+def test_cost_of_two_models(rows):
+    lm, amateur = tiny('llama'), tiny('gpt2')
+    run = dict(max_new_tokens=10, eos_token_id=())
+    out, one = contrastive_decoding(lm, amateur, rows, amateur_context=2, **run), generate(lm, rows, **run)
+    S, B = sum(map(len, rows)), len(rows)
+    assert (out.stats['forward_passes'], out.stats['tokens_evaluated']) == (20, S + B * 9 + B * 2 + B * 9)
+    columns = 11 + 9, 2 + 9                                     # widest prompt, and what was read after it
+    assert out.stats['peak_cache_bytes'] == sum(columns) * B * 32 * 2 * 2 * 4      # width, layers, keys and values, float32
+    assert one.stats['peak_cache_bytes'] == columns[0] * B * 32 * 2 * 2 * 4
+    d = dola(lm, rows, [0, 1], **run)
+    assert {k: v for k, v in d.stats.items() if k != 'seconds'} == {k: v for k, v in one.stats.items() if k != 'seconds'}
+    table = LanguageModel(TableModel({(): [.5, .5]}))
+    assert guided(table, torch.tensor([[1]]), [[1, 1]], 2., max_new_tokens=3).stats == \
+        dict(forward_passes=6, tokens_evaluated=1 + 2 + 3 + 2 + 3 + 4, seconds=pytest.approx(1, abs=1), peak_cache_bytes=0)
+
+
+def test_rows_that_end_leave_both_caches(rows):
+    lm = tiny('llama')
+    free = guided(lm, rows, [rows[1]], 2., max_new_tokens=20, eos_token_id=())
+    eos = next(e for e in range(60) if 0 < min((i.tolist() + [e]).index(e) for i in free.ids) < 20 and any(e not in i for i in free.ids))
+    out = guided(lm, rows, [rows[1]], 2., max_new_tokens=20, eos_token_id=eos)
+    cut = [i.tolist()[:i.tolist().index(eos) + 1] if eos in i else i.tolist() for i in free.ids]
+    assert [i.tolist() for i in out.ids] == cut and len({len(i) for i in cut}) > 1
+    assert out.finish_reasons == ['stop' if eos in i else 'length' for i in free.ids]
+    live = sum(len(i) - 1 for i in out.ids)
+    assert out.stats['tokens_evaluated'] == sum(map(len, rows)) + 3 * len(rows[1]) + 2 * live
+
+
+def test_tiny_vocabularies_and_tables():
+    one = LanguageModel(TableModel({(): [1.]}))
+    assert contrastive_decoding(one, one, torch.tensor([[0]]), max_new_tokens=3).ids[0].tolist() == [0, 0, 0]
+    p, q = LanguageModel(TableModel({(): [0., .5, .5], (1,): [1., 0., 0.]})), LanguageModel(TableModel({(): [.5, 0., .5]}))
+    assert contrastive_decoding(p, q, torch.tensor([[2]]), max_new_tokens=2, eos_token_id=()).ids[0].tolist() == [1, 0]
+    with pytest.raises(ValueError, match='shows no layers'): dola(one, torch.tensor([[0]]), 'low')
+    with pytest.raises(ValueError, match='shows no layers'): with_exits(one, [0])
+
+
+@pytest.mark.parametrize('family', ['llama', 'gpt2'])
+def test_bfloat16(family, rows):
+    half = LanguageModel(tiny(family).model.to(torch.bfloat16))
+    for out in (dola(half, rows, [0, 1], max_new_tokens=5), guided(half, rows, [rows[0]], 2., max_new_tokens=5),
+                contrastive_decoding(tiny(family), half, rows, max_new_tokens=5)):
+        assert all(len(i) for i in out.ids) and all(l.dtype == torch.float32 and l.isfinite().all() for l in out.logprobs)
+
+
+def test_tied_is_seen_in_the_weights(rows):
+    for tied, layers in ((True, [2]), (False, [0, 2])):
+        lm = build('llama', 6, tied)
+        a = dola(lm, rows, 'low', max_new_tokens=6, eos_token_id=())
+        assert [i.tolist() for i in a.ids] == [i.tolist() for i in dola(lm, rows, layers, max_new_tokens=6, eos_token_id=()).ids]
+
+
+def test_nothing_can_be_drawn():
+    p = LanguageModel(TableModel({(): [.5, .5]}))
+    with pytest.raises(ValueError, match='row 0'):
+        contrastive_decoding(p, p, torch.tensor([[0]]), sampler=Sampler(ban_tokens=[[0], [1]]), max_new_tokens=2)
+
+
+@pytest.mark.parametrize('kw, error, match', [
+    (dict(alpha=1.5), ValueError, r'alpha must be a number in \[0, 1\], not 1.5'),
+    (dict(alpha=[.1, .2, .3]), ValueError, 'alpha must be one number, or one for each of the 2 prompts'),
+    (dict(alpha='x'), TypeError, 'alpha'),
+    (dict(beta=-1), ValueError, 'beta must be a number >= 0, infinity included, not -1'),
+    (dict(beta=math.nan), ValueError, 'beta'),
+    (dict(amateur_temperature=0), ValueError, 'amateur_temperature must be a finite number > 0, not 0'),
+    (dict(amateur_temperature=INF), ValueError, 'amateur_temperature'),
+    (dict(amateur_context=0), ValueError, 'amateur_context must be an integer >= 1, not 0'),
+    (dict(max_new_tokens=-1), ValueError, 'max_new_tokens'), (dict(n=0), ValueError, 'n must be'), (dict(stop=['']), ValueError, 'stop'),
+    (dict(seed=[1, 2, 3]), ValueError, 'seed'), (dict(eos_token_id=-1), ValueError, 'eos_token_id'),
+    (dict(streamer=3), TypeError, 'streamer must be a function of a Piece, not 3')])
+def test_refusals_of_contrastive_decoding(kw, error, match, lm, monkeypatch):
+    monkeypatch.setattr(LanguageModel, 'forward', lambda *a, **k: pytest.fail('a pass was made'))
+    with pytest.raises(error, match=match): contrastive_decoding(lm, lm, ['Once', 'The'], **kw)
+
+
+@pytest.mark.parametrize('layers', ['middle', [], [6], [-1], [True], 3, None, ['low'], [1.]])
+def test_refusals_of_dola(layers, lm, monkeypatch):
+    monkeypatch.setattr(LanguageModel, 'forward', lambda *a, **k: pytest.fail('a pass was made'))
+    with pytest.raises(ValueError, match='dola_layers must be .* layers from 0 to 5, not'): dola(lm, 'Once', layers)
+    with pytest.raises(ValueError, match='alpha'): dola(lm, 'Once', 'low', alpha=2)
+
+
+@pytest.mark.parametrize('negative, scale, error, match', [
+    ('Once', -1, ValueError, 'guidance_scale must be a finite number >= 0, not -1'), ('Once', INF, ValueError, 'guidance_scale'),
+    ('Once', [1., 2., 3.], ValueError, 'guidance_scale must be one number, or one for each of the 2 prompts'),
+    (['a', 'b', 'c'], 2., ValueError, 'negative_prompt must be one, or one for each of the 2 prompts, not 3'), (7, 2., TypeError, 'prompt')])
+def test_refusals_of_guidance(negative, scale, error, match, lm, monkeypatch):
+    monkeypatch.setattr(LanguageModel, 'forward', lambda *a, **k: pytest.fail('a pass was made'))
+    with pytest.raises(error, match=match): guided(lm, ['Once', 'The'], negative, scale)
+
+
+def test_amateurs_of_other_tokens(lm):
+    with pytest.raises(TypeError, match='amateur must be a LanguageModel'): contrastive_decoding(lm, lm.model, 'Once')
+    with pytest.raises(ValueError, match='vocabulary of 60 tokens, and the model has 4096'): contrastive_decoding(lm, tiny('llama'), 'Once')
+    class Renamed:
+        def get_vocab(self): return {k + 'x': v for k, v in lm.tokenizer.get_vocab().items()}
+    with pytest.raises(ValueError, match='other tokens'): contrastive_decoding(lm, LanguageModel(lm.model, Renamed()), 'Once')
+    again = ls.load()
+    assert contrastive_decoding(lm, again, 'Once', max_new_tokens=2).ids[0].tolist()     # an equal tokenizer is fine
