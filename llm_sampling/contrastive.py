@@ -6,7 +6,7 @@ A text that goes round in circles can be seen in the model itself: the hidden st
 earlier one. Contrastive search takes the k likeliest tokens, lets the model read each, and prefers a token whose state is
 unlike all before it. The k candidates are siblings on a `TokenTree`, so a step is one forward pass of k tokens, and the
 chosen one has been read already. `contrastive_search` gives the tokens that transformers 4.55 gave, and its batches may
-have pads. It draws nothing: a prompt has one text.
+have pads. It draws no token; only a random filter (XTC) makes the text depend on the seed.
 
 Docs: https://llm-sampling.github.io/llm_sampling/contrastive.html.md"""
 
@@ -136,14 +136,14 @@ def choose(self:Siblings,
 # %% ../nbs/15_contrastive.ipynb #c06540e7
 _ALPHA = Knob('a number in [0, 1]', lambda v: (v >= 0) & (v <= 1), neutral=0.)
 
-# %% ../nbs/15_contrastive.ipynb #3634a2fd
+# %% ../nbs/15_contrastive.ipynb #0d85f75e
 def contrastive_search(
     lm:LanguageModel,
     prompt,              # A string, a list of strings, or ids `(B, S)`
     top_k=4,             # Candidates at each step, >= 1; 1 is greedy, more than V are V
     penalty_alpha=.6,    # Weight of the penalty in [0, 1], or one for each prompt; 0 or None is greedy
     max_new_tokens=60,   # Each row ends after so many tokens at the latest; 0: no token
-    sampler=None,        # A `Sampler`: its filters come before the candidates; it draws nothing
+    sampler=None,        # A `Sampler`: its filters come before the candidates; it draws no token
     stop=None,           # A string, or several, that end a row; no part of its text
     seed=None,           # For XTC in the sampler: an int, or one per prompt; None: the sampler's
     attention_mask=None, # With ids: True = a token, pads on the left

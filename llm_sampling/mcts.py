@@ -15,7 +15,7 @@ Docs: https://llm-sampling.github.io/llm_sampling/mcts.html.md"""
 # %% auto #0
 __all__ = ['Node', 'puct', 'select', 'back_up', 'Rollout', 'Search', 'mcts_decode', 'plot_search']
 
-# %% ../nbs/17_mcts.ipynb #c603589d
+# %% ../nbs/17_mcts.ipynb #de8faf67
 import math, time
 from copy import copy
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from types import SimpleNamespace
 import torch
 from fastcore.basics import patch
 
-from .beam import _read, plot_tree
+from .beam import _grid, _read, plot_tree
 from .generation import (Generation, TextStream, Trace, _by_row, _count, _knobs, _measure,
                                      _seeds, _Writer)
 from .models import LanguageModel, _pad_left
@@ -144,17 +144,6 @@ class Search:
         self.count = [0] * tree.batch                      # simulations
         self.nodes, self.peak = 0, tree.nbytes
 
-# %% ../nbs/17_mcts.ipynb #cb3b9d78
-def _grid(places, batch, empty):
-    "Numbers of rows, pairs (row, number), as a rectangle `(batch, n)`, and the row and column of each"
-    rows, columns, used = [], [], [0] * batch
-    for row, _ in places:
-        rows.append(row); columns.append(used[row])
-        used[row] += 1
-    grid = torch.full((batch, max(used)), empty)
-    grid[rows, columns] = torch.tensor([x for _, x in places])
-    return grid, (rows, columns)
-
 # %% ../nbs/17_mcts.ipynb #05aa66f8
 @patch
 def child(self:Search, row, node, token, logprob):
@@ -239,10 +228,10 @@ def expand(self:Search, places):
         if not node.moves:
             raise ValueError(f'no token can follow {node.ids} in row {row}: its largest logit must be finite')
 
-# %% ../nbs/17_mcts.ipynb #53c00952
+# %% ../nbs/17_mcts.ipynb #3e89567c
 @patch
 def judge(self:Search, ends):
-    "Give the texts that stop at nodes their values, in one call; a text is judged once"
+    "Give the texts that stop at nodes their values, in one call; a node is judged once"
     ends = [(row, n) for row, n in ends if n.value is None]
     if not ends: return
     if self.value is None: values = [n.logprob for _, n in ends]
@@ -261,7 +250,7 @@ def _values(values, n):
         raise ValueError(f'value must return a finite number for each of the {n} texts, not {values!r}')
     return found
 
-# %% ../nbs/17_mcts.ipynb #84892d5c
+# %% ../nbs/17_mcts.ipynb #0cdc0417
 @patch
 def pick(self:Search, row, n):
     "Up to `n` different leaves of a row; a walk that comes to one of them again did not take place"
@@ -277,7 +266,7 @@ def pick(self:Search, row, n):
 @patch
 def simulate(self:Search,
     left,     # How many simulations each row wants
-)->list:      # How many it got, at least one of them
+)->list:      # How many each row got: at least 1 where it wanted any
     "One round: leaves, their rollouts, values, moves, and what it all means for the nodes above"
     rollouts, made = [], [0] * len(left)
     for row, n in enumerate(left):
@@ -310,18 +299,18 @@ def choose(self:Search, row, temperature=0):
     token, _, logprob = root.moves[at]
     return self.child(row, root, token, logprob)
 
-# %% ../nbs/17_mcts.ipynb #a7f4a538
+# %% ../nbs/17_mcts.ipynb #f419c28b
 @patch
 def forget(self:Search):
     "Keep what lies behind the roots, the way to them, and the way to the best whole texts"
     kept = {}
     for row, root in enumerate(self.roots):
         if root.parent: root.parent.children = {root.token: root}
-        todo = [root, *root.path, *(self.best[row].path if self.best[row] else [])]
+        stay, todo = [*root.path, *(self.best[row].path if self.best[row] else [])], [root]
         while todo:
-            node = todo.pop()
-            if node.number is not None and node.number >= 0: kept[id(node)] = row, node
-            if node.depth >= root.depth: todo += node.children.values()
+            stay.append(todo.pop())
+            todo += stay[-1].children.values()
+        kept |= {id(n): (row, n) for n in stay if n.number is not None and n.number >= 0}
     kept = list(kept.values())
     if not kept: return
     numbers, at = _grid([(row, n.number) for row, n in kept], self.tree.batch, -2)
@@ -397,12 +386,12 @@ def generation(self:Search, ends, contexts, stop, eos):
         stats=self.tree.stats | dict(peak_cache_bytes=self.peak, nodes=self.nodes),
         trace=Trace(lm, contexts, measures))
 
-# %% ../nbs/17_mcts.ipynb #e97b6100
+# %% ../nbs/17_mcts.ipynb #2b23409a
 def mcts_decode(
     lm:LanguageModel,
     prompt,               # A string, a list of strings, or ids `(B, S)`
-    value=None,           # `value(texts, ids)`: a finite number for each of n continuations; None: log-probability
-    num_simulations=50,   # For each token, >= 1; with 1 the likeliest token is taken
+    value=None,           # `value(texts, ids)`: a number for each continuation (without prompt); None: log-probability
+    num_simulations=50,   # For each token, >= 1; 1 is greedy, without a sampler and at temperature 0
     c_puct=1.0,           # Weight of the prior against values scaled to [0, 1], >= 0
     max_new_tokens=60,    # Where every text ends, >= 1
     top_k=10,             # Moves of a node: its likeliest tokens, >= 1

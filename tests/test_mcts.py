@@ -251,6 +251,27 @@ def test_every_prefix_is_evaluated_once(family, kw, tinies, monkeypatch):
     assert not any(t in eos for path in made for t in path[1:])         # nor what follows an end
 
 
+@pytest.mark.parametrize('kw', [dict(), dict(value=odd, leaves=3), dict(value=odd, sampler=Sampler(temperature=2.), eos_token_id=(1, 2, 3, 4, 5))])
+def test_a_rejected_branch_leaves_the_tree(kw, tinies, monkeypatch):
+    "After a choice: what lies behind the roots, the ways to them, and the ways to the best texts, each under its number; nothing else"
+    apart, forget = [], Search.forget
+    def watch(self):
+        forget(self)
+        for row, root in enumerate(self.roots):
+            way, behind, todo = self.best[row].path, [], [root]
+            while todo:
+                behind.append(todo.pop())
+                todo += behind[-1].children.values()
+            wanted = {id(n): n for n in [*behind, *root.path, *way] if n.number is not None and n.number >= 0}
+            assert self.tree.counts[row] == len(wanted)
+            assert all(self.tree.path(row, n.number) == n.ids for n in wanted.values())
+            apart.append(sum(n.number is not None and n not in wanted.values() for w in way if w not in behind for n in w.children.values()))
+    monkeypatch.setattr(Search, 'forget', watch)
+    out = mcts_decode(tinies['llama'], prompts(random.Random(3), [3, 8, 5]), **dict(num_simulations=12, max_new_tokens=6, eos_token_id=(), seed=1) | kw)
+    assert any(apart) or kw == {}                                       # a best text was left behind, with branches beside its way
+    assert out.stats['tokens_evaluated'] == 16 + out.stats['nodes']     # and its laws are still there
+
+
 def test_a_table_is_asked_once_for_each_text():
     "The same without a cache: the model itself counts"
     lm, texts = random_table(3)
