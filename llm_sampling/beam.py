@@ -200,7 +200,7 @@ def run(self:Beams,
         self.extend()
         if self.length % 8 == 0: self.prune()
 
-# %% ../nbs/13_beam.ipynb #d3fac1fc
+# %% ../nbs/13_beam.ipynb #e64db9e0
 @patch
 def generation(self:Beams,
     n:int,       # Hypotheses of each prompt
@@ -209,22 +209,25 @@ def generation(self:Beams,
     eos=(),      # Ids that ended a hypothesis
 )->Generation:
     "The best finished hypotheses"
-    lm = self.tree.lm
-    ids = [p for row in range(self.tree.batch) for p in self.paths(row, self.ends[row, :n], self.lasts[row, :n])]
-    if [] in ids:
-        i = ids.index([])
+    missing = (self.ends[:, :n] == -2).flatten().tolist()
+    if any(missing):
+        i = missing.index(True)
         raise ValueError(f'num_return_sequences is {n}, but only {i % n} hypotheses of prompt {i // n} have finished')
-    measures = self._measures(n)
-    logprobs = [m['logprobs'] for m in measures]
     contexts = [c for c in contexts for _ in range(n)]
+    return _written(self.tree.lm, self._measures(n), contexts, stop, eos, self.scores[:, :n].flatten().tolist(),
+                    self.tree.stats | dict(peak_cache_bytes=self.peak))
+
+def _written(lm, measures, contexts, stop, eos, scores, stats):
+    "A `Generation` of rows that a search has found whole, from the measures of their tokens"
     writers = [_Writer(lm, i, c, eos, stop, lm.tokenizer is not None) for i, c in enumerate(contexts)]
-    for w, path in zip(writers, ids):
-        for i in path[:-1]: w.add(i, last=False)
-        w.add(path[-1], last=True)
+    for w, m in zip(writers, measures):
+        *ids, final = m['ids'].tolist()
+        for i in ids: w.add(i, last=False)
+        w.add(final, last=True)
     return Generation(
-        texts=None if lm.tokenizer is None else [w.text(lm) for w in writers], ids=[m['ids'] for m in measures], logprobs=logprobs,
-        scores=self.scores[:, :n].flatten().tolist(), finish_reasons=[w.reason for w in writers],
-        stats=self.tree.stats | dict(peak_cache_bytes=self.peak), trace=Trace(lm, contexts, measures))
+        texts=None if lm.tokenizer is None else [w.text(lm) for w in writers], ids=[m['ids'] for m in measures],
+        logprobs=[m['logprobs'] for m in measures], scores=scores, finish_reasons=[w.reason for w in writers],
+        stats=stats, trace=Trace(lm, contexts, measures))
 
 @patch
 def _measures(self:Beams, n):

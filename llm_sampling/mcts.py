@@ -15,7 +15,7 @@ Docs: https://llm-sampling.github.io/llm_sampling/mcts.html.md"""
 # %% auto #0
 __all__ = ['Node', 'puct', 'select', 'back_up', 'Rollout', 'Search', 'mcts_decode', 'plot_search']
 
-# %% ../nbs/17_mcts.ipynb #de8faf67
+# %% ../nbs/17_mcts.ipynb #52ecaee6
 import math, time
 from copy import copy
 from dataclasses import dataclass
@@ -24,9 +24,8 @@ from types import SimpleNamespace
 import torch
 from fastcore.basics import patch
 
-from .beam import _grid, _read, plot_tree
-from .generation import (Generation, TextStream, Trace, _by_row, _count, _knobs, _measure,
-                                     _seeds, _Writer)
+from .beam import _grid, _read, _written, plot_tree
+from .generation import Generation, TextStream, _by_row, _count, _knobs, _measure, _seeds
 from .models import LanguageModel, _pad_left
 from .multinomial import greedy, gumbel_noise, mix
 from .sampler import PAST
@@ -328,7 +327,7 @@ def run(self:Search, num_simulations, temperature=0):
         self.forget()
     self.judge(list(enumerate(self.roots)))
 
-# %% ../nbs/17_mcts.ipynb #6d5bc14e
+# %% ../nbs/17_mcts.ipynb #8c5a206b
 def _number(name, value):
     "A finite number that is not negative, or an error"
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
@@ -371,20 +370,13 @@ def _endings(lm, contexts, stop, eos):
 @patch
 def generation(self:Search, ends, contexts, stop, eos):
     "The texts that stop at these nodes, one of each prompt"
-    lm, measures = self.tree.lm, []
+    measures = []
     for row, node in enumerate(ends):
         laws = self.laws([(row, n.parent) for n in node.path])
         measures.append(_measure(laws, torch.tensor(node.ids, device=laws.device)))
     measures = _by_row(measures, [[row] * n.depth for row, n in enumerate(ends)], len(ends))
-    writers = [_Writer(lm, row, c, eos, stop, lm.tokenizer is not None) for row, c in enumerate(contexts)]
-    for w, node in zip(writers, ends):
-        for i in node.ids: w.add(i, last=len(w.ids) + 1 == node.depth)
-    return Generation(
-        texts=None if lm.tokenizer is None else [w.text(lm) for w in writers], ids=[m['ids'] for m in measures],
-        logprobs=[m['logprobs'] for m in measures], scores=[n.value for n in ends],
-        finish_reasons=[w.reason for w in writers],
-        stats=self.tree.stats | dict(peak_cache_bytes=self.peak, nodes=self.nodes),
-        trace=Trace(lm, contexts, measures))
+    return _written(self.tree.lm, measures, contexts, stop, eos, [n.value for n in ends],
+                    self.tree.stats | dict(peak_cache_bytes=self.peak, nodes=self.nodes))
 
 # %% ../nbs/17_mcts.ipynb #2b23409a
 def mcts_decode(
