@@ -46,18 +46,20 @@ def greedy(
 
 # %% ../nbs/02_multinomial.ipynb #3c6d4257
 def sample_cdf(
-    probs,  # Non-negative weights, shape `(..., vocab)`, a tensor or lists of numbers; need not sum to 1
-    u,      # Uniform numbers in [0, 1), shape `(...)`; compared in float64 if they or `probs` are, else in float32
+    probs,  # Weights >= 0, shape `(..., vocab)`, of any sum; a tensor or lists of numbers
+    u,      # In [0, 1), shape `(...)`; compared in float64 if it or `probs` is, else float32
 )->Tensor:  # Token ids, shape `(...)`
-    "Draw by the inverse CDF: the first id whose cumulated share is greater than `u`; ids of weight 0 are never drawn"
+    "Draw by the inverse CDF: the first id whose cumulated share is above `u`, never of weight 0"
     if not isinstance(probs, Tensor): probs = torch.tensor(probs, dtype=torch.float64)
     cdf = probs.double().cumsum(-1)
     end = cdf[..., -1]
     if not (end.isfinite() & (end > 0) & (probs >= 0).all(-1)).all():
         raise ValueError('probs must be non-negative, with a positive finite sum in every row')
-    precise = any(isinstance(x, Tensor) and x.dtype == torch.float64 for x in (probs, u))
+    tensors = (x for x in (probs, u) if isinstance(x, Tensor))
+    precise = any(x.dtype == torch.float64 for x in tensors)
     u = torch.as_tensor(u, dtype=torch.float64, device=probs.device).expand(end.shape)
-    if not ((u >= 0) & (u < 1)).all(): raise ValueError(f'u must be in [0, 1), not {u.min():g} to {u.max():g}')
+    if not ((u >= 0) & (u < 1)).all():
+        raise ValueError(f'u must be in [0, 1), not {u.min():g} to {u.max():g}')
     share, dart = cdf / end.unsqueeze(-1), u.unsqueeze(-1).contiguous()
     if not precise:  # in the digits that the numbers have; a dart just below 1 stays there
         share, dart = share.float(), dart.float().clamp(max=1 - 2**-24)
