@@ -21,7 +21,7 @@
 - `llm_sampling.token_tree`: One cache for every branch: each token is computed once, and sees only its own ancestors
 - `llm_sampling.top_k`: Keep the k largest logits of each row, drop the rest, renormalise, draw
 - `llm_sampling.top_p`: Keep the smallest set of most likely tokens that holds probability p; its size follows the context
-- `llm_sampling.typical`: Four filters that measure a token against the entropy of its law
+- `llm_sampling.typical`: Three filters that measure a token against the entropy of its law, and a plain floor under the probability
 - `llm_sampling.widgets`: Sliders over a probability law and frames of an algorithm, alive in Jupyter and on a page without Python"""
 
 __version__ = "0.1.0"

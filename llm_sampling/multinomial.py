@@ -6,8 +6,8 @@ Greedy takes the most likely token. A draw by the inverse CDF walks along the cu
 uniform number. Gumbel-max adds noise to each logit and takes the largest sum: the same law, without a sum over the
 vocabulary, and it is what this package ships.
 
-The noise is computed from (seed, position, token id) by integer arithmetic, not read from a stream. So a row draws the same
-token alone, in any batch and on any device.
+The noise is computed from (seed, position, token id) by integer arithmetic, not read from a stream. So from the same logits
+a row draws the same token alone, in any batch and on any device.
 
 Docs: https://llm-sampling.github.io/llm_sampling/multinomial.html.md"""
 
@@ -46,18 +46,24 @@ def greedy(
 
 # %% ../nbs/02_multinomial.ipynb #3c6d4257
 def sample_cdf(
-    probs:Tensor,  # Non-negative weights, shape `(..., vocab)`; need not sum to 1
-    u:Tensor,      # Uniform numbers in [0, 1), shape `(...)`
-)->Tensor:         # Token ids, shape `(...)`
-    "Draw by the inverse CDF: the first id whose cumulated share is greater than `u`; ids of weight 0 are never drawn"
+    probs,  # Weights >= 0, shape `(..., vocab)`, of any sum; a tensor or lists of numbers
+    u,      # In [0, 1), shape `(...)`; compared in float64 if it or `probs` is, else float32
+)->Tensor:  # Token ids, shape `(...)`
+    "Draw by the inverse CDF: the first id whose cumulated share is above `u`, never of weight 0"
+    if not isinstance(probs, Tensor): probs = torch.tensor(probs, dtype=torch.float64)
     cdf = probs.double().cumsum(-1)
     end = cdf[..., -1]
     if not (end.isfinite() & (end > 0) & (probs >= 0).all(-1)).all():
         raise ValueError('probs must be non-negative, with a positive finite sum in every row')
+    tensors = (x for x in (probs, u) if isinstance(x, Tensor))
+    precise = any(x.dtype == torch.float64 for x in tensors)
     u = torch.as_tensor(u, dtype=torch.float64, device=probs.device).expand(end.shape)
-    if not ((u >= 0) & (u < 1)).all(): raise ValueError(f'u must be in [0, 1), not {u.min():g} to {u.max():g}')
-    dart = torch.minimum(u * end, end.nextafter(torch.zeros_like(end)))
-    return torch.searchsorted(cdf, dart.unsqueeze(-1), right=True).squeeze(-1)
+    if not ((u >= 0) & (u < 1)).all():
+        raise ValueError(f'u must be in [0, 1), not {u.min():g} to {u.max():g}')
+    share, dart = cdf / end.unsqueeze(-1), u.unsqueeze(-1).contiguous()
+    if not precise:  # in the digits that the numbers have; a dart just below 1 stays there
+        share, dart = share.float(), dart.float().clamp(max=1 - 2**-24)
+    return torch.searchsorted(share, dart, right=True).squeeze(-1)
 
 # %% ../nbs/02_multinomial.ipynb #f3af9bec
 _A, _B = 0x7feb352d, 0x846ca68b - 2**32   # as signed 32-bit numbers
