@@ -48,6 +48,8 @@ class Siblings(Rows):
     Args:
         lm: The model, a `LanguageModel`
     """
+    tree: TokenTree | None
+    spent: tuple[Any, ...]
     top_k: Any
     alpha: Any
     sums: Any
@@ -58,9 +60,7 @@ class Siblings(Rows):
     passes: Any
     evaluated: Any
     peak_bytes: Any
-    tree: TokenTree
     node: Any
-    spent: tuple[Any, ...]
     def __init__(
         self,
         lm: Any,

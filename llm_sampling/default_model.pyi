@@ -18,14 +18,17 @@ def clean(text: str) -> str:
         text: A story; paragraphs are separated by an empty line
     """
 
-def read_stories(path: Any) -> list[dict]:
+def read_stories(path: Any) -> list[dict[Any, Any]]:
     """The cleaned stories of a file; tables of contents and fragments of under 1,000 characters are left out
 
     Args:
         path: Lines of JSON with `book`, `title` and `text`
     """
 
-def split_stories(stories: list[dict], share: float = 0.02) -> tuple[list, list]:
+def split_stories(
+    stories: list[dict[Any, Any]],
+    share: float = 0.02,
+) -> tuple[list[Any], list[Any]]:
     """Split by a hash of the title; a book without a held-out title gives its shortest story
 
     Args:
@@ -36,7 +39,7 @@ def split_stories(stories: list[dict], share: float = 0.02) -> tuple[list, list]
         Training stories, held-out stories
     """
 
-def held_out() -> list[dict]:
+def held_out() -> list[dict[Any, Any]]:
     """The stories the bundled model has not seen"""
 
 def words_of(text: str) -> list[str]:
@@ -219,8 +222,8 @@ def phenomena(
 def save_model(
     model: Any,
     tokenizer: Any,
-    stories: list[dict],
-    held: list[dict],
+    stories: list[dict[Any, Any]],
+    held: list[dict[Any, Any]],
     log: dict[Any, Any],
     out: Any,
 ) -> Any:
@@ -234,7 +237,7 @@ def save_model(
         out: Folder
     """
 
-def model_card(log: dict[Any, Any], held: list[dict], bits: float) -> str:
+def model_card(log: dict[Any, Any], held: list[dict[Any, Any]], bits: float) -> str:
     """What a user of the weights should know"""
 
 def run_log(

@@ -79,7 +79,7 @@ class Branches(Rows):
         mask: `(B, S)`, True = a token, pads left
         sampler: A `Sampler`; per-row knobs and seeds follow their rows; None: greedy
     """
-    tree: TokenTree
+    tree: TokenTree | None
     least: Any
     prompt: Any
     node: Any

@@ -4,7 +4,7 @@ from torch import Tensor
 from typing import Any
 
 __all__ = ['greedy', 'sample_cdf', 'uniform_noise', 'gumbel_noise', 'fresh_seeds',
-           'sample', 'mix']
+           'sample', 'mix', 'row_seeds']
 
 def greedy(logits: Tensor) -> Tensor:
     """The most likely token of each row, the lowest id if several tie; a row with no largest finite logit raises `ValueError`
@@ -97,12 +97,30 @@ def sample(
     """
 
 def mix(seed: int | Sequence[int] | Tensor | None, j: Any) -> Tensor:
-    """The seed of sample `j` of a prompt
+    """A seed made of two numbers, of all their bits
 
     Args:
         seed: Any 64-bit integer; one per row as a list or tensor
-        j: Number of the sample, from 0; broadcasts with `seed`
+        j: Any 64-bit integer, such as the number of a sample; broadcasts with `seed`
 
     Returns:
         int64; `seed` itself where `j` is 0
+    """
+
+def row_seeds(
+    seed: int | Sequence[int] | Tensor | None,
+    ids: Tensor,
+    mask: Tensor | None = None,
+    n: int = 1,
+) -> Tensor:
+    """The seeds that a strategy uses for its rows: a prompt's own, alone and in any batch
+
+    Args:
+        seed: Any 64-bit integer, or one per prompt; `None` takes fresh ones
+        ids: The prompts' token ids, shape `(batch, length)`
+        mask: Same shape, True = a token, False = a pad; `None`: no pads
+        n: Samples of each prompt
+
+    Returns:
+        int64, shape `(batch * n,)`, the samples of a prompt together
     """

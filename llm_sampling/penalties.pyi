@@ -146,7 +146,7 @@ LOGIT_BIAS: Knob
 
 def logit_bias(
     logits: Tensor,
-    bias: Mapping[int, float] | Mapping[str, float] | None,
+    bias: Mapping[int, float] | Mapping[str, float] | Mapping[int | str, float] | None,
 ) -> Tensor:
     """Add a constant to the logits of some tokens
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 
 __all__ = ['P_LESS', 'DYNAMIC', 'BIASES', 'SEQUENCES', 'BREAKERS', 'ADAPTIVE', 'STEPS',
-           'EXTRA', 'PAST', 'ORDERS', 'CUTS', 'Context', 'generated', 'Whole', 'Step',
-           'read_order', 'as_entries', 'Sampler', 'StepReport', 'Explanation',
-           'as_text', 'as_html', 'candidates']
+           'EXTRA', 'PAST', 'ORDERS', 'READERS', 'CUTS', 'Context', 'generated',
+           'Whole', 'Step', 'read_order', 'as_entries', 'texts_in', 'as_ids', 'Sampler',
+           'StepReport', 'Explanation', 'as_text', 'as_html', 'candidates']
 
 class Context(NamedTuple):
     """What a step may look at beside the logits
@@ -125,6 +125,22 @@ def as_entries(name: str, value: Any) -> Any:
         `value`, or a list with one entry per row
     """
 
+READERS: Any
+
+def texts_in(knobs: dict[Any, Any]) -> list[Any]:
+    """The texts among the tokens that knobs name"""
+
+def as_ids(knobs: dict[Any, Any], tokenizer: Any) -> dict[Any, Any]:
+    """Read the texts that name tokens
+
+    Args:
+        knobs: Knobs of a sampler by name
+        tokenizer: Of transformers
+
+    Returns:
+        The same knobs, with ids in place of texts
+    """
+
 class Sampler:
     """An ordered list of filters and one draw: `sampler(logits)` is one token id per row
 
@@ -149,21 +165,53 @@ class Sampler:
         dry_multiplier: >= 0; 0 is off; counts prompt and output
         dry_base: Growth of DRY's penalty per repeated token
         dry_allowed_length: Repetitions shorter than this are free
-        dry_breakers: Token ids that end a repetition
-        logit_bias: {id: number}; -inf bans
-        ban_tokens: Sequences of ids that must not occur; for single tokens `logit_bias`
-            needs no history
+        dry_breakers: Token ids that end a repetition; a text stands for all tokens that
+            contain it
+        logit_bias: {id or text of one token: number}; -inf bans
+        ban_tokens: Sequences of ids, or texts, that must not occur; for single tokens
+            `logit_bias` needs no history
         xtc_probability: In [0, 1]; 0 is off
         xtc_threshold: In [0, 1]
         adaptive: `Mirostat1`, `Mirostat2` or `AdaptiveP`: needs a state
         order: A preset ('transformers', 'vllm', 'llama.cpp', 'mlx') or a list of step names
         seed: A 64-bit integer, or one per row; draws then differ by `position` alone;
             `None` is a fresh one per row and call
+        tokenizer: Reads texts in `logit_bias`, `ban_tokens` and `dry_breakers`; a strategy
+            lends its model's
     """
+    temperature: float | Sequence[float | None] | Tensor | None
+    dynamic_temperature: Sequence[float] | None
+    top_k: int | Sequence[int | None] | Tensor | None
+    top_p: float | Sequence[float | None] | Tensor | None
+    min_p: float | Sequence[float | None] | Tensor | None
+    top_a: float | Sequence[float | None] | Tensor | None
+    top_n_sigma: float | Sequence[float | None] | Tensor | None
+    p_less: bool
+    typical_p: float | Sequence[float | None] | Tensor | None
+    epsilon_cutoff: float | Sequence[float | None] | Tensor | None
+    eta_cutoff: float | Sequence[float | None] | Tensor | None
+    top_h: float | Sequence[float | None] | Tensor | None
+    tail_free: float | Sequence[float | None] | Tensor | None
+    repetition_penalty: float | Sequence[float | None] | Tensor | None
+    frequency_penalty: float | Sequence[float | None] | Tensor | None
+    presence_penalty: float | Sequence[float | None] | Tensor | None
+    no_repeat_ngram_size: int | None
+    dry_multiplier: float | Sequence[float | None] | Tensor | None
+    dry_base: float
+    dry_allowed_length: int
+    dry_breakers: Sequence[int | str] | None
+    logit_bias: Mapping[int, float] | Mapping[str, float] | Mapping[int | str, float] | None
+    ban_tokens: Sequence[str | Sequence[int]] | None
+    xtc_probability: float | Sequence[float | None] | Tensor | None
+    xtc_threshold: float | Sequence[float | None] | Tensor | None
+    adaptive: Mirostat1 | Mirostat2 | AdaptiveP | None
     order: Literal['transformers', 'vllm', 'llama.cpp', 'mlx'] | list[str] | tuple[str, ...]
+    seed: Tensor | None
+    tokenizer: Any
     steps: list[str]
     knobs: dict[str, Any]
-    seed: Tensor | None
+    idle: Any
+    unread: Any
     def __init__(
         self,
         *,
@@ -188,21 +236,76 @@ class Sampler:
         dry_base: float = 1.75,
         dry_allowed_length: int = 2,
         dry_breakers: Sequence[int | str] | None = (),
-        logit_bias: Mapping[int, float] | Mapping[str, float] | None = None,
+        logit_bias: Mapping[int, float] | Mapping[str, float] | Mapping[int | str, float] | None = None,
         ban_tokens: Sequence[str | Sequence[int]] | None = None,
         xtc_probability: float | Sequence[float | None] | Tensor | None = None,
         xtc_threshold: float | Sequence[float | None] | Tensor | None = 0.1,
         adaptive: Mirostat1 | Mirostat2 | AdaptiveP | None = None,
         order: Literal['transformers', 'vllm', 'llama.cpp', 'mlx'] | list[str] | tuple[str, ...] = 'transformers',
         seed: int | Sequence[int] | Tensor | None = None,
+        tokenizer: Any = None,
     ) -> None: ...
+    def __eq__(self, other: object) -> bool: ...
     def __repr__(self) -> str: ...
+    @property
+    def draws(self) -> bool:
+        """Does a draw use random numbers? Not at temperature 0"""
+    def replace(
+        self,
+        *,
+        temperature: float | Sequence[float | None] | Tensor | None = ...,
+        dynamic_temperature: Sequence[float] | None = ...,
+        top_k: int | Sequence[int | None] | Tensor | None = ...,
+        top_p: float | Sequence[float | None] | Tensor | None = ...,
+        min_p: float | Sequence[float | None] | Tensor | None = ...,
+        top_a: float | Sequence[float | None] | Tensor | None = ...,
+        top_n_sigma: float | Sequence[float | None] | Tensor | None = ...,
+        p_less: bool = ...,
+        typical_p: float | Sequence[float | None] | Tensor | None = ...,
+        epsilon_cutoff: float | Sequence[float | None] | Tensor | None = ...,
+        eta_cutoff: float | Sequence[float | None] | Tensor | None = ...,
+        top_h: float | Sequence[float | None] | Tensor | None = ...,
+        tail_free: float | Sequence[float | None] | Tensor | None = ...,
+        repetition_penalty: float | Sequence[float | None] | Tensor | None = ...,
+        frequency_penalty: float | Sequence[float | None] | Tensor | None = ...,
+        presence_penalty: float | Sequence[float | None] | Tensor | None = ...,
+        no_repeat_ngram_size: int | None = ...,
+        dry_multiplier: float | Sequence[float | None] | Tensor | None = ...,
+        dry_base: float = ...,
+        dry_allowed_length: int = ...,
+        dry_breakers: Sequence[int | str] | None = ...,
+        logit_bias: Mapping[int, float] | Mapping[str, float] | Mapping[int | str, float] | None = ...,
+        ban_tokens: Sequence[str | Sequence[int]] | None = ...,
+        xtc_probability: float | Sequence[float | None] | Tensor | None = ...,
+        xtc_threshold: float | Sequence[float | None] | Tensor | None = ...,
+        adaptive: Mirostat1 | Mirostat2 | AdaptiveP | None = ...,
+        order: Literal['transformers', 'vllm', 'llama.cpp', 'mlx'] | list[str] | tuple[str, ...] = ...,
+        seed: int | Sequence[int] | Tensor | None = ...,
+        tokenizer: Any = ...,
+    ) -> Sampler:
+        """The same sampler but for some knobs
+
+        Args:
+            **knobs: Keywords of `Sampler`
+
+        Returns:
+            A new one
+        """
+    def lend(self, tokenizer: Any) -> Sampler:
+        """The sampler with its texts read by a tokenizer
+
+        Args:
+            tokenizer: Of transformers; `None`: there is none
+
+        Returns:
+            Itself, if it names no token by a text
+        """
     def filter(
         self,
         logits: Tensor,
         ids: Tensor | None = None,
         mask: Tensor | None = None,
-        position: int | Sequence[int] | Tensor = 0,
+        position: int | Sequence[int] | Tensor | None = None,
         state: Tensor | None = None,
     ) -> Tensor:
         """The logits after every step, in order; without a seed XTC rolls afresh at each call
@@ -212,8 +315,8 @@ class Sampler:
             ids: The tokens so far, `(batch, length)`; only penalties and bans need them
             mask: Bool, the shape of `ids`: True = a token, False = a pad; `None` = all are
                 tokens
-            position: How many of the last tokens were generated, a number or one per row; at 0
-                frequency and presence count nothing
+            position: How many of the last tokens were generated, a number or one per row;
+                `None` is 0, where that cannot be wrong
             state: Of the adaptive sampler, from `init` and `update`
 
         Returns:
@@ -251,7 +354,7 @@ class Sampler:
         ids: Tensor,
         history: Tensor | None = None,
         mask: Tensor | None = None,
-        position: int | Sequence[int] | Tensor = 0,
+        position: int | Sequence[int] | Tensor | None = None,
     ) -> Tensor | None:
         """The state after a token
 
@@ -269,7 +372,7 @@ class Sampler:
         logits: Tensor,
         ids: Tensor | None = None,
         mask: Tensor | None = None,
-        position: int | Sequence[int] | Tensor = 0,
+        position: int | Sequence[int] | Tensor | None = None,
         tokenizer: Any = None,
         state: Tensor | None = None,
     ) -> Explanation:
@@ -289,7 +392,7 @@ class Sampler:
         logits: Tensor,
         ids: Tensor | None = None,
         mask: Tensor | None = None,
-        position: int | Sequence[int] | Tensor = 0,
+        position: int | Sequence[int] | Tensor | None = None,
         state: Tensor | None = None,
     ) -> Tensor:
         """Filter, then draw one token per row; with temperature 0 the lowest id of the maximum
@@ -297,7 +400,8 @@ class Sampler:
         Args:
             logits: Scores, shape `(..., vocab)`
             ids, mask: The tokens so far and which of them count, as in `filter`
-            position: Which token of its text is drawn, from 0; a number or one per row
+            position: Which token of its text is drawn, from 0, a number or one per row; `None`
+                is 0, an error with `ids` and a seed
             state: Of the adaptive sampler, from `init` and `update`
 
         Returns:

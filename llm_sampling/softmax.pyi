@@ -5,8 +5,8 @@ from torch import Tensor
 from typing import Any
 from typing import NamedTuple
 
-__all__ = ['TEMPERATURE', 'upcast', 'softmax', 'logsumexp', 'log_softmax', 'entropy',
-           'Knob', 'apply_temperature']
+__all__ = ['TEMPERATURE', 'upcast', 'shifted', 'softmax', 'logsumexp', 'log_softmax',
+           'entropy', 'Knob', 'apply_temperature']
 
 def upcast(logits: Tensor) -> Tensor:
     """Check that `logits` are scores over at least one token, and return them in at least float32
@@ -15,6 +15,9 @@ def upcast(logits: Tensor) -> Tensor:
         logits: Unnormalised scores, shape `(..., vocab)`; half precision is computed in
             float32, float64 stays
     """
+
+def shifted(z: Any) -> Any:
+    """`z` less its row maximum; a maximum that is not finite is left alone, so that bad rows stay bad and -inf stays -inf"""
 
 def softmax(logits: Tensor) -> Tensor:
     """Probabilities proportional to the exponential of `logits`; a row of nothing but -inf gives `nan`
@@ -76,6 +79,8 @@ class Knob(NamedTuple):
             name: What the caller knows the knob as
             value: A number, or a tensor with one entry per row
         """
+    def refusal(self, name: Any, value: Any) -> str:
+        """What is wrong with a value; other systems switch a knob off by 0 or -1, so the word for it here is told"""
     def entries(self, name: str, value: Any) -> Any:
         """Check a value and bring it to one of three forms
 

@@ -36,7 +36,7 @@ TYPES = dict.fromkeys(KNOBS.split(), KNOB) | dict.fromkeys(('k', 'top_k'), COUNT
     'attn_implementation': 'str | None',
     'backend': "Literal['tree', 'rows'] | None",
     'ban_tokens': 'Sequence[str | Sequence[int]] | None',
-    'bias': 'Mapping[int, float] | Mapping[str, float] | None',
+    'bias': 'Mapping[int, float] | Mapping[str, float] | Mapping[int | str, float] | None',
     'breakers': 'Sequence[int | str] | None',
     'device': 'str | int | torch.device | None',
     'dola_layers': "Literal['low', 'high'] | Sequence[int]",
@@ -50,7 +50,7 @@ TYPES = dict.fromkeys(KNOBS.split(), KNOB) | dict.fromkeys(('k', 'top_k'), COUNT
     'history': 'Tensor',
     'ids': 'Tensor',
     'leaves': 'int',
-    'logit_bias': 'Mapping[int, float] | Mapping[str, float] | None',
+    'logit_bias': 'Mapping[int, float] | Mapping[str, float] | Mapping[int | str, float] | None',
     'lookahead': 'int | None',
     'low': 'float',
     'mask': 'Tensor',
@@ -127,6 +127,9 @@ TYPES = dict.fromkeys(KNOBS.split(), KNOB) | dict.fromkeys(('k', 'top_k'), COUNT
     'mcts_decode.temperature': 'float',
     'mcts_decode.top_k': 'int',
     'mcts_decode.value': JUDGE.format('Sequence[float]'),
+    'plot_lines.return': 'Axes',
+    'plot_probs.return': 'Axes',
+    'small_multiples.return': 'Figure',
     'stream.return': STREAM,
     'stream_beam_search.return': STREAM,
 }
@@ -143,7 +146,7 @@ ABC = 'Callable Generator Iterable Iterator Mapping Sequence'
 ORIGINS = {name: 'from collections.abc import ' for name in ABC.split()} | {
     'Any': 'from typing import ', 'Literal': 'from typing import ',
     'AbstractContextManager': 'from contextlib import ', 'PathLike': 'from os import ',
-    'Figure': 'from matplotlib.figure import ',
+    'Axes': 'from matplotlib.axes import ', 'Figure': 'from matplotlib.figure import ',
     'torch': 'import ', 'Tensor': 'from torch import ', 'nn': 'from torch import '}
 DECORATORS = ('property', 'staticmethod', 'classmethod', 'dataclass')
 FLAGS = {'as_prop=True': 'property', 'cls_method=True': 'classmethod'}     # of `patch`
@@ -182,6 +185,13 @@ def owners(node):
     if not isinstance(node, ast.FunctionDef) or 'patch' not in decorators(node): return []
     return [n.id for n in ast.walk(node.args.args[0].annotation) if isinstance(n, ast.Name)]
 
+def source(annotation):
+    "An annotation as source, a bare generic within it with its arguments"
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str): return annotation.value
+    if not isinstance(annotation, ast.Subscript): return ast.unparse(annotation)
+    inner = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
+    return f"{ast.unparse(annotation.value)}[{', '.join(BARE.get(t, t) for t in map(source, inner))}]"
+
 def is_public(name): return not name.startswith('_') or name.startswith('__')
 
 def parameters(fn):
@@ -204,16 +214,18 @@ def shown(default):
     except ValueError: return '...'
     return ast.unparse(default)
 
+def targets(node):
+    "Pairs of what an assignment sets and what it is set to; an unpacked value is not known"
+    for target in node.targets:
+        if not isinstance(target, ast.Tuple): yield target, node.value
+        elif isinstance(node.value, ast.Tuple): yield from zip(target.elts, node.value.elts)
+        else: yield from ((t, None) for t in target.elts)
+
 def assignments(fn):
-    "What a method assigns to attributes of `self`, as pairs of a name and a node"
-    for n in ast.walk(fn):
-        if not isinstance(n, ast.Assign): continue
-        for target in n.targets:
-            both = isinstance(target, ast.Tuple) and isinstance(n.value, ast.Tuple)
-            targets = target.elts if isinstance(target, ast.Tuple) else [target]
-            for t, value in zip(targets, n.value.elts if both else [n.value] * len(targets)):
-                if isinstance(t, ast.Attribute) and ast.unparse(t.value) == 'self':
-                    yield t.attr, value if both or targets == [target] else ast.Name('')
+    "What a method sets attributes of `self` to, as pairs of a name and a node"
+    pairs = [pair for n in ast.walk(fn) if isinstance(n, ast.Assign) for pair in targets(n)]
+    return [(t.attr, value) for t, value in pairs
+            if isinstance(t, ast.Attribute) and ast.unparse(t.value) == 'self']
 
 # --- help texts ---
 
@@ -267,7 +279,7 @@ class Stubs:
 
     def type_of(self, qual, name, annotation, default=None):
         "The type of a parameter, result (`return`) or field; noted down if nothing tells"
-        text = annotation and ast.unparse(annotation).strip('\'"')
+        text = annotation and source(annotation)
         if f'{qual}.{name}' in self.types: found = self.types[f'{qual}.{name}']
         elif text and text not in BARE: found = text
         elif name in self.types: found = self.types[name]
@@ -302,7 +314,7 @@ class Stubs:
         if node is None: return star
         if node.arg in ('self', 'cls'): return node.arg
         if qual.endswith('.__eq__'): kind = 'object'
-        elif star: kind = ast.unparse(node.annotation) if node.annotation else 'Any'
+        elif star: kind = source(node.annotation) if node.annotation else 'Any'
         else: kind = self.type_of(qual, node.arg, node.annotation, default)
         return f'{star}{node.arg}: {kind}' + (f' = {shown(default)}' if default else '')
 
@@ -355,12 +367,15 @@ class Stubs:
             given = {p.arg: self.type_of(f'{name}.__init__', p.arg, p.annotation, d)
                      for p, d, star in parameters(init[1])[1:] if p and not star}
             if '__getattr__' in self.methods(name): found = dict(given)
-        pairs = [(t.id, n.value) for n in node.body if isinstance(n, ast.Assign)
-                 for t in n.targets if isinstance(t, ast.Name)]
+        pairs = [(t.id, value) for n in node.body if isinstance(n, ast.Assign)
+                 for t, value in targets(n) if isinstance(t, ast.Name)]
         for _, fn in self.methods(name).values(): pairs += assignments(fn)
         for attribute, value in pairs:
-            kind = self.types.get(f'{name}.{attribute}') or given.get(getattr(value, 'id', None))
-            if found.get(attribute, 'Any') == 'Any': found[attribute] = kind or self.value_type(value)
+            kind = given.get(getattr(value, 'id', None)) or self.value_type(value)
+            if found.get(attribute, 'Any') == 'Any': found[attribute] = kind
+        empty = {attribute for attribute, value in pairs if is_kind(value, type(None))}
+        found |= {n: f'{found[n]} | None' for n in empty if not found[n].endswith(('Any', 'None'))}
+        found |= {n: self.types[f'{name}.{n}'] for n in found if f'{name}.{n}' in self.types}
         return {n: kind for n, kind in found.items() if is_public(n) and n not in self.methods(name)}
 
     def klass(self, module, node):
@@ -393,7 +408,7 @@ class Stubs:
             if getattr(n, 'name', None) in public: public |= {ast.unparse(b) for b in getattr(n, 'bases', ())}
         for n in module.tree.body:
             if isinstance(n, ast.Assign):
-                blocks += [f'{t.id}: {self.value_type(n.value)}' for t in n.targets if getattr(t, 'id', None) in public]
+                blocks += [f'{t.id}: {self.value_type(value)}' for t, value in targets(n) if getattr(t, 'id', None) in public]
             elif getattr(n, 'name', None) in public and not owners(n):
                 blocks.append(self.klass(module, n) if isinstance(n, ast.ClassDef) else self.function(module, n))
         body = '\n\n'.join(blocks)
