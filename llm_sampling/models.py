@@ -16,6 +16,7 @@ __all__ = ['LanguageModel', 'TableModel', 'load']
 
 # %% ../nbs/10_models.ipynb #f729e9c6
 import inspect, sys
+from collections.abc import Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from types import SimpleNamespace
@@ -31,14 +32,36 @@ def _forward_names(model):
     return set(inspect.signature(inner.forward).parameters)
 
 def _as_tuple(ids):
-    "Token ids as a tuple: None is none, an int is one"
-    return () if ids is None else (ids,) if isinstance(ids, int) else tuple(ids)
+    "Token ids as a tuple of ints: None is none, an int, of numpy too, is one"
+    if ids is None: return ()
+    ids = ids.tolist() if hasattr(ids, 'tolist') else ids
+    return (ids,) if isinstance(ids, int) else tuple(getattr(i, 'item', lambda: i)() for i in ids)
 
 def _eos_token_ids(model, tokenizer):
     "End-of-text ids: of the generation config, else of the config, else of the tokenizer"
     for owner in (getattr(model, 'generation_config', None), getattr(model, 'config', None), tokenizer):
         if ids := _as_tuple(getattr(owner, 'eos_token_id', None)): return ids
     return ()
+
+# %% ../nbs/10_models.ipynb #a1bae3b6
+def _check_kind(model):
+    "Raise unless `model` can be a causal language model"
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch module, not {model!r}; ls.load('name') reads one "
+                        'by its name')
+    if not hasattr(model, 'can_generate'): return           # not of transformers: its own business
+    from transformers import MODEL_FOR_MASKED_LM_MAPPING
+    config, why = model.config, None
+    both_ways = type(config) in MODEL_FOR_MASKED_LM_MAPPING \
+        and not any(getattr(config, name, False) for name in ('is_decoder', 'causal'))
+    if 'decoder_input_ids' in _forward_names(model): why = 'is an encoder-decoder model'
+    elif not model.can_generate():
+        why = 'has no head that gives logits of the next token' \
+            if model.get_output_embeddings() is None else 'is a masked language model'
+    elif both_ways: why = 'sees what follows a token (its config says is_decoder=False)'
+    if why:
+        raise ValueError(f'{type(model).__name__} {why}; LanguageModel takes a causal one, as '
+                         'AutoModelForCausalLM loads it')
 
 # %% ../nbs/10_models.ipynb #f9e2f255
 class LanguageModel:
@@ -47,11 +70,13 @@ class LanguageModel:
         model:nn.Module, # From ids `(B, S)` to logits `(B, S, V)`, a tensor or in `.logits`; set to eval mode
         tokenizer=None,  # A tokenizer of transformers; None: works on ids alone
     ):
+        _check_kind(model)
         self.model, self.tokenizer = model.eval(), tokenizer
         self._takes = _forward_names(model)
         config = getattr(model, 'config', None)
         if hasattr(config, 'get_text_config'): config = config.get_text_config(decoder=True)
-        self.window = getattr(config, 'max_position_embeddings', None)  # most tokens it reads at once; None: no limit
+        window = getattr(config, 'max_position_embeddings', None)
+        self.window = window if window and window > 0 else None     # most tokens it reads at once; None: no limit
         self.eos_token_ids = _eos_token_ids(model, tokenizer)
         # A recurrent layer keeps one running state, which cannot be cut at a token: such models recompute.
         self.cached = 'past_key_values' in self._takes and not getattr(model, '_is_stateful', False)
@@ -114,37 +139,82 @@ def _check_ids(ids, mask, vocab):
 # %% ../nbs/10_models.ipynb #5668a413
 @patch
 def encode(self:LanguageModel,
-    prompt,              # A string, a list of strings, ids `(B, S)`, or a list of rows of ids of any lengths
+    prompt,              # A string, messages of a chat, or a list of either; ids `(B, S)`, a list of rows of ids, or what a tokenizer returns
     attention_mask=None, # With ids `(B, S)`: True or 1 = a token, pads on the left; None: no pads
 )->tuple[Tensor,Tensor]: # ids `(B, S)` long and mask `(B, S)` bool, on the model's device
     "A prompt as a left-padded batch; raises `TypeError` or `ValueError` for what is no prompt"
-    if not isinstance(prompt, Tensor):
-        if attention_mask is not None: raise ValueError('attention_mask goes with a tensor of ids; other prompts are padded here')
-        prompt, attention_mask = _pad_left(self._rows(prompt))
+    if attention_mask is not None and not isinstance(prompt, Tensor):
+        raise ValueError('attention_mask goes with a tensor of ids; other prompts are padded here')
+    if isinstance(prompt, Mapping): prompt, attention_mask = _tokenized(prompt)
+    if not isinstance(prompt, Tensor): prompt, attention_mask = _pad_left(self._rows(prompt))
     ids, mask = _check_ids(prompt, attention_mask, self.vocab_size)
     return ids.to(self.device), mask.to(self.device)
 
+def _all_are(kind, values): return len(values) > 0 and all(isinstance(v, kind) for v in values)
+
+def _tokenized(batch):
+    "Ids and mask of what a tokenizer returned; of rows that are lists only what the mask shows"
+    if 'input_ids' not in batch:
+        raise TypeError(f"a prompt that is a dict must hold 'input_ids', not {sorted(batch)}")
+    ids, mask = batch['input_ids'], batch.get('attention_mask')
+    if isinstance(ids, list):
+        if _all_are(int, ids): ids, mask = [ids], mask and [mask]
+        return [[i for i, m in zip(*row) if m] for row in zip(ids, mask)] if mask else ids, None
+    ids, mask = (None if x is None else torch.as_tensor(x) for x in (ids, mask))
+    return (ids, mask) if ids.ndim > 1 else (ids[None], None if mask is None else mask[None])
+
+# %% ../nbs/10_models.ipynb #cd69c49c
 @patch
 def _rows(self:LanguageModel, prompt):
-    "Strings or rows of ids as lists of ids"
+    "Texts, chats or rows of ids as lists of ids"
     if isinstance(prompt, str): prompt = [prompt]
-    if not isinstance(prompt, (list, tuple)): raise TypeError(f'prompt must be text, ids or a list of either, not {type(prompt).__name__}')
+    if not isinstance(prompt, (list, tuple)):
+        raise TypeError(f'prompt must be text, ids or a list of either, not {type(prompt).__name__}')
     if not prompt: raise ValueError('prompt is an empty list')
-    if all(isinstance(p, str) for p in prompt): return self._tokenize(list(prompt))
+    if _all_are(str, prompt): return self._tokenize(list(prompt))
+    if _all_are(Mapping, prompt): return self._chat([prompt])
+    if all(isinstance(p, (list, tuple)) and _all_are(Mapping, p) for p in prompt):
+        return self._chat(prompt)
     rows = [p.tolist() if isinstance(p, Tensor) else p for p in prompt]
     if not all(isinstance(r, (list, tuple)) and all(type(i) is int for i in r) for r in rows):
-        raise TypeError('a list as prompt must hold strings only, or rows of integer ids only')
+        raise TypeError('a list as prompt must hold strings only, chats only, or rows of integer ids only')
     return [list(r) for r in rows]
 
 @patch
+def _ids_of(self:LanguageModel, texts, **kw):
+    "What the tokenizer makes of texts"
+    if self.tokenizer is None:
+        raise ValueError('prompt is text, but this LanguageModel has no tokenizer: pass ids, or '
+                         'LanguageModel(model, tokenizer)')
+    for i, text in enumerate(texts):
+        try: text.encode()
+        except UnicodeEncodeError as e: raise ValueError(f'prompt {i} is no valid text: {e}') from None
+    return self.tokenizer(texts, verbose=False, **kw)['input_ids']
+
+# %% ../nbs/10_models.ipynb #dda21214
+@patch
 def _tokenize(self:LanguageModel, texts):
-    "Ids of each text; an empty one becomes the token that begins a text"
-    if self.tokenizer is None: raise ValueError('prompt is text, but this LanguageModel has no tokenizer: pass ids, or LanguageModel(model, tokenizer)')
-    rows = self.tokenizer(texts, verbose=False)['input_ids']
-    start = self.tokenizer.bos_token_id
-    if start is None: start = next(iter(self.eos_token_ids), None)
-    if start is None and [] in rows: raise ValueError('prompt is empty, and this model has no beginning- or end-of-text token to start from')
-    return [r or [start] for r in rows]
+    "Ids of each text; an empty one becomes the token that begins a text, which never comes twice"
+    rows, bos = self._ids_of(texts), self.tokenizer.bos_token_id
+    start = next(iter(self.eos_token_ids), None) if bos is None else bos
+    if start is None and [] in rows:
+        raise ValueError('prompt is empty, and this model has no beginning- or end-of-text token to start from')
+    twice = [bos is not None and row[:2] == [bos, bos] and text.startswith(self.tokenizer.bos_token)
+             for text, row in zip(texts, rows)]
+    return [row[1:] if two else row or [start] for two, row in zip(twice, rows)]
+
+@patch
+def _chat(self:LanguageModel, chats):
+    "Ids of each chat in the tokenizer's own template, up to where the answer begins"
+    if not getattr(self.tokenizer, 'chat_template', None):
+        raise ValueError('prompt is a chat, and this LanguageModel has no tokenizer with a chat template')
+    for i, chat in enumerate(chats):
+        for message in chat:
+            if not isinstance(message.get('role'), str):
+                raise ValueError(f"chat {i}: a message needs a 'role' and a 'content', not {dict(message)!r}")
+    texts = [self.tokenizer.apply_chat_template(list(chat), tokenize=False, add_generation_prompt=True)
+             for chat in chats]
+    return self._ids_of(texts, add_special_tokens=False)
 
 # %% ../nbs/10_models.ipynb #3bf8bc89
 @patch
@@ -204,14 +274,22 @@ def _mask_arguments(self:LanguageModel, mask, new):
 
 # %% ../nbs/10_models.ipynb #0cf40edb
 @patch
+def check_window(self:LanguageModel,
+    mask:Tensor,  # Of a prompt `(B, S)`, True = a token
+):
+    "Raise `ValueError` if a prompt is longer than what the model reads at once"
+    longest = mask.sum(-1).max().item()
+    if self.window and longest > self.window:
+        raise ValueError(f'prompt has {longest} tokens, more than the window of {self.window}')
+
+@patch
 def next_logits(self:LanguageModel,
     prompt,              # What `encode` takes
     attention_mask=None, # With ids `(B, S)`: True = a token, pads on the left
 )->Tensor:               # `(B, V)` float32
     "Logits of the token after each prompt; raises `ValueError` if a prompt is longer than the window"
     ids, mask = self.encode(prompt, attention_mask)
-    longest = mask.sum(-1).max().item()
-    if self.window and longest > self.window: raise ValueError(f'prompt has {longest} tokens, more than the window of {self.window}')
+    self.check_window(mask)
     return self.forward(ids, None if mask.all() else mask, last_only=True)[0][:, -1]
 
 # %% ../nbs/10_models.ipynb #53814414
