@@ -39,8 +39,8 @@ class LanguageModel:
         """A prompt as a left-padded batch; raises `TypeError` or `ValueError` for what is no prompt
 
         Args:
-            prompt: A string, a list of strings, ids `(B, S)`, or a list of rows of ids of any
-                lengths
+            prompt: A string, messages of a chat, or a list of either; ids `(B, S)`, a list of
+                rows of ids, or what a tokenizer returns
             attention_mask: With ids `(B, S)`: True or 1 = a token, pads on the left; None: no
                 pads
 
@@ -76,6 +76,12 @@ class LanguageModel:
 
         Returns:
             logits `(B, S_new, V)` float32, and the cache for the next call
+        """
+    def check_window(self, mask: Tensor) -> None:
+        """Raise `ValueError` if a prompt is longer than what the model reads at once
+
+        Args:
+            mask: Of a prompt `(B, S)`, True = a token
         """
     def next_logits(
         self,
