@@ -109,7 +109,7 @@ def test_no_pickles_no_remote_code():
 def test_wheel(tmp_path):
     "The sdist builds a wheel; installed elsewhere, it loads the bundled model and generates"
     src = tmp_path/'src'
-    shutil.copytree(ROOT, src, ignore=shutil.ignore_patterns('.git', '.venv', '_*', 'build', 'dist', '*.egg-info', '__pycache__', 'nbs'))
+    shutil.copytree(ROOT, src, ignore=shutil.ignore_patterns('.git', '.venv', '.mypy_cache', '_*', 'build', 'dist', '*.egg-info', '__pycache__', 'nbs'))
     shutil.copytree(ROOT/'llm_sampling', src/'llm_sampling', dirs_exist_ok=True, ignore=shutil.ignore_patterns('__pycache__'))
     run(sys.executable, '-m', 'build', '--no-isolation', '--outdir', tmp_path/'dist', src)
     wheel, = (tmp_path/'dist').glob('*.whl')

@@ -1,4 +1,4 @@
-"Editors, type checkers and `help`: names, types and the meaning of parameters are known, and in step with the modules"
+"Editors, type checkers and `help` know names, types and what each parameter means"
 import importlib.util, inspect, json, os, re, subprocess, sys
 from pathlib import Path
 
@@ -21,30 +21,32 @@ def stubs():
 
 
 def test_stubs_in_step():
-    p = subprocess.run([sys.executable, ROOT/'tools'/'stubs.py', '--check'], capture_output=True, text=True)
+    cmd = [sys.executable, ROOT/'tools'/'stubs.py', '--check']
+    p = subprocess.run(cmd, capture_output=True, text=True)
     assert p.returncode == 0, p.stderr
 
 
 def mypy():
     "Lines of errors by file; a stub's own errors count too. The cache saves half a minute on torch"
-    cmd = [sys.executable, '-m', 'mypy', '--strict', '--disable-error-code=override', '--no-error-summary',
-           '--output=json', f'--cache-dir={ROOT}/.mypy_cache', str(GOOD), str(BAD)]
-    p = subprocess.run(cmd, capture_output=True, text=True, env={**os.environ, 'MYPYPATH': str(ROOT)}, cwd=GOOD.parent)
+    cmd = [sys.executable, '-m', 'mypy', '--strict', '--disable-error-code=override',
+           '--no-error-summary', '--output=json', f'--cache-dir={ROOT}/.mypy_cache', GOOD, BAD]
+    env = {**os.environ, 'MYPYPATH': str(ROOT)}
+    p = subprocess.run(cmd, capture_output=True, text=True, env=env, cwd=GOOD.parent)
     assert p.returncode == 1, p.stdout + p.stderr
     found = [json.loads(line) for line in p.stdout.splitlines()]
     return [(f['file'], f['line'], f['message']) for f in found if f['severity'] == 'error']
 
 
 def basedpyright(tmp_path):
-    "The same; warnings of its default mode count, but for what torch leaves open"
+    "The same; warnings of its default mode count in good code, but for `Any` (a tokenizer)"
     config = dict(include=[str(GOOD), str(BAD)], extraPaths=[str(ROOT)], reportAny=False)
     (tmp_path/'pyrightconfig.json').write_text(json.dumps(config))
-    p = subprocess.run([bin_dir/'basedpyright', '-p', tmp_path, '--pythonpath', sys.executable, '--outputjson'],
-                       capture_output=True, text=True)
+    cmd = [bin_dir/'basedpyright', '-p', tmp_path, '--pythonpath', sys.executable, '--outputjson']
+    p = subprocess.run(cmd, capture_output=True, text=True)
     assert p.returncode == 1, p.stdout + p.stderr
-    found = [(f['file'], f['range']['start']['line'] + 1, f['severity'], f['message'])
-             for f in json.loads(p.stdout)['generalDiagnostics']]
-    return [(file, line, text) for file, line, severity, text in found if severity == 'error' or file.endswith('good.py')]
+    found = json.loads(p.stdout)['generalDiagnostics']
+    return [(f['file'], f['range']['start']['line'] + 1, f['message'])
+            for f in found if f['severity'] == 'error' or f['file'].endswith('good.py')]
 
 
 @pytest.mark.parametrize('checker', ['mypy', 'basedpyright'])
@@ -59,11 +61,12 @@ def test_checkers(checker, tmp_path):
 def test_help():
     "`help` of every public name says what each of its parameters means"
     for name in ls.__all__:
-        text, parameters = getattr(ls, name).__doc__, [*inspect.signature(getattr(ls, name)).parameters]
-        told = {n for names in re.findall(r'^    (\w[\w, *]*): ', text, flags=re.M) for n in re.findall(r'\w+', names)}
-        assert told >= {*parameters} or 'As in `' in text, (name, {*parameters} - told)
+        public = getattr(ls, name)
+        heads = re.findall(r'^    (\w[\w, *]*): ', public.__doc__, flags=re.M)
+        silent = {*inspect.signature(public).parameters} - {*re.findall(r'\w+', ' '.join(heads))}
+        assert not silent or 'As in `' in public.__doc__, (name, silent)
     assert 'In [0, 1]; 1 is off' in ls.Sampler.__doc__
-    assert re.search(r'^    ids: .*`\(batch, length\)`', ls.Sampler.filter.__doc__, flags=re.M)     # `@patch`ed
+    assert '    ids: The tokens so far' in ls.Sampler.filter.__doc__       # `@patch`ed
 
 
 def test_help_of_submodules():

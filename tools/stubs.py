@@ -1,34 +1,38 @@
-"""Write what editors, type checkers and `help` show: the stubs `*.pyi` and `data/docs.json`.
+"""Write what editors, type checkers and `help` show: `*.pyi` and `data/docs.json`.
 
     python tools/stubs.py           # write them
     python tools/stubs.py --check   # exit 1 if the stored ones differ
 
-Both are made from the exported modules. What a parameter means is the comment beside it.
-Its type is its annotation, else the entry of `TYPES`, else the type of its default. What a
-user meets must have a type: a parameter or result without one is an error here."""
-import argparse, ast, builtins, io, json, sys, textwrap, tokenize
+Both are made from the exported modules. What a parameter means is the comment beside
+it. Its type is its annotation, else the entry of `TYPES`, else the type of its default.
+What a user meets must have a type: a parameter or result without one is an error."""
+import argparse, ast, builtins, io, json, re, sys, textwrap, tokenize
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent/'llm_sampling'
+DOCS = PACKAGE/'data'/'docs.json'
 
 # --- types that the source does not say ---
 
 KNOB = 'float | Sequence[float | None] | Tensor | None'
 COUNT_KNOB = 'int | Sequence[int | None] | Tensor | None'
-KNOBS = '''temperature top_p min_p top_a top_n_sigma typical_p epsilon_cutoff eta_cutoff top_h
-    tail_free repetition_penalty frequency_penalty presence_penalty dry_multiplier
-    xtc_probability xtc_threshold alpha beta amateur_temperature penalty_alpha guidance_scale
-    penalty multiplier threshold probability target tau p epsilon top_n_sigma_filter.n
-    tail_free_filter.z'''
-PROMPT = ('str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any]'
-          ' | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]]')
+KNOBS = '''temperature top_p min_p top_a top_n_sigma typical_p epsilon_cutoff
+    eta_cutoff top_h tail_free repetition_penalty frequency_penalty presence_penalty
+    dry_multiplier xtc_probability xtc_threshold alpha beta amateur_temperature
+    penalty_alpha guidance_scale penalty multiplier threshold probability target tau p
+    epsilon top_n_sigma_filter.n tail_free_filter.z'''
+PROMPT = ('str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor]'
+          ' | Mapping[str, Any] | Sequence[Mapping[str, Any]]'
+          ' | Sequence[Sequence[Mapping[str, Any]]]')
+BIAS = 'Mapping[int, float] | Mapping[str, float] | Mapping[int | str, float] | None'
+PRESETS = "'transformers', 'vllm', 'llama.cpp', 'mlx'"
 STREAM = 'Generator[Piece, None, Generation]'
 JUDGE = 'Callable[[list[str], list[Tensor]], {} | Tensor] | None'
 
-# By the name of a parameter; `function.parameter`, `Class.method.parameter` and
-# `function.return` go before the annotation, `Class.attribute` is an attribute or a field.
+# By the name of a parameter. `function.parameter`, `Class.method.parameter` and
+# `function.return` go before the annotation; `Class.attribute` may be a field, too.
 # A default of `None` adds `| None`.
-TYPES = dict.fromkeys(KNOBS.split(), KNOB) | dict.fromkeys(('k', 'top_k'), COUNT_KNOB) | {
+TYPES = dict.fromkeys(KNOBS.split(), KNOB) | {
     'adaptive': 'Mirostat1 | Mirostat2 | AdaptiveP | None',
     'amateur_context': 'int | None',
     'answer': 'Callable[[str, Tensor], object] | None',
@@ -36,7 +40,7 @@ TYPES = dict.fromkeys(KNOBS.split(), KNOB) | dict.fromkeys(('k', 'top_k'), COUNT
     'attn_implementation': 'str | None',
     'backend': "Literal['tree', 'rows'] | None",
     'ban_tokens': 'Sequence[str | Sequence[int]] | None',
-    'bias': 'Mapping[int, float] | Mapping[str, float] | Mapping[int | str, float] | None',
+    'bias': BIAS,
     'breakers': 'Sequence[int | str] | None',
     'device': 'str | int | torch.device | None',
     'dola_layers': "Literal['low', 'high'] | Sequence[int]",
@@ -49,8 +53,9 @@ TYPES = dict.fromkeys(KNOBS.split(), KNOB) | dict.fromkeys(('k', 'top_k'), COUNT
     'high': 'float',
     'history': 'Tensor',
     'ids': 'Tensor',
+    'k': COUNT_KNOB,
     'leaves': 'int',
-    'logit_bias': 'Mapping[int, float] | Mapping[str, float] | Mapping[int | str, float] | None',
+    'logit_bias': BIAS,
     'lookahead': 'int | None',
     'low': 'float',
     'mask': 'Tensor',
@@ -59,7 +64,7 @@ TYPES = dict.fromkeys(KNOBS.split(), KNOB) | dict.fromkeys(('k', 'top_k'), COUNT
     'negative_prompt': f'{PROMPT} | None',
     'no_repeat_ngram_size': 'int | None',
     'num_beams': 'int',
-    'order': "Literal['transformers', 'vllm', 'llama.cpp', 'mlx'] | list[str] | tuple[str, ...]",
+    'order': f'Literal[{PRESETS}] | list[str] | tuple[str, ...]',
     'position': 'int | Sequence[int] | Tensor',
     'processors': 'Mapping[str, Callable[[Tensor, Tensor], Tensor]] | None',
     'prompt': PROMPT,
@@ -76,6 +81,7 @@ TYPES = dict.fromkeys(KNOBS.split(), KNOB) | dict.fromkeys(('k', 'top_k'), COUNT
     'streamer': 'Callable[[Piece], object] | None',
     'surprise': "Literal['original', 'kept']",
     'tokenizer': 'Any',
+    'top_k': COUNT_KNOB,
     'total': 'Tensor | None',
 
     'Explanation.plot.return': 'Figure',
@@ -94,7 +100,7 @@ TYPES = dict.fromkeys(KNOBS.split(), KNOB) | dict.fromkeys(('k', 'top_k'), COUNT
     'Generation.show.return': 'Any',
     'Generation.show.value': "Literal['surprisal', 'entropy']",
     'Generation.stats': 'dict[str, Any]',
-    'Generation.texts': 'list[str] | Any',     # None without a tokenizer: no need to ask each time
+    'Generation.texts': 'list[str] | Any',     # None without a tokenizer
     'Generation.trace': 'Sequence[list[TokenStep]] | Any',
     'LanguageModel.body.return': 'nn.Module | None',
     'LanguageModel.cached': 'bool',
@@ -137,33 +143,39 @@ TYPES = dict.fromkeys(KNOBS.split(), KNOB) | dict.fromkeys(('k', 'top_k'), COUNT
 WORDS = {'lm': 'The model, a `LanguageModel`'}
 # Methods whose `**` takes what a class is made with
 EXPAND = {'Sampler.replace': 'Sampler'}
-RESULTS = dict(__len__='int', __repr__='str', __str__='str', __eq__='bool', __hash__='int',
-               __bool__='bool', __contains__='bool')
-BARE = dict(list='list[Any]', dict='dict[Any, Any]', tuple='tuple[Any, ...]', set='set[Any]',
-            type='type[Any]', Sequence='Sequence[Any]', Mapping='Mapping[Any, Any]',
-            Callable='Callable[..., Any]', Iterator='Iterator[Any]', Iterable='Iterable[Any]')
+RESULTS = dict(__len__='int', __repr__='str', __str__='str', __eq__='bool',
+               __hash__='int', __bool__='bool', __contains__='bool')
+BARE = dict(list='list[Any]', dict='dict[Any, Any]', tuple='tuple[Any, ...]',
+            set='set[Any]', type='type[Any]', Sequence='Sequence[Any]',
+            Mapping='Mapping[Any, Any]', Callable='Callable[..., Any]',
+            Iterator='Iterator[Any]', Iterable='Iterable[Any]')
 ABC = 'Callable Generator Iterable Iterator Mapping Sequence'
 ORIGINS = {name: 'from collections.abc import ' for name in ABC.split()} | {
     'Any': 'from typing import ', 'Literal': 'from typing import ',
     'AbstractContextManager': 'from contextlib import ', 'PathLike': 'from os import ',
-    'Axes': 'from matplotlib.axes import ', 'Figure': 'from matplotlib.figure import ',
+    'Axes': 'from matplotlib.axes import ',
+    'Figure': 'from matplotlib.figure import ',
     'torch': 'import ', 'Tensor': 'from torch import ', 'nn': 'from torch import '}
 DECORATORS = ('property', 'staticmethod', 'classmethod', 'dataclass')
 FLAGS = {'as_prop=True': 'property', 'cls_method=True': 'classmethod'}     # of `patch`
 
 HEADER = '# Generated by tools/stubs.py from the module of this name: do not edit.'
+IMPORTS = (ast.Import, ast.ImportFrom)
+PLAIN = (bool, int, float, str)
 
 # --- reading a module ---
 
 class Module:
-    "A module's code, its comments by line, the names that it offers, and those that it imports"
+    "A module's code, its comments by line, and the names that it offers and imports"
     def __init__(self, name, source):
         self.name, self.tree = name, ast.parse(source)
         tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-        self.comments = {t.start[0]: t.string[1:].strip() for t in tokens if t.type == tokenize.COMMENT}
+        self.comments = {t.start[0]: t.string[1:].strip()
+                         for t in tokens if t.type == tokenize.COMMENT}
         self.names = assigned(self.tree, '__all__')
-        imports = [n for n in ast.walk(self.tree) if isinstance(n, (ast.Import, ast.ImportFrom))]
-        self.origins = {a.asname or a.name: origin(n, a) for n in imports for a in n.names}
+        imports = [n for n in ast.walk(self.tree) if isinstance(n, IMPORTS)]
+        pairs = [(n, alias) for n in imports for alias in n.names]
+        self.origins = {a.asname or a.name: origin(n, a) for n, a in pairs}
 
 def assigned(tree, name):
     "The literal that a module assigns to a name"
@@ -172,8 +184,10 @@ def assigned(tree, name):
 
 def origin(node, alias):
     "The statement that imports one name"
-    head = f"from {'.' * node.level}{node.module or ''} " if isinstance(node, ast.ImportFrom) else ''
-    return head + 'import ' + ast.unparse(alias)
+    where = ''
+    if isinstance(node, ast.ImportFrom):
+        where = f"from {'.' * node.level}{node.module or ''} "
+    return f'{where}import {ast.unparse(alias)}'
 
 def decorators(node):
     "Decorators as source, by name"
@@ -182,23 +196,28 @@ def decorators(node):
 
 def owners(node):
     "Classes that a `@patch`ed function becomes a method of"
-    if not isinstance(node, ast.FunctionDef) or 'patch' not in decorators(node): return []
-    return [n.id for n in ast.walk(node.args.args[0].annotation) if isinstance(n, ast.Name)]
+    patched = isinstance(node, ast.FunctionDef) and 'patch' in decorators(node)
+    return names_in(node.args.args[0].annotation) if patched else []
+
+def names_in(node): return [n.id for n in ast.walk(node) if isinstance(n, ast.Name)]
 
 def source(annotation):
     "An annotation as source, a bare generic within it with its arguments"
-    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str): return annotation.value
+    if is_kind(annotation, str): return annotation.value
     if not isinstance(annotation, ast.Subscript): return ast.unparse(annotation)
-    inner = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
-    return f"{ast.unparse(annotation.value)}[{', '.join(BARE.get(t, t) for t in map(source, inner))}]"
+    inner = annotation.slice
+    parts = map(source, inner.elts if isinstance(inner, ast.Tuple) else [inner])
+    arguments = ', '.join(BARE.get(text, text) for text in parts)
+    return f'{ast.unparse(annotation.value)}[{arguments}]'
 
 def is_public(name): return not name.startswith('_') or name.startswith('__')
 
 def parameters(fn):
-    "Parameters as triples: the node, its default or None, and the stars before it; a lone star has no node"
+    "Each parameter as node, default or None, and stars; a `*` alone has no node"
     a = fn.args
     plain = a.posonlyargs + a.args
-    found = [(p, d, '') for p, d in zip(plain, [None] * (len(plain) - len(a.defaults)) + a.defaults)]
+    defaults = [None] * (len(plain) - len(a.defaults)) + a.defaults
+    found = [(p, d, '') for p, d in zip(plain, defaults)]
     if a.posonlyargs: found.insert(len(a.posonlyargs), (None, None, '/'))
     if a.vararg or a.kwonlyargs: found.append((a.vararg, None, '*'))
     found += [(p, d, '') for p, d in zip(a.kwonlyargs, a.kw_defaults)]
@@ -214,46 +233,59 @@ def shown(default):
     except ValueError: return '...'
     return ast.unparse(default)
 
-def targets(node):
-    "Pairs of what an assignment sets and what it is set to; an unpacked value is not known"
-    for target in node.targets:
-        if not isinstance(target, ast.Tuple): yield target, node.value
-        elif isinstance(node.value, ast.Tuple): yield from zip(target.elts, node.value.elts)
-        else: yield from ((t, None) for t in target.elts)
+def targets(nodes):
+    "What assignments set, with its value; that of an unpacked one is None"
+    for node in nodes:
+        for target in node.targets if isinstance(node, ast.Assign) else ():
+            value = node.value
+            if not isinstance(target, ast.Tuple): yield target, value
+            elif isinstance(value, ast.Tuple): yield from zip(target.elts, value.elts)
+            else: yield from ((t, None) for t in target.elts)
 
-def assignments(fn):
-    "What a method sets attributes of `self` to, as pairs of a name and a node"
-    pairs = [pair for n in ast.walk(fn) if isinstance(n, ast.Assign) for pair in targets(n)]
-    return [(t.attr, value) for t, value in pairs
+def names_set(nodes):
+    "Names that assignments set, with the values"
+    return [(t.id, value) for t, value in targets(nodes) if isinstance(t, ast.Name)]
+
+def attributes_set(fn):
+    "Attributes of `self` that a method sets, with the values"
+    return [(t.attr, value) for t, value in targets(ast.walk(fn))
             if isinstance(t, ast.Attribute) and ast.unparse(t.value) == 'self']
 
 # --- help texts ---
 
 def comments(module, fn):
-    "Comments of a signature: pairs of names and text, one for each line, and those of the result"
+    "Pairs of names and text: for the parameters of each line; and for the result"
     lines, last, body = {}, fn.lineno, fn.body[0].lineno
     for node, default, star in parameters(fn):
         if node is None: continue
         last = (default or node.annotation or node).end_lineno
         text = module.comments.get(last) if last < body else None
-        if text or node.arg in WORDS: lines.setdefault((last, text or WORDS[node.arg]), []).append(star + node.arg)
-    results = [('', module.comments[i]) for i in range(last + 1, body) if i in module.comments]
-    return [(', '.join(names), text) for (_, text), names in lines.items()], results[:1]
+        text = text or WORDS.get(node.arg)
+        if text: lines.setdefault((last, text), []).append(star + node.arg)
+    args = [(', '.join(names), text) for (_, text), names in lines.items()]
+    after = [module.comments[i] for i in range(last + 1, body) if i in module.comments]
+    return args, [('', text) for text in after[:1]]
+
+def paragraph(name, text):
+    "What a parameter or a result is, as lines of a docstring"
+    head, deeper = (f'{name}: ', 8) if name else ('', 4)
+    return textwrap.fill(head + text, 88, initial_indent=' ' * 4,
+                         subsequent_indent=' ' * deeper, break_long_words=False,
+                         break_on_hyphens=False)
 
 def help_text(node, **sections):
-    "A docstring: one line, then for each section its title and a paragraph for each pair of names and text"
+    "A docstring: its line, then a title and paragraphs for each section with pairs"
     parts = [ast.get_docstring(node) or '']
     for title, pairs in sections.items():
-        rows = [textwrap.fill(f'{name}: {text}' if name else text, 88, initial_indent=' ' * 4,
-                              subsequent_indent=' ' * (8 if name else 4),
-                              break_long_words=False, break_on_hyphens=False) for name, text in pairs]
-        if rows: parts.append('\n'.join([f'{title}:', *rows]))
+        lines = [f'{title}:', *(paragraph(*pair) for pair in pairs)]
+        if pairs: parts.append('\n'.join(lines))
     return '\n\n'.join(parts)
 
 def quoted(text, indent):
     "A docstring as source"
-    text = text.replace('\\', '\\\\').replace('"', r'\"') + ('\n' if '\n' in text else '')
-    return f'{indent}"""' + text.replace('\n', '\n' + indent).replace(f'\n{indent}\n', '\n\n') + '"""'
+    first, *rest = text.replace('\\', '\\\\').replace('"', r'\"').split('\n')
+    lines = [f'{indent}"""{first}', *(line and indent + line for line in rest)]
+    return '\n'.join([*lines, indent] if rest else lines) + '"""'
 
 # --- stubs ---
 
@@ -271,41 +303,42 @@ class Stubs:
         self.patches = {}
         for m, n in nodes:
             for owner in owners(n): self.patches.setdefault(owner, {})[n.name] = (m, n)
-        self.open, self.docs = {}, {}              # what lacks a type, by its top name; help texts by module and name
+        self.open = {}     # by top name: parameters and results without a type
+        self.docs = {}     # by module and name: help texts
         self.files = {f'{m.name}.pyi': self.module(m) for m in self.modules.values()}
         self.files['__init__.pyi'] = self.package()
 
     # types
 
     def type_of(self, qual, name, annotation, default=None):
-        "The type of a parameter, result (`return`) or field; noted down if nothing tells"
+        "The type of a parameter, result (`return`) or field; noted if nothing tells"
         text = annotation and source(annotation)
         if f'{qual}.{name}' in self.types: found = self.types[f'{qual}.{name}']
         elif text and text not in BARE: found = text
         elif name in self.types: found = self.types[name]
-        elif is_kind(default, bool, int, float, str): found = type(default.value).__name__
+        elif is_kind(default, *PLAIN): found = type(default.value).__name__
         else:
             self.open.setdefault(qual.partition('.')[0], []).append(f'{qual}({name})')
             found = BARE.get(text, 'Any')
-        optional = is_kind(default, type(None)) and 'None' not in found and not found.endswith('Any')
-        return f'{found} | None' if optional else found
+        return with_none(found) if is_kind(default, type(None)) else found
 
     def value_type(self, value):
-        "The type of what a constant or an attribute is given, as far as it can be seen"
-        made = value.func.id if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) else None
-        if is_kind(value, bool, int, float, str): return type(value.value).__name__
-        if isinstance(value, ast.Compare): return 'bool'
-        if isinstance(value, (ast.Dict, ast.List, ast.Tuple)): return BARE[type(value).__name__.lower()]
+        "The type of what a name is set to, as far as it can be seen"
+        kind = type(value).__name__.lower()
+        if is_kind(value, *PLAIN): return type(value.value).__name__
+        if kind == 'compare': return 'bool'
+        if kind in ('dict', 'list', 'tuple'): return BARE[kind]
+        made = ast.unparse(value.func) if kind == 'call' else None
         return made if made in self.classes else 'Any'
 
     def result(self, qual, fn):
         "The type of a result"
-        gives = any(isinstance(n, (ast.Yield, ast.YieldFrom)) or isinstance(n, ast.Return) and n.value
-                    for n in ast.walk(fn))
         if fn.name in RESULTS: return RESULTS[fn.name]
-        if not (gives or fn.returns or f'{qual}.return' in self.types): return 'None'
+        told = fn.returns or f'{qual}.return' in self.types
+        if not told and not any(map(gives, ast.walk(fn))): return 'None'
         found = self.type_of(qual, 'return', fn.returns)
-        return f'AbstractContextManager[{found}]' if 'contextmanager' in decorators(fn) else found
+        manages = 'contextmanager' in decorators(fn)
+        return f'AbstractContextManager[{found}]' if manages else found
 
     # functions
 
@@ -322,24 +355,29 @@ class Stubs:
         "All parameters as source"
         found = [self.parameter(qual, *p) for p in parameters(fn)]
         if qual not in EXPAND: return found
-        init = f'{EXPAND[qual]}.__init__'
-        made = [self.parameter(init, *p).partition(' = ') for p in parameters(self.methods(EXPAND[qual])['__init__'][1])]
-        return found[:-1] + [text + (' = ...' if value else '') for text, _, value in made[1:]]
+        name, (_, fn) = f'{EXPAND[qual]}.__init__', self.init(EXPAND[qual])
+        made = [self.parameter(name, *p) for p in parameters(fn)]
+        return found[:-1] + [re.sub(' = .*', ' = ...', text) for text in made[1:]]
 
     def function(self, module, fn, owner=None):
         "A function or method as source"
         qual, indent = (f'{owner}.{fn.name}', ' ' * 4) if owner else (fn.name, '')
-        params, tail, used = self.parameters(qual, fn), f') -> {self.result(qual, fn)}:', decorators(fn)
+        params, tail = self.parameters(qual, fn), f') -> {self.result(qual, fn)}:'
         signature = f"{indent}def {fn.name}({', '.join(params)}{tail}"
         if len(signature) > 88:
             inner = ''.join(f'{indent}    {p},\n' for p in params)
             signature = f'{indent}def {fn.name}(\n{inner}{indent}{tail}'
+        used = decorators(fn)
+        patch = used.get('patch', '')
         lines = [f'{indent}@{used[name]}' for name in DECORATORS if name in used]
-        lines += [f'{indent}@{name}' for flag, name in FLAGS.items() if flag in used.get('patch', '')]
+        lines += [f'{indent}@{name}' for flag, name in FLAGS.items() if flag in patch]
         args, results = comments(module, fn)
-        text = '' if fn.name == '__init__' else help_text(fn, Args=args, Returns=results)
-        self.note(module, qual, text)
-        return '\n'.join([*lines, f"{signature}\n{quoted(text, indent + ' ' * 4)}" if text else f'{signature} ...'])
+        text = help_text(fn, Args=args, Returns=results)
+        if not text or fn.name == '__init__': lines.append(f'{signature} ...')
+        else:
+            self.note(module, qual, text)
+            lines += [signature, quoted(text, indent + ' ' * 4)]
+        return '\n'.join(lines)
 
     def note(self, module, qual, text):
         "Keep a help text that says more than the docstring of the source"
@@ -348,43 +386,44 @@ class Stubs:
     # classes
 
     def methods(self, name):
-        "Methods of a class by name, with their modules; those that are `@patch`ed in last"
+        "Methods of a class by name, its own and `@patch`ed ones, with their modules"
         module, node = self.classes[name]
-        own = {fn.name: (module, fn) for fn in node.body if isinstance(fn, ast.FunctionDef)}
-        return own | self.patches.get(name, {})
+        own = [fn for fn in node.body if isinstance(fn, ast.FunctionDef)]
+        return {fn.name: (module, fn) for fn in own} | self.patches.get(name, {})
 
     def init(self, name):
         "The `__init__` of a class or of its bases, with its module; or None"
         if '__init__' in self.methods(name): return self.methods(name)['__init__']
-        bases = [ast.unparse(b) for b in self.classes[name][1].bases]
-        return next((found for b in bases if b in self.classes and (found := self.init(b))), None)
+        bases = map(ast.unparse, self.classes[name][1].bases)
+        inits = (self.init(base) for base in bases if base in self.classes)
+        return next(filter(None, inits), None)
 
     def attributes(self, name):
         "Types of attributes that a class has besides its fields, by name"
-        _, node = self.classes[name]
-        given, found = {}, {}
-        if init := self.methods(name).get('__init__'):
+        methods, given, found = self.methods(name), {}, {}
+        if '__init__' in methods:
+            made = parameters(methods['__init__'][1])[1:]
             given = {p.arg: self.type_of(f'{name}.__init__', p.arg, p.annotation, d)
-                     for p, d, star in parameters(init[1])[1:] if p and not star}
-            if '__getattr__' in self.methods(name): found = dict(given)
-        pairs = [(t.id, value) for n in node.body if isinstance(n, ast.Assign)
-                 for t, value in targets(n) if isinstance(t, ast.Name)]
-        for _, fn in self.methods(name).values(): pairs += assignments(fn)
+                     for p, d, star in made if p and not star}
+        if '__getattr__' in methods: found = dict(given)      # what it was made with
+        pairs = names_set(self.classes[name][1].body)
+        for _, fn in methods.values(): pairs += attributes_set(fn)
         for attribute, value in pairs:
             kind = given.get(getattr(value, 'id', None)) or self.value_type(value)
             if found.get(attribute, 'Any') == 'Any': found[attribute] = kind
-        empty = {attribute for attribute, value in pairs if is_kind(value, type(None))}
-        found |= {n: f'{found[n]} | None' for n in empty if not found[n].endswith(('Any', 'None'))}
-        found |= {n: self.types[f'{name}.{n}'] for n in found if f'{name}.{n}' in self.types}
-        return {n: kind for n, kind in found.items() if is_public(n) and n not in self.methods(name)}
+        for attribute, value in pairs:
+            empty = is_kind(value, type(None))
+            if empty: found[attribute] = with_none(found[attribute])
+        return {n: self.types.get(f'{name}.{n}', kind) for n, kind in found.items()
+                if is_public(n) and n not in methods}
 
     def klass(self, module, node):
         "A class as source"
-        name, used = node.name, decorators(node)
-        fields = [n for n in node.body if isinstance(n, ast.AnnAssign) and is_public(n.target.id)]
-        init = self.init(name)
-        text = help_text(node, Args=comments(*init)[0] if init else [], Attributes=[
-            (n.target.id, module.comments[n.end_lineno]) for n in fields if n.end_lineno in module.comments])
+        name, used, init = node.name, decorators(node), self.init(node.name)
+        fields = [n for n in node.body if isinstance(n, ast.AnnAssign)]
+        words = [(n.target.id, module.comments.get(n.end_lineno)) for n in fields]
+        text = help_text(node, Args=comments(*init)[0] if init else [],
+                         Attributes=[pair for pair in words if pair[1]])
         self.note(module, name, text)
         bases = ', '.join(BARE.get(b, b) for b in map(ast.unparse, node.bases))
         lines = [f"@{used['dataclass']}"] if 'dataclass' in used else []
@@ -393,8 +432,8 @@ class Stubs:
         for n in fields:
             kind = self.type_of(name, n.target.id, n.annotation, n.value)
             lines.append(f'    {n.target.id}: {kind}' + (' = ...' if n.value else ''))
-        names = [n.target.id for n in fields]
-        lines += [f'    {n}: {kind}' for n, kind in self.attributes(name).items() if n not in names]
+        others = self.attributes(name).items()
+        lines += [f'    {n}: {kind}' for n, kind in others if n not in dict(words)]
         lines += [self.function(m, fn, name) for m, fn in self.methods(name).values()
                   if is_public(fn.name) and fn.name != '__getattr__']
         return '\n'.join(lines if len(lines) > 1 else [f'{lines[0]} ...'])
@@ -402,68 +441,93 @@ class Stubs:
     # files
 
     def module(self, module):
-        "A stub"
-        blocks, public = [], {*module.names}
-        for n in reversed(module.tree.body):      # and private bases
-            if getattr(n, 'name', None) in public: public |= {ast.unparse(b) for b in getattr(n, 'bases', ())}
+        "A stub: the public names of a module, and private bases of its classes"
+        wanted, blocks = {*module.names}, []
+        for n in reversed(module.tree.body):
+            bases = map(ast.unparse, getattr(n, 'bases', ()))
+            if getattr(n, 'name', None) in wanted: wanted.update(bases)
         for n in module.tree.body:
-            if isinstance(n, ast.Assign):
-                blocks += [f'{t.id}: {self.value_type(value)}' for t, value in targets(n) if getattr(t, 'id', None) in public]
-            elif getattr(n, 'name', None) in public and not owners(n):
-                blocks.append(self.klass(module, n) if isinstance(n, ast.ClassDef) else self.function(module, n))
+            pairs = [(name, value) for name, value in names_set([n]) if name in wanted]
+            blocks += [f'{name}: {self.value_type(value)}' for name, value in pairs]
+            if getattr(n, 'name', None) in wanted and not owners(n):
+                write = self.klass if isinstance(n, ast.ClassDef) else self.function
+                blocks.append(write(module, n))
         body = '\n\n'.join(blocks)
-        names = textwrap.fill(f'__all__ = {module.names!r}', 88, subsequent_indent=' ' * 11)
-        return '\n'.join([HEADER, *self.imports(module, body), '', names, '', body, ''])
+        head = [HEADER, *self.imports(module, body), '', all_names(module.names)]
+        return '\n'.join([*head, '', body, ''])
 
     def imports(self, module, body):
         "Import statements for all names that a stub takes from elsewhere"
         tree = ast.parse(body)
-        known = {*dir(builtins), *(n.name for n in tree.body if hasattr(n, 'name'))}
-        used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)} - known
-        return sorted(self.source_of(module, name) for name in used)
+        names = [n for n in ast.walk(tree) if isinstance(n, ast.Name)]
+        used = {n.id for n in names if isinstance(n.ctx, ast.Load)}
+        own = {*dir(builtins), *(n.name for n in tree.body if hasattr(n, 'name'))}
+        return sorted(self.origin(module, name) for name in used - own)
 
-    def source_of(self, module, name):
-        if name in self.classes: return f'from .{self.classes[name][0].name} import {name}'
+    def origin(self, module, name):
+        "The statement that imports a name into the stub of a module"
         if name in ORIGINS: return ORIGINS[name] + name
-        return module.origins[name]
+        if name not in self.classes: return module.origins[name]
+        return f'from .{self.classes[name][0].name} import {name}'
 
     def package(self):
-        "The stub of the package: each public name from its module, and the modules"
+        "The stub of the package: the modules, and each public name from its module"
+        pairs = [(m, name) for m, names in self.public.items() for name in names]
         lines = [HEADER, *(f'from . import {name} as {name}' for name in self.modules)]
-        lines += [f'from .{module} import {name} as {name}' for module, names in self.public.items() for name in names]
-        names = [name for names in self.public.values() for name in names]
-        return '\n'.join([*lines, '', '__version__: str', textwrap.fill(f'__all__ = {names!r}', 88, subsequent_indent=' ' * 11), ''])
+        lines += [f'from .{module} import {name} as {name}' for module, name in pairs]
+        lines += ['', '__version__: str', all_names([name for _, name in pairs]), '']
+        return '\n'.join(lines)
 
     def untyped(self):
-        "Parameters and results without a type that a user meets: of public names, and of the classes that these mention"
-        mentions = {}
-        for text in self.files.values():
-            for n in ast.parse(text).body:
-                if hasattr(n, 'name'): mentions[n.name] = {x.id for x in ast.walk(n) if isinstance(x, ast.Name)} & {*self.classes}
+        "What users meet without a type: of public names, and classes that these mention"
+        tops = [n for text in self.files.values() for n in ast.parse(text).body]
+        tops = {n.name: n for n in tops if hasattr(n, 'name')}
+        mentions = {name: {*names_in(n)} & {*self.classes} for name, n in tops.items()}
         met, new = set(), {name for names in self.public.values() for name in names}
-        while new: met, new = met | new, {x for name in new for x in mentions.get(name, ())} - met - new
-        return [name for top in self.open if top in met for name in dict.fromkeys(self.open[top])]
+        while new:
+            met |= new
+            new = {n for name in new for n in mentions.get(name, ())} - met
+        lacking = [text for top in self.open if top in met for text in self.open[top]]
+        return list(dict.fromkeys(lacking))
+
+def gives(node):
+    "Does this node of a function make it return or yield something?"
+    if isinstance(node, ast.Return): return node.value is not None
+    return isinstance(node, (ast.Yield, ast.YieldFrom))
+
+def with_none(kind):
+    "A type that allows None, too; `Any` does"
+    return kind if 'None' in kind or kind.endswith('Any') else f'{kind} | None'
+
+def all_names(names):
+    return textwrap.fill(f'__all__ = {names!r}', 88, subsequent_indent=' ' * 11)
 
 # --- the whole ---
 
 def build():
     "Every generated file of the package by its path, and what lacks a type"
-    sources = {p.stem: p.read_text(encoding='utf-8') for p in sorted(PACKAGE.glob('*.py')) if p.stem[0] != '_'}
-    names = assigned(ast.parse((PACKAGE/'__init__.py').read_text(encoding='utf-8')), '_names')
+    paths = [p for p in sorted(PACKAGE.glob('*.py')) if p.stem[0] != '_']
+    sources = {p.stem: p.read_text(encoding='utf-8') for p in paths}
+    package = ast.parse((PACKAGE/'__init__.py').read_text(encoding='utf-8'))
+    names = assigned(package, '_names')
     stubs = Stubs(sources, {module: text.split() for module, text in names.items()})
     files = {PACKAGE/name: text for name, text in stubs.files.items()}
-    files[PACKAGE/'data'/'docs.json'] = json.dumps(stubs.docs, ensure_ascii=False, indent=1) + '\n'
+    files[DOCS] = json.dumps(stubs.docs, ensure_ascii=False, indent=1) + '\n'
     return files, stubs.untyped()
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument('--check', action='store_true', help='compare with the stored files, write nothing')
+    ap = argparse.ArgumentParser(description=__doc__,
+                                 formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument('--check', action='store_true', help='compare, write nothing')
     check = ap.parse_args().check
     files, untyped = build()
-    if untyped: return f"no type for {', '.join(untyped)}: annotate them, or add them to TYPES in tools/stubs.py"
-    old = {p: p.read_text(encoding='utf-8') for p in [*PACKAGE.glob('*.pyi'), PACKAGE/'data'/'docs.json'] if p.exists()}
+    if untyped: return f"no type for {', '.join(untyped)}: see TYPES in tools/stubs.py"
+    stored = [p for p in [*PACKAGE.glob('*.pyi'), DOCS] if p.exists()]
+    old = {p: p.read_text(encoding='utf-8') for p in stored}
     stale = [p for p in {**old, **files} if old.get(p) != files.get(p)]
-    if check: return f"not what the modules give: {', '.join(p.name for p in stale)}; run make export" if stale else 0
+    if check and stale:
+        names = ', '.join(p.name for p in stale)
+        return f'{names}: not what the modules give, run make export'
     for p in stale:
         if p in files: p.write_text(files[p], encoding='utf-8')
         else: p.unlink()
