@@ -34,7 +34,7 @@ from types import ModuleType
 # Public names by module, imported on first use (PEP 562): `import llm_sampling` itself loads nothing, not even torch.
 _names = {
     'softmax': 'apply_temperature entropy',
-    'multinomial': 'greedy sample sample_cdf',
+    'multinomial': 'greedy row_seeds sample sample_cdf',
     'top_k': 'top_k_filter',
     'top_p': 'top_p_filter',
     'min_p': 'min_p_filter p_less_filter tail_free_filter top_a_filter top_n_sigma_filter',

@@ -15,7 +15,7 @@ Docs: https://llm-sampling.github.io/llm_sampling/sampler.html.md"""
 # %% auto #0
 __all__ = ['P_LESS', 'DYNAMIC', 'BIASES', 'SEQUENCES', 'BREAKERS', 'ADAPTIVE', 'STEPS', 'EXTRA', 'PAST', 'ORDERS', 'READERS',
            'CUTS', 'Context', 'generated', 'Whole', 'Step', 'read_order', 'as_entries', 'texts_in', 'as_ids', 'Sampler',
-           'StepReport', 'Explanation', 'as_text', 'as_html', 'candidates']
+           'check_sampler', 'StepReport', 'Explanation', 'as_text', 'as_html', 'candidates']
 
 # %% ../nbs/09_sampler.ipynb #02e2c581
 from collections.abc import Sequence
@@ -393,6 +393,15 @@ def lend(self:Sampler,
     new = copy(self)
     new.knobs, new.unread = as_ids(self.knobs, tokenizer), False
     return new
+
+# %% ../nbs/09_sampler.ipynb #1076498e
+def check_sampler(
+    sampler,  # What a strategy was given
+):
+    "Raise `TypeError` unless it is a `Sampler` or `None`"
+    if sampler is None or isinstance(sampler, Sampler): return
+    raise TypeError(f'sampler must be a Sampler or None (greedy), not {sampler!r}; '
+                    'for example ls.Sampler(temperature=0.8)')
 
 # %% ../nbs/09_sampler.ipynb #118e3ce1
 @patch
