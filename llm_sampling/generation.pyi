@@ -3,15 +3,17 @@ from .models import LanguageModel
 from .sampler import Sampler
 from .token_tree import TokenTree
 from collections.abc import Generator
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from torch import Tensor
 from typing import Any
 from typing import Literal
+from typing import overload
 
 __all__ = ['Rows', 'Branches', 'TextStream', 'TokenStep', 'Piece', 'Trace',
-           'Generation', 'stream', 'generate', 'rep_n']
+           'Completion', 'Generation', 'own_sampler', 'stream', 'generate', 'rep_n']
 
 class Rows:
     """Rows of tokens that grow together, with what the model remembers of them
@@ -35,6 +37,7 @@ class Rows:
     passes: int
     evaluated: int
     peak_bytes: int
+    restarts: dict[Any, Any]
     pending: list[Any]
     steps: list[Any]
     owners: list[Any]
@@ -47,7 +50,7 @@ class Rows:
         sampler: Sampler | None = None,
     ) -> None: ...
     def read(self) -> None:
-        """Evaluate the prompts, or the last half window of those that are too long"""
+        """Evaluate the prompts, none longer than the window"""
     def select(self, index: Any) -> None:
         """Keep these rows, in this order; an index that comes twice makes two rows"""
     def grow(self, tokens: Any) -> None:
@@ -69,6 +72,8 @@ class Rows:
         """The criterion of each row, from its log-probabilities; a strategy may have its own"""
     def measure(self) -> None:
         """Measure the laws that are pending, in one go: cheaper than at each step"""
+    def begin(self, sampler: Sampler | None, n: int) -> None:
+        """Read each prompt once, and let `n` rows grow from it, prompt-major"""
 
 class Branches(Rows):
     """Rows of which several begin with one prompt: nodes of a tree, which keeps each prompt once
@@ -104,7 +109,7 @@ class TextStream:
     """
     lm: LanguageModel
     stop: str | Sequence[str] | None
-    stopped: bool
+    stopped: Any
     text: str
     shown: int
     tail: Any
@@ -168,18 +173,43 @@ class Trace(Sequence[Any]):
     """Per row a list of `TokenStep`, made when it is asked for
 
     Args:
-        lm: The model, a `LanguageModel`
+        tokenizer: Of the model; None: there is none
+        contexts: The last ids of each row's prompt
+        measures: A dict of tensors per row
     """
-    lm: Any
+    tokenizer: Any
     contexts: Any
     measures: Any
-    def __init__(self, lm: Any, contexts: Any, measures: Any) -> None: ...
+    names: dict[Any, Any]
+    texts: Any
+    def __init__(self, tokenizer: Any, contexts: Any, measures: Any) -> None: ...
     def __len__(self) -> int: ...
+    def __getstate__(self) -> Any:
+        """No tokenizer, but all that it would say"""
     def __getitem__(self, row: Any) -> Any: ...
 
-@dataclass(repr=False)
+@dataclass(eq=False)
+class Completion:
+    """One row of a `Generation`
+
+    Attributes:
+        text: None without a tokenizer
+        ids: 1-D
+        logprobs: 1-D float32, nats
+        finish_reason: 'stop' or 'length'
+        stop: The stop string or the id of the end-of-text token that ended it; None:
+            neither
+    """
+    text: str
+    ids: Tensor
+    logprobs: Tensor
+    score: float
+    finish_reason: str
+    stop: object
+
+@dataclass(repr=False, eq=False)
 class Generation:
-    """What a strategy returns: lists with an entry per row, the rows of a prompt together
+    """What a strategy returns: lists with an entry per row, the rows of a prompt together; iterates over `Completion`s
 
     Attributes:
         texts: Without end-of-text and stop string; None without a tokenizer
@@ -188,8 +218,10 @@ class Generation:
         logprobs: 1-D float32 tensors: of each token under the raw model, in nats
         scores: The strategy's own criterion; here the sum of the row's logprobs
         finish_reasons: 'stop' (end-of-text or stop string) or 'length'
-        stats: forward_passes, tokens_evaluated, seconds, peak_cache_bytes
+        stats: forward_passes, tokens_evaluated, seconds, peak_cache_bytes; window_restarts
+            per row, if any
         trace: Per row a list of `TokenStep`
+        stops: The stop string or end-of-text id that ended each row; None: neither
     """
     texts: list[str] | Any
     ids: list[Tensor]
@@ -198,7 +230,22 @@ class Generation:
     finish_reasons: list[str]
     stats: dict[str, Any]
     trace: Sequence[list[TokenStep]] | Any = ...
+    stops: list[str | int | None] | Any = ...
     def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, row: int) -> Completion: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Completion]: ...
+    def __iter__(self) -> Iterator[Completion]: ...
+    def to_dict(self, trace: bool = False) -> dict[str, Any]:
+        """The same in lists, numbers and strings
+
+        Args:
+            trace: The record of every token too
+
+        Returns:
+            Ready for `json.dumps`; a log-probability of -inf is None
+        """
     def __repr__(self) -> str: ...
     def show(
         self,
@@ -215,10 +262,32 @@ class Generation:
             An HTML object
         """
 
+def own_sampler(
+    sampler: Sampler | None,
+    lm: Any,
+    ids: Tensor,
+    mask: Tensor,
+    n: int,
+    seed: int | Sequence[int] | Tensor | None = None,
+) -> Any:
+    """The sampler as the rows of a strategy need it
+
+    Args:
+        sampler: A `Sampler`, or None
+        lm: The model it draws for
+        ids, mask: Of the prompts `(B, S)`
+        n: Rows of each prompt
+        seed: In place of the sampler's
+
+    Returns:
+        A sampler with knobs and a seed for each row, prompt-major; None for None
+    """
+
 def stream(
     lm: LanguageModel,
     prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
     sampler: Sampler | None = None,
+    *,
     max_new_tokens: int = 60,
     n: int = 1,
     stop: str | Sequence[str] | None = None,
@@ -230,25 +299,26 @@ def stream(
 
     Args:
         lm: The model, a `LanguageModel`
-        prompt: A string, a list of strings, or ids `(B, S)`
+        prompt: What `LanguageModel.encode` takes: a text, ids, a chat, or several
         sampler: A `Sampler`, a per-row knob having an entry per prompt or per row (an
             adaptive target: per prompt); None: greedy
         max_new_tokens: Each row ends after so many tokens at the latest; 0: no token
         n: Samples of each prompt
         stop: A string, or several, that end a row; no part of its text
-        seed: In place of the sampler's: an int, or one per prompt; None there too: fresh
-            ones
+        seed: In place of the sampler's: an int, or one per prompt, mixed with the prompt's
+            ids; None there too: fresh ones
         attention_mask: With ids: True = a token, pads on the left
         eos_token_id: Id or ids that end a row; None: the model's, (): none
 
     Returns:
-        Yields `Piece`s; returns the `Generation` (to a `yield from`)
+        Of `Piece`s; its value, to a `yield from`, is the `Generation`
     """
 
 def generate(
     lm: LanguageModel,
     prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
     sampler: Sampler | None = None,
+    *,
     max_new_tokens: int = 60,
     n: int = 1,
     stop: str | Sequence[str] | None = None,
@@ -260,14 +330,14 @@ def generate(
 
     Args:
         lm: The model, a `LanguageModel`
-        prompt: A string, a list of strings, or ids `(B, S)`
+        prompt: What `LanguageModel.encode` takes: a text, ids, a chat, or several
         sampler: A `Sampler`, a per-row knob having an entry per prompt or per row (an
             adaptive target: per prompt); None: greedy
         max_new_tokens: Each row ends after so many tokens at the latest; 0: no token
         n: Samples of each prompt
         stop: A string, or several, that end a row; no part of its text
-        seed: In place of the sampler's: an int, or one per prompt; None there too: fresh
-            ones
+        seed: In place of the sampler's: an int, or one per prompt, mixed with the prompt's
+            ids; None there too: fresh ones
         attention_mask: With ids: True = a token, pads on the left
         eos_token_id: Id or ids that end a row; None: the model's, (): none
 

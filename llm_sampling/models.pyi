@@ -7,7 +7,7 @@ from torch import nn
 from typing import Any
 import torch
 
-__all__ = ['LanguageModel', 'TableModel', 'load']
+__all__ = ['LanguageModel', 'text_of', 'check_lm', 'TableModel', 'load']
 
 class LanguageModel:
     """A causal language model and its tokenizer: text or ids in, float32 logits out
@@ -97,6 +97,17 @@ class LanguageModel:
         Returns:
             `(B, V)` float32
         """
+
+def text_of(tokenizer: Any, ids: Tensor) -> Any:
+    """The text of some ids, without special tokens, spaces left as they are"""
+
+def check_lm(lm: Any, name: str = 'lm') -> None:
+    """Raise `TypeError` unless it is a `LanguageModel`
+
+    Args:
+        lm: What a strategy was given
+        name: As which argument
+    """
 
 class TableModel(nn.Module):
     """A causal LM that looks up its next-token law by the longest known suffix of the context; no cache

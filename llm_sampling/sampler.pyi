@@ -15,7 +15,8 @@ import torch
 __all__ = ['P_LESS', 'DYNAMIC', 'BIASES', 'SEQUENCES', 'BREAKERS', 'ADAPTIVE', 'STEPS',
            'EXTRA', 'PAST', 'ORDERS', 'READERS', 'CUTS', 'Context', 'generated',
            'Whole', 'Step', 'read_order', 'as_entries', 'texts_in', 'as_ids', 'Sampler',
-           'StepReport', 'Explanation', 'as_text', 'as_html', 'candidates']
+           'check_sampler', 'StepReport', 'Explanation', 'as_text', 'as_html',
+           'candidates']
 
 class Context(NamedTuple):
     """What a step may look at beside the logits
@@ -407,6 +408,13 @@ class Sampler:
         Returns:
             Token ids, shape `(...)`; a row without a finite largest logit raises `ValueError`
         """
+
+def check_sampler(sampler: Sampler | None) -> None:
+    """Raise `TypeError` unless it is a `Sampler` or `None`
+
+    Args:
+        sampler: What a strategy was given
+    """
 
 class StepReport(NamedTuple):
     """What one step did to one row

@@ -100,7 +100,9 @@ TYPES = dict.fromkeys(KNOBS.split(), KNOB) | {
     'Generation.show.return': 'Any',
     'Generation.show.value': "Literal['surprisal', 'entropy']",
     'Generation.stats': 'dict[str, Any]',
+    'Generation.stops': 'list[str | int | None] | Any',
     'Generation.texts': 'list[str] | Any',     # None without a tokenizer
+    'Generation.to_dict.return': 'dict[str, Any]',
     'Generation.trace': 'Sequence[list[TokenStep]] | Any',
     'LanguageModel.body.return': 'nn.Module | None',
     'LanguageModel.cached': 'bool',
@@ -143,6 +145,12 @@ TYPES = dict.fromkeys(KNOBS.split(), KNOB) | {
 WORDS = {'lm': 'The model, a `LanguageModel`'}
 # Methods whose `**` takes what a class is made with
 EXPAND = {'Sampler.replace': 'Sampler'}
+# Methods as they are written; Python iterates by `__getitem__`, mypy wants `__iter__`
+WRITTEN = {'Generation.__getitem__': '''@overload
+def __getitem__(self, row: int) -> Completion: ...
+@overload
+def __getitem__(self, row: slice) -> list[Completion]: ...
+def __iter__(self) -> Iterator[Completion]: ...'''}
 RESULTS = dict(__len__='int', __repr__='str', __str__='str', __eq__='bool',
                __hash__='int', __bool__='bool', __contains__='bool')
 BARE = dict(list='list[Any]', dict='dict[Any, Any]', tuple='tuple[Any, ...]',
@@ -152,6 +160,7 @@ BARE = dict(list='list[Any]', dict='dict[Any, Any]', tuple='tuple[Any, ...]',
 ABC = 'Callable Generator Iterable Iterator Mapping Sequence'
 ORIGINS = {name: 'from collections.abc import ' for name in ABC.split()} | {
     'Any': 'from typing import ', 'Literal': 'from typing import ',
+    'overload': 'from typing import ',
     'AbstractContextManager': 'from contextlib import ', 'PathLike': 'from os import ',
     'Axes': 'from matplotlib.axes import ',
     'Figure': 'from matplotlib.figure import ',
@@ -362,6 +371,7 @@ class Stubs:
     def function(self, module, fn, owner=None):
         "A function or method as source"
         qual, indent = (f'{owner}.{fn.name}', ' ' * 4) if owner else (fn.name, '')
+        if qual in WRITTEN: return textwrap.indent(WRITTEN[qual], indent)
         params, tail = self.parameters(qual, fn), f') -> {self.result(qual, fn)}:'
         signature = f"{indent}def {fn.name}({', '.join(params)}{tail}"
         if len(signature) > 88:

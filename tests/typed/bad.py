@@ -23,6 +23,8 @@ ls.generate(lm, 'Once', seed='one')  # wrong
 out = ls.generate(lm, 'Once', sampler)
 print(out.text)  # wrong
 print(out.texts.upper())  # wrong
+print(out[0].texts, out['a'].text)  # wrong
+ls.generate(lm, 'Once', sampler, 40)  # wrong
 sampler.filters(logits)  # wrong
 sampler.filter('Once')  # wrong
 sampler.topp  # wrong

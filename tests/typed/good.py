@@ -11,6 +11,8 @@ out = ls.generate(lm, 'Once upon a time', sampler, max_new_tokens=40, stop='\n\n
 for text, score in zip(out.texts, out.scores): print(text.strip(), round(score, 2))
 print(out.finish_reasons[0], out.ids[0].shape, out.stats['seconds'], len(out))
 print(out.trace[0][0].logprob, [len(ids) for ids in out.ids])
+for row in out: print(row.text, row.finish_reason)
+print(out[0].score, len(out[:1]), [row.ids.shape for row in out[1:]], out.to_dict()['texts'])
 
 for piece in ls.stream(lm, ['The king', 'The queen'], sampler, n=2): print(piece.row, piece.text)
 
