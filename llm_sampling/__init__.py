@@ -26,7 +26,10 @@
 
 __version__ = "0.1.0"
 
+import sys
+from functools import cache
 from importlib import import_module
+from types import ModuleType
 
 # Public names by module, imported on first use (PEP 562): `import llm_sampling` itself loads nothing, not even torch.
 _names = {
@@ -55,10 +58,38 @@ __all__ = [*_home]
 
 
 def __getattr__(name):
-    if name in _modules: return import_module(f'{__name__}.{name}')
+    if name in _modules:
+        try: return import_module(f'{__name__}.{name}')
+        except ImportError as e: raise AttributeError(str(e)) from e    # an extra is missing: `hasattr` is False
     if name not in _home: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     value = globals()[name] = getattr(import_module(f'{__name__}.{_home[name]}'), name)
     return value
 
 
 def __dir__(): return sorted({*globals(), *_home, *_modules})
+
+
+@cache
+def _docs():
+    "Docstrings by module and name that say what each parameter means, made by tools/stubs.py"
+    import json
+    with open(f'{__path__[0]}/data/docs.json', encoding='utf-8') as f: return json.load(f)
+
+
+def _complete(name, module):
+    "Give the functions and classes of a submodule these docstrings"
+    from operator import attrgetter
+    for path, text in _docs().get(name, {}).items():
+        try: thing = attrgetter(path)(module)
+        except AttributeError: continue                     # renamed since the file was written
+        getattr(thing, '__func__', thing).__doc__ = text    # of a class method, its function
+
+
+class _Package(ModuleType):
+    "Python sets a submodule as an attribute when it has been loaded: the moment to complete its docstrings"
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        if isinstance(value, ModuleType) and value.__name__ == f'{__name__}.{name}': _complete(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
