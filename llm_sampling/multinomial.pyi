@@ -16,12 +16,15 @@ def greedy(logits: Tensor) -> Tensor:
         Token ids, shape `(...)`
     """
 
-def sample_cdf(probs: Tensor, u: Tensor) -> Tensor:
-    """Draw by the inverse CDF: the first id whose cumulated share is greater than `u`; ids of weight 0 are never drawn
+def sample_cdf(
+    probs: Tensor | Sequence[Any],
+    u: float | Sequence[Any] | Tensor,
+) -> Tensor:
+    """Draw by the inverse CDF: the first id whose cumulated share is above `u`, never of weight 0
 
     Args:
-        probs: Non-negative weights, shape `(..., vocab)`; need not sum to 1
-        u: Uniform numbers in [0, 1), shape `(...)`
+        probs: Weights >= 0, shape `(..., vocab)`, of any sum; a tensor or lists of numbers
+        u: In [0, 1), shape `(...)`; compared in float64 if it or `probs` is, else float32
 
     Returns:
         Token ids, shape `(...)`

@@ -22,7 +22,7 @@ def top_p_filter(
     p: float | Sequence[float | None] | Tensor | None,
     total: Tensor | None = None,
 ) -> Tensor:
-    """Keep each token if those strictly more likely hold less than `p` (Holtzman et al., 2019)
+    """Keep each token if those strictly more likely hold less than `p` (Holtzman et al., 2020)
 
     Args:
         logits: Scores, shape `(..., vocab)`

@@ -66,6 +66,7 @@ TYPES = dict.fromkeys(KNOBS.split(), KNOB) | {
     'num_beams': 'int',
     'order': f'Literal[{PRESETS}] | list[str] | tuple[str, ...]',
     'position': 'int | Sequence[int] | Tensor',
+    'probs': 'Tensor | Sequence[Any]',
     'processors': 'Mapping[str, Callable[[Tensor, Tensor], Tensor]] | None',
     'prompt': PROMPT,
     'rollout_tokens': 'int | None',
@@ -83,6 +84,7 @@ TYPES = dict.fromkeys(KNOBS.split(), KNOB) | {
     'tokenizer': 'Any',
     'top_k': COUNT_KNOB,
     'total': 'Tensor | None',
+    'u': 'float | Sequence[Any] | Tensor',
 
     'Explanation.plot.return': 'Figure',
     'Explanation.report.return': 'list[StepReport]',
