@@ -218,9 +218,9 @@ class TextStream:
         self.tail += ids
         now = self.lm.decode(self.tail)
         self._take(_whole(now))
-        if now == _whole(now):
-            self.tail, self.old = self.tail[self.old:], len(self.tail) - self.old
-            self.known = self.lm.decode(self.tail)
+        new = self.tail[self.old:]
+        if now == _whole(now) and (said := self.lm.decode(new)):     # a special token alone says nothing of the next one's space
+            self.tail, self.old, self.known = new, len(new), said
         return self._show(self._held())
 
     def finish(self):
@@ -496,10 +496,17 @@ class _Writer:
     def text(self, lm):
         "The whole text, without end-of-text and stop string"
         if self.stream: return self.stream.text
-        stream = TextStream(lm, self.context)
-        stream.add(self.ids[:-1] if self.ids and self.ids[-1] in self.eos else self.ids)
-        stream.finish()
-        return stream.text
+        ids = self.ids[:-1] if self.ids and self.ids[-1] in self.eos else self.ids
+        text = _said(lm, self.context, [ids])
+        broken = '\ufffd' in text      # of bytes that are no character the pieces of a stream may say more
+        return _said(lm, self.context, [[i] for i in ids]) if broken else text
+
+def _said(lm, context, pieces):
+    "The text of ids that come in pieces"
+    stream = TextStream(lm, context)
+    for ids in pieces: stream.add(ids)
+    stream.finish()
+    return stream.text
 
 # %% ../nbs/12_generation.ipynb #3ef0d1fe
 def _count(name, value, low):

@@ -128,7 +128,7 @@ def read(self:Knob,
     if value.ndim == 0: value = value.expand(logits.shape[:-1])
     if value.shape != logits.shape[:-1]:
         raise ValueError(f'{name} must have one entry per row, shape {tuple(logits.shape[:-1])}, not {tuple(value.shape)}')
-    value = value.long() if self.integer else value
+    value = value.to(torch.long if self.integer else logits.dtype)      # or the knob would decide the dtype of the result
     return value.to(logits.device, non_blocking=logits.device.type != 'cpu').unsqueeze(-1)   # a wait only where it is read at once
 
 # %% ../nbs/01_softmax.ipynb #83cceb1f

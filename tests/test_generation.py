@@ -240,3 +240,33 @@ def test_a_row_emptied_by_bans_is_named(lm):
     everything = {i: float('-inf') for i in range(lm.vocab_size)}
     with pytest.raises(ValueError, match='row 0: its largest logit is -inf'):
         generate(lm, ['a', 'b'], Sampler(logit_bias=everything), max_new_tokens=2, seed=0)
+
+
+SPACES = dict(
+    metaspace=(['▁', 'a', 'b', '▁a', '▁b', 'ab', 'é', '.', '▁.'], lambda d: d.Metaspace()),
+    wordpiece=(['a', 'b', '##a', '##b', '.', "'", 's', '##s'], lambda d: d.WordPiece()),
+    suffixes=(['a</w>', 'b</w>', 'a', 'b', '.</w>'], lambda d: d.BPEDecoder(suffix='</w>')),
+    fallback=(['▁', 'a', '▁a', '▁b', *(f'<0x{i:02X}>' for i in range(32, 256, 3))], lambda d: d.Sequence(
+        [d.Replace('▁', ' '), d.ByteFallback(), d.Fuse(), d.Strip(' ', 1, 0)])))
+
+@pytest.mark.parametrize('kind', SPACES)
+def test_streams_of_other_tokenizers(kind):
+    "Special tokens in mid-text, spaces that depend on neighbours, broken bytes: the stream is the text, and a stop is found"
+    from tokenizers import Tokenizer, decoders, models
+    from transformers import PreTrainedTokenizerFast
+    words, decoder = SPACES[kind]
+    words = ['<s>', '</s>', *words]
+    inner = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token='a'))
+    inner.decoder = decoder(decoders)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token='<s>', eos_token='</s>')
+    p = torch.tensor([.1, .1] + [.8 / (len(words) - 2)] * (len(words) - 2))
+    lm = LanguageModel(TableModel({(): p}), tokenizer)
+    for prompt in ([[2]], [[2, 0, 3]]):
+        kw = dict(n=300, max_new_tokens=9, seed=1)
+        out = generate(lm, prompt, Sampler(), **kw)
+        parts = [''] * 300
+        for piece in stream(lm, prompt, Sampler(), **kw): parts[piece.row] += piece.text
+        assert parts == out.texts and any(' ' in t for t in parts)
+        stopped = generate(lm, prompt, Sampler(), stop=[' b', ' .'], **kw)
+        for text, short in zip(out.texts, stopped.texts):
+            assert short == text[:min(i for s in (' b', ' .') if (i := f'{text} b .'.find(s)) >= 0)] or kind == 'fallback'
