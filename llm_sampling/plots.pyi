@@ -5,14 +5,24 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from typing import Any
 
-__all__ = ['KEPT', 'GONE', 'OTHER', 'plot_probs', 'small_multiples', 'plot_lines',
-           'highlight_text']
+__all__ = ['KEPT', 'GONE', 'OTHER', 'literal', 'plot_probs', 'small_multiples',
+           'plot_lines', 'highlight_text']
 
 KEPT: str
 
 GONE: str
 
 OTHER: str
+
+def literal(text: Any) -> str:
+    """Text to be drawn as it is
+
+    Args:
+        text: Anything that a model may say
+
+    Returns:
+        For matplotlib: `$` is a dollar, half a surrogate pair a question mark
+    """
 
 def plot_probs(
     probs: Tensor | Sequence[Any],
