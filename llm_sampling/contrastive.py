@@ -26,7 +26,7 @@ from torch.nn.functional import normalize
 from .generation import Generation, Rows, _count, _per_prompt, _run, _whole_run
 from .models import LanguageModel
 from .softmax import Knob
-from .token_tree import TokenTree, check_window
+from .token_tree import TokenTree
 
 # %% ../nbs/15_contrastive.ipynb #c922361c
 def contrastive_scores(
@@ -57,19 +57,14 @@ class Siblings(Rows):
     tree, spent = None, (0, 0)       # passes and tokens of earlier trees
     def __init__(self, lm, ids, mask, top_k, penalty_alpha):
         super().__init__(lm, ids, mask)
-        check_window(lm, mask)
         if lm.body is None: raise ValueError(f'{type(lm.model).__name__} shows no hidden states: contrastive search compares them')
         self.top_k, self.alpha = min(_count('top_k', top_k, 1), lm.vocab_size), _per_prompt('penalty_alpha', _ALPHA, penalty_alpha, ids)[:, None]
         self.sums = torch.zeros(len(ids), device=ids.device)               # of the scores of each row's tokens
 
     def read(self):
         "Evaluate the prompts; one that fills the window leaves its law, and room for candidates"
-        self._trim()
-        self._evaluate(self.ids[:, -self.seen.shape[1]:], sum(self.lengths))
-        if full := [i for i, n in enumerate(self.lengths) if n == self.lm.window]:
-            law = self.logits
-            self._move(full, max(1, self.lm.window // 2 - 1))
-            self.logits = law
+        super().read()
+        if brim := self._full(): self._move(brim, max(1, self.lm.window // 2 - 1))
 
     def select(self, index):
         "Keep these rows, in this order"
@@ -107,6 +102,7 @@ def _move(self:Siblings, full, left):
     "Plant a new tree, in which these rows begin with their last `left` tokens"
     self.seen[full, :-left] = False
     for i in full: self.lengths[i] = left
+    for row in (self.live[i] for i in full): self.restarts[row] = self.restarts.get(row, 0) + 1
     self._trim()
     self.spent = self.passes, self.evaluated
     self._plant(self.ids[:, -self.seen.shape[1]:])

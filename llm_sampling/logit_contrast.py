@@ -26,7 +26,7 @@ from .generation import Generation, Rows, _count, _layers, _per_prompt, _run, _w
 from .min_p import MIN_P, min_p_filter
 from .models import LanguageModel
 from .softmax import Knob, apply_temperature, log_softmax, softmax, upcast
-from .token_tree import check_window, once_per_model, same_logits, twin
+from .token_tree import once_per_model, same_logits, twin
 
 # %% ../nbs/16_logit_contrast.ipynb #1bf3df85
 def contrast(
@@ -47,7 +47,6 @@ class Contrasted(Rows):
     "Rows that choose by a contrast, and remember what it gave each token"
     def __init__(self, lm, ids, mask, **knobs):     # each with a value per row `(B,)`
         super().__init__(lm, ids, mask)
-        check_window(lm, mask)
         self.knobs, self.gains = knobs, []
 
     def select(self, index):
@@ -93,6 +92,7 @@ class Pair(Contrasted):
 
     def grow(self, tokens):
         super().grow(tokens)
+        self.other.live = self.live
         self.other.grow(tokens.to(self.other.ids.device))
         self._count()
 
@@ -100,7 +100,8 @@ class Pair(Contrasted):
         "Take over what the others have cost"
         self.passes += self.other.passes
         self.evaluated += self.other.evaluated
-        self.other.passes = self.other.evaluated = 0
+        for row, n in self.other.restarts.items(): self.restarts[row] = self.restarts.get(row, 0) + n
+        self.other.passes, self.other.evaluated, self.other.restarts = 0, 0, {}
         both = _layers(self.cache) + _layers(self.other.cache)
         self.peak_bytes = max(self.peak_bytes, sum(l.keys.nbytes + l.values.nbytes for l in both))
 
@@ -138,7 +139,7 @@ def contrastive_decoding(
     def kind(lm, ids, mask):
         b = _per_prompt('beta', BETA, beta, ids)
         last = slice(-(amateur_context or ids.shape[1]), None)
-        check_window(amateur, mask[:, last], 'prompt of the amateur')
+        amateur.check_window(mask[:, last], 'prompt, as the amateur reads it,')
         other = Rows(amateur, *(t[:, last].to(amateur.device) for t in (ids, mask)))
         return Pair(lm, ids, mask, other, alpha=_per_prompt('alpha', MIN_P, alpha, ids),
                     temperature=_per_prompt('amateur_temperature', HEAT, amateur_temperature, ids),
@@ -333,7 +334,7 @@ def guided(
         other = (ids[:, -1:], mask[:, -1:]) if negative_prompt is None else lm.encode(negative_prompt)
         if len(other[0]) not in (1, B):
             raise ValueError(f'negative_prompt must be one, or one for each of the {B} prompts, not {len(other[0])}')
-        check_window(lm, other[1], 'negative_prompt')
+        lm.check_window(other[1], 'negative_prompt')
         return Pair(lm, ids, mask, Rows(lm, *(t.expand(B, -1) for t in other)), own=scale, against=scale - 1,
                     temperature=torch.ones_like(scale), alpha=torch.zeros_like(scale))
     return _write(kind, streamer, lm, prompt, sampler, max_new_tokens, n, stop, seed, attention_mask,
