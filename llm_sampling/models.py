@@ -291,12 +291,13 @@ def check_lm(
 
 @patch
 def check_window(self:LanguageModel,
-    mask:Tensor,  # Of a prompt `(B, S)`, True = a token
+    mask:Tensor,   # Of a prompt `(B, S)`, True = a token
+    name='prompt', # What the error calls it
 ):
     "Raise `ValueError` if a prompt is longer than what the model reads at once"
     longest = mask.sum(-1).max().item()
     if self.window and longest > self.window:
-        raise ValueError(f'prompt has {longest} tokens, more than the window of {self.window}')
+        raise ValueError(f'{name} has {longest} tokens, more than the window of {self.window}')
 
 @patch
 def next_logits(self:LanguageModel,
