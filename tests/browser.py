@@ -92,7 +92,7 @@ def lab_environment(tmp):
         path.write_text(json.dumps(value))
     dirs = {'JUPYTERLAB_SETTINGS_DIR': 'settings', 'JUPYTERLAB_WORKSPACES_DIR': 'ws', 'JUPYTER_CONFIG_DIR': 'cfg',
             'JUPYTER_DATA_DIR': 'data', 'JUPYTER_RUNTIME_DIR': 'rt', 'IPYTHONDIR': 'ipython'}
-    return {**os.environ, **{k: str(tmp/v) for k, v in dirs.items()}, 'IN_TEST': '1', 'OMP_NUM_THREADS': '1',
+    return {**os.environ, **{k: str(tmp/v) for k, v in dirs.items()}, 'OMP_NUM_THREADS': '1',
             'PYTHONPATH': os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH')])),
             'PATH': os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])}
 
