@@ -85,7 +85,7 @@ def test_wheel(tmp_path):
     sdist, = (tmp_path/'dist').glob('*.tar.gz')
     assert wheel.stat().st_size < 14_000_000
     inside = zipfile.ZipFile(wheel).namelist()
-    for name in ('py.typed', 'data/model.safetensors', 'data/held_out.jsonl.gz', 'multinomial.py'): assert f'llm_sampling/{name}' in inside
+    for name in ('py.typed', 'data/model.safetensors', 'data/held_out.jsonl.gz', 'data/benchmark_search.json', 'multinomial.py'): assert f'llm_sampling/{name}' in inside
     assert not [n for n in inside if n.startswith(('tests', 'nbs', 'docs', 'tools'))]
     with tarfile.open(sdist) as t: assert any(n.endswith('/settings.ini') for n in t.getnames())
     home = tmp_path/'site'
