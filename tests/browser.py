@@ -48,12 +48,13 @@ def serve(folder):
 
 
 class Log:
-    "What pages of a browser did: requests that left the machine (refused), failed local ones, page errors"
+    "What pages of a browser did: requests that left the machine (refused), failed local ones, errors and complaints"
     def __init__(self, context):
-        self.outside, self.missing, self.errors = [], [], []
+        self.outside, self.missing, self.errors, self.said = [], [], [], []
         context.route('**/*', self.route)
         context.on('response', lambda r: self.missing.append(f'{r.status} {r.url}') if r.status >= 400 else None)
         context.on('weberror', lambda e: self.errors.append(str(e.error)))
+        context.on('console', lambda m: self.said.append(m.text) if m.type in ('error', 'warning') else None)
 
     def route(self, route):
         url = route.request.url
