@@ -24,7 +24,7 @@ from types import SimpleNamespace
 import torch
 from fastcore.basics import patch
 
-from .beam import _grid, _read, _written, plot_tree
+from .beam import _grid, _number, _read, _seed, _written, best_first, plot_tree
 from .generation import Generation, TextStream, _by_row, _count, _knobs, _measure, _seeds
 from .models import LanguageModel, _pad_left
 from .multinomial import greedy, gumbel_noise, mix
@@ -219,8 +219,7 @@ def expand(self:Search, places):
     if self.sampler is not None:
         sampler, context = self.policy(places, [self.seeds[row] for row, _ in places])
         z = sampler.filter(laws, **context)
-    best = z.sort(dim=-1, descending=True, stable=True)               # of equals the lowest id first
-    z, tokens = (x[:, :self.top_k] for x in best)
+    z, tokens = best_first(z, self.top_k)                             # of equal ones the lowest id
     logprobs = laws.log_softmax(-1).gather(1, tokens)
     for (row, node), *moves in zip(places, tokens.tolist(), z.softmax(-1).tolist(), logprobs.tolist()):
         node.moves = [(t, p, l) for t, p, l in zip(*moves) if p > 0]
@@ -328,17 +327,13 @@ def run(self:Search, num_simulations, temperature=0):
     self.judge(list(enumerate(self.roots)))
 
 # %% ../nbs/17_mcts.ipynb #8c5a206b
-def _number(name, value):
-    "A finite number that is not negative, or an error"
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise ValueError(f'{name} must be a finite number >= 0, not {value!r}')
-
 def _check(value, num_simulations, c_puct, max_new_tokens, top_k, temperature, sampler, rollout_tokens, leaves):
     "Raise for arguments that make no sense"
     counts = dict(num_simulations=num_simulations, max_new_tokens=max_new_tokens, top_k=top_k, leaves=leaves)
     for name, n in counts.items(): _count(name, n, 1)
+    if num_simulations > 2**20: raise ValueError(f'num_simulations must be at most {2**20}, not {num_simulations}')
     if rollout_tokens is not None: _count('rollout_tokens', rollout_tokens, 0)
-    for name, x in dict(c_puct=c_puct, temperature=temperature).items(): _number(name, x)
+    for name, x in dict(c_puct=c_puct, temperature=temperature).items(): _number(name, x, 0, 1e30)
     if not (value is None or callable(value)):
         raise ValueError(f'value must be a function of texts and ids, or None, not {value!r}')
     if value is None and rollout_tokens is not None:
@@ -347,12 +342,14 @@ def _check(value, num_simulations, c_puct, max_new_tokens, top_k, temperature, s
     if sampler is not None and 'adaptive' in sampler.knobs:
         raise ValueError('sampler must have no adaptive step: it follows one text, and a search has many')
 
-def _seeded(sampler, seed, prompts):
+def _seeded(sampler, seed, prompts, temperature):
     "A sampler with an entry per prompt in each per-row knob, and the seed of each prompt"
-    if sampler is None: return None, _seeds(seed, prompts, 1).tolist()
-    sampler, seeds = copy(sampler), _seeds(sampler.seed if seed is None else seed, prompts, 1)
+    draws = temperature > 0 or sampler is not None and torch.as_tensor(sampler.knobs.get('temperature', 1)).any()
+    seeds = _seeds(_seed(seed, sampler, draws), prompts, 1).tolist()
+    if sampler is None: return None, seeds
+    sampler = copy(sampler)
     sampler.knobs = _knobs(sampler.knobs, prompts, 1)
-    return sampler, seeds.tolist()
+    return sampler, seeds
 
 def _endings(lm, contexts, stop, eos):
     "`ended` and `write` of a `Search`"
@@ -382,8 +379,9 @@ def generation(self:Search, ends, contexts, stop, eos):
 def mcts_decode(
     lm:LanguageModel,
     prompt,               # A string, a list of strings, or ids `(B, S)`
+    *,
     value=None,           # `value(texts, ids)`: a number for each continuation (without prompt); None: log-probability
-    num_simulations=50,   # For each token, >= 1; 1 is greedy, without a sampler and at temperature 0
+    num_simulations=50,   # For each token, 1 to 2 ** 20; 1 is greedy, without a sampler and at temperature 0
     c_puct=1.0,           # Weight of the prior against values scaled to [0, 1], >= 0
     max_new_tokens=60,    # Where every text ends, >= 1
     top_k=10,             # Moves of a node: its likeliest tokens, >= 1
@@ -401,7 +399,7 @@ def mcts_decode(
     start = time.perf_counter()
     _check(value, num_simulations, c_puct, max_new_tokens, top_k, temperature, sampler, rollout_tokens, leaves)
     ids, mask, contexts, stop, eos = _read(lm, prompt, max_new_tokens, stop, attention_mask, eos_token_id)
-    sampler, seeds = _seeded(sampler, seed, len(ids))
+    sampler, seeds = _seeded(sampler, seed, len(ids), temperature)
     search = Search(TokenTree(lm, ids, mask), value, max_new_tokens, c_puct, top_k, sampler, rollout_tokens,
                     leaves, seeds, *_endings(lm, contexts, stop, eos))
     search.run(num_simulations, temperature)
