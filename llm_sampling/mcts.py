@@ -27,7 +27,7 @@ from fastcore.basics import patch
 from .beam import _grid, _number, _read, _seed, _written, best_first, plot_tree
 from .generation import Generation, TextStream, _by_row, _count, _knobs, _measure, _seeds
 from .models import LanguageModel, _pad_left
-from .multinomial import greedy, gumbel_noise, mix
+from .multinomial import gumbel_noise, mix
 from .sampler import PAST
 from .token_tree import TokenTree
 
@@ -82,15 +82,15 @@ def puct(
 def select(
     root:Node,   # Where the walk begins
     c_puct=1.,   # Weight of the prior
-    child=Node,  # `child(node, token, logprob)`: the node of a move that is taken for the first time
-)->Node:         # A node without moves: not expanded yet, or the end of a text
+    child=None,  # `child(node, token, logprob)`: the node of a move that is taken for the first time; None: a plain `Node`
+)->Node:         # Where no simulation has ended yet, or the end of a text
     "Follow the best move to a leaf; the nodes on the way are pending until `back_up`"
     node = root
-    while node.moves:
+    while node.moves and node.visits:
         scores = puct(node, root.low, root.high, c_puct)
         token, _, logprob = node.moves[scores.index(max(scores))]
         node.pending += 1
-        node = node.children.get(token) or child(node, token, logprob)
+        node = node.children.get(token) or (child or Node)(node, token, logprob)
     node.pending += 1
     return node
 
@@ -127,7 +127,7 @@ class Search:
         top_k=10,
         sampler=None,
         rollout_tokens=None,
-        leaves=1,
+        leaves=16,
         seeds=None,           # One for each prompt; None: 0
         ended=None,           # `ended(row, ids)`: has this text ended; None: only the longest have
         write=None,           # `write(row, ids)`: its text; None: there is none
@@ -172,18 +172,22 @@ def laws(self:Search, places):
 def step(self:Search, rollouts):
     "The next token of rollouts that stand at evaluated nodes"
     places = [(r.row, r.node) for r in rollouts]
+    if self.sampler is None:
+        self.expand(places)
+        found = [n.moves[0] for _, n in places]      # the greedy token: known without the law from the second time on
+    else: found = self.draw(places, [r.seed for r in rollouts])
+    for r, (token, *_, logprob) in zip(rollouts, found): r.node = self.child(r.row, r.node, token, logprob)
+
+@patch
+def draw(self:Search, places, seeds):
+    "A token after each node, and its log-probability"
     laws = self.laws(places)
-    try:
-        if self.sampler is None: tokens = greedy(laws)
-        else:
-            sampler, context = self.policy(places, [r.seed for r in rollouts])
-            tokens = sampler(laws, **context)
+    sampler, context = self.policy(places, seeds)
+    try: tokens = sampler(laws, **context)
     except ValueError:
         self.expand(places)        # raises for the same law, and knows the row of its prompt
         raise
-    logprobs = laws.log_softmax(-1).gather(1, tokens[:, None])[:, 0]
-    for r, token, logprob in zip(rollouts, tokens.tolist(), logprobs.tolist()):
-        r.node = self.child(r.row, r.node, token, logprob)
+    return zip(tokens.tolist(), laws.log_softmax(-1).gather(1, tokens[:, None])[:, 0].tolist())
 
 @patch
 def over(self:Search, r):
@@ -388,7 +392,7 @@ def mcts_decode(
     temperature=0,        # A token is drawn by visits ** (1 / temperature); 0: the most visited
     sampler=None,         # A `Sampler`: draws rollouts, its filters make the priors; None: greedy, the model's
     rollout_tokens=None,  # Longest rollout, >= 0, for a `value` of texts that are cut; None: to the end
-    leaves=1,             # Simulations of a prompt that share their forward passes, >= 1 (virtual loss)
+    leaves=16,            # Simulations of a prompt that share their forward passes, >= 1 (virtual loss); 1: one after another
     return_best=True,     # The best whole text seen; False: the one of the visits
     stop=None,            # A string, or several, that end a text; no part of it
     seed=None,            # An int, or one per prompt; None: the sampler's, else fresh ones

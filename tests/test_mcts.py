@@ -321,6 +321,21 @@ def test_leaves_share_passes(tinies):
     assert passes[0] > 2 * passes[1] > 2 * passes[2]
 
 
+def test_rollouts_share_passes_by_default(tinies):
+    lm = tinies['gpt2']
+    one, many = (mcts_decode(lm, [[4, 9]], num_simulations=24, max_new_tokens=10, eos_token_id=(), **kw) for kw in (dict(leaves=1), {}))
+    assert one.stats['forward_passes'] > 3 * many.stats['forward_passes']
+
+
+def test_greedy_rollouts_read_each_distribution_once(tinies, monkeypatch):
+    "A walk on known nodes asks for none, so that it costs nothing: those of the nodes, of the prompt, and of the final text"
+    TokenTree(tinies['llama'], [[1]])                       # its check reads on its own account
+    read, logits = [], TokenTree.logits
+    monkeypatch.setattr(TokenTree, 'logits', lambda tree, nodes: read.append((nodes > -2).sum().item()) or logits(tree, nodes))
+    out = mcts_decode(tinies['llama'], [[4, 9], [5]], num_simulations=12, max_new_tokens=8, leaves=1, eos_token_id=())
+    assert sum(read) == out.stats['nodes'] + 2 + 16
+
+
 def test_nothing_is_pending_after_a_round(tinies):
     lm = tinies['llama']
     search = Search(TokenTree(lm, [[3, 4], [5, 6]]), odd, max_new_tokens=3, leaves=6, top_k=2)
@@ -335,7 +350,7 @@ def test_nothing_is_pending_after_a_round(tinies):
             assert node.pending == 0
             below = list(node.children.values())
             todo += below
-            if node.moves: assert node.visits == 1 + sum(c.visits for c in below)
+            if node.visits and node.moves: assert node.visits == 1 + sum(c.visits for c in below)
 
 
 def test_puct_by_the_formula():
@@ -591,3 +606,10 @@ def test_a_law_without_a_token_raises():
             mcts_decode(lm, [[0], [2]], sampler=sampler, max_new_tokens=1, **kw)
         with pytest.raises(ValueError, match=r'no token can follow \[2\] in row 0'):
             mcts_decode(lm, [[0]], sampler=sampler, max_new_tokens=2, **kw)
+
+
+def test_no_class_is_a_default():
+    "A page would show it as <class '...'>"
+    from inspect import isclass, isfunction, signature
+    for name in mcts.__all__:
+        if isfunction(f := getattr(mcts, name)): assert not any(isclass(p.default) and p.default is not p.empty for p in signature(f).parameters.values())
