@@ -75,7 +75,7 @@ def best_first(
     best, at = values.topk(min(n + 1, values.shape[-1]))
     if best.shape[-1] > n:
         last = best[..., n-1:n]
-        if (last == best[..., n:]).any():                    # more are equal to the last one than there is room for
+        if (last == best[..., n:]).any():        # more equal to the last one than there is room for
             more, equal = values > last, values == last
             found = more | equal & (equal.cumsum(-1) <= n - more.sum(-1, keepdim=True))
             at = found.nonzero()[:, -1].view(*values.shape[:-1], n)
@@ -263,19 +263,22 @@ def _measures(self:Beams, n):
 # %% ../nbs/13_beam.ipynb #fd6420d8
 def _number(name, value, low, high, why=''):
     "A number from `low` to `high`, or an error"
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise ValueError(f'{name} must be a number from {low:.4g} to {high:.4g}{why}, not {value!r}')
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not low <= value <= high:
+        raise ValueError(f'{name} must be a number from {low:.4g} to {high:.4g}{why}, '
+                         f'not {value!r}')
 
 def _check(lm, num_beams, max_new_tokens, length_penalty, early_stopping, num_return_sequences):
     "Raise for arguments that make no sense"
     _count('max_new_tokens', max_new_tokens, 1)
     if _count('num_beams', num_beams, 1) > (most := 2**31 // lm.vocab_size):
-        raise ValueError(f'num_beams must be at most {most} for a vocabulary of {lm.vocab_size}: '
-                         f'a step compares num_beams * vocabulary candidates; not {num_beams}')
+        raise ValueError(f'num_beams must be at most {most}, not {num_beams}: a step compares '
+                         f'num_beams * {lm.vocab_size} candidates')
     if _count('num_return_sequences', num_return_sequences, 1) > num_beams:
         raise ValueError(f'num_return_sequences must be at most num_beams, {num_beams}, not {num_return_sequences}')
     limit = 30 / math.log10(max(2, max_new_tokens))
-    _number('length_penalty', length_penalty, -limit, limit, f' (max_new_tokens = {max_new_tokens} to this power is at most 1e30)')
+    _number('length_penalty', length_penalty, -limit, limit,
+            f' (max_new_tokens = {max_new_tokens} to this power is at most 1e30)')
     if not (isinstance(early_stopping, bool) or early_stopping == 'never'):
         raise ValueError(f"early_stopping must be True, False or 'never', not {early_stopping!r}")
 
@@ -332,14 +335,15 @@ def _read(lm, prompt, max_new_tokens, stop, attention_mask, eos_token_id):
     stop, eos = _stop_strings(lm, stop), _eos_ids(lm, eos_token_id)
     ids, mask = lm.encode(prompt, attention_mask)
     length = mask.sum(-1).max().item()
-    longest = length + max_new_tokens - 1                                # nobody asks what follows the last token
+    longest = length + max_new_tokens - 1        # nobody asks what follows the last token
     if lm.window and longest > lm.window:
-        raise ValueError(f'the longest prompt, {length} tokens, and max_new_tokens = {max_new_tokens} '
-                         f'need a window of {longest} tokens, and the model has {lm.window}')
+        raise ValueError(f'the longest prompt, {length} tokens, and max_new_tokens = '
+                         f'{max_new_tokens} need a window of {longest} tokens, '
+                         f'and the model has {lm.window}')
     return ids, mask, [i[m][-6:].tolist() for i, m in zip(ids, mask)], stop, eos
 
 def _seed(seed, sampler, draws):
-    "The seed of a search, or the sampler's; None, for fresh ones, only if something is drawn, by the search or in a step"
+    "The seed given, or the sampler's; None, for fresh ones, only if something is drawn"
     if sampler is not None:
         if seed is None: seed = sampler.seed
         draws = draws or torch.as_tensor(sampler.knobs.get('xtc_probability', 0)).any()
@@ -353,14 +357,16 @@ def _seeded(sampler, seed, ids, mask, width, draws=False):
 
 def _start(lm, prompt, num_beams, max_new_tokens, length_penalty, early_stopping, num_return_sequences,
            sampler, do_sample, stop, seed, attention_mask, eos_token_id):
-    "Check everything; the steps of a search, which begin by reading the prompts, contexts, stop strings and end-of-text ids"
+    "Check everything: the steps of a search, contexts, stop strings and end-of-text ids"
     _check(lm, num_beams, max_new_tokens, length_penalty, early_stopping, num_return_sequences)
-    if not isinstance(do_sample, bool): raise ValueError(f'do_sample must be True or False, not {do_sample!r}')
+    if not isinstance(do_sample, bool):
+        raise ValueError(f'do_sample must be True or False, not {do_sample!r}')
     ids, mask, contexts, stop, eos = _read(lm, prompt, max_new_tokens, stop, attention_mask, eos_token_id)
     filter, seeds = _seeded(sampler, seed, ids, mask, num_beams, do_sample)
     noise = (lambda beams, n: gumbel_noise(seeds, beams.length, n)) if do_sample else None
-    def steps():
-        beams = Beams(TokenTree(lm, ids, mask), num_beams, length_penalty, early_stopping, max_new_tokens)
+    def steps():                                 # the first one reads the prompts
+        tree = TokenTree(lm, ids, mask)
+        beams = Beams(tree, num_beams, length_penalty, early_stopping, max_new_tokens)
         yield from beams.run(eos, _stops(lm, stop, contexts), filter, noise)
     return steps(), contexts, stop, eos
 
@@ -371,7 +377,7 @@ def beam_search(
     *,
     num_beams=4,            # Hypotheses that are kept, >= 1
     max_new_tokens=60,      # Where every hypothesis ends, >= 1
-    length_penalty=1.0,     # Score = sum of log-probabilities / length ** this; > 0 favours long texts; max_new_tokens ** |this| <= 1e30
+    length_penalty=1.0,     # Score = sum of log-probabilities / length ** this; > 0 favours long texts
     early_stopping=False,   # Done when num_beams have finished and: True: at once; False: by a guess; 'never': nothing better is possible
     num_return_sequences=1, # Texts of each prompt, best first, <= num_beams
     sampler=None,           # A `Sampler`: its filters act on log-probabilities, which are not renormalised

@@ -84,7 +84,8 @@ def _steps(
 def _joined(groups):
     "The finished hypotheses of all groups, best first"
     out = copy(groups[0])
-    out.scores, at = best_first(torch.cat([g.scores for g in groups], 1), len(groups) * out.width)
+    scores = torch.cat([g.scores for g in groups], 1)
+    out.scores, at = best_first(scores, scores.shape[1])
     out.ends, out.lasts = (torch.cat([getattr(g, name) for g in groups], 1).gather(1, at) for name in ('ends', 'lasts'))
     return out
 
@@ -105,7 +106,7 @@ def diverse_beam_search(
     num_beam_groups=2,      # Groups, a divisor of `num_beams`; 1 is `beam_search`
     diversity_penalty=1.,   # Taken from a token for each beam of an earlier group that took it at this step, 0 to 1e30
     max_new_tokens=60,      # Where every hypothesis ends, >= 1
-    length_penalty=1.0,     # Score = penalised sum / length ** this; > 0 favours long texts; max_new_tokens ** |this| <= 1e30
+    length_penalty=1.0,     # Score = penalised sum / length ** this; > 0 favours long texts
     early_stopping=False,   # When a group is done: True, False or 'never', as in `beam_search`
     num_return_sequences=1, # Texts of each prompt, best first over all groups, <= num_beams
     sampler=None,           # A `Sampler`: its filters act on the penalised log-probabilities
@@ -213,7 +214,8 @@ class Forced(Group):
         for n, i in slot.items():
             more = () if self.words.complete(self.states[row][i]) else self.words.needed(self.states[row][i])
             found += [(totals[i, t].item(), n, t) for t in more if (n, t) not in known and totals[i, t] > -torch.inf]
-        banks, order = {}, lambda c: (-c[0], slot[c[1]], c[2])      # of equal ones the better beam, then the lowest id
+        order = lambda c: (-c[0], slot[c[1]], c[2])      # of equal ones the better beam, then the lowest id
+        banks = {}
         for c in sorted(found, key=order):
             state = self.words.add(self.states[row][slot[c[1]]], c[2])
             banks.setdefault(self.words.bank(state), []).append((*c, state))
@@ -248,7 +250,7 @@ def constrained_beam_search(
     force_words_ids,        # A list; each entry is a word, as ids or a string, or a list of words, of which one must occur
     num_beams=4,            # Hypotheses that are kept, >= 1
     max_new_tokens=60,      # Where every hypothesis ends, >= 1
-    length_penalty=1.0,     # Score = sum of log-probabilities / length ** this; > 0 favours long texts; max_new_tokens ** |this| <= 1e30
+    length_penalty=1.0,     # Score = sum of log-probabilities / length ** this; > 0 favours long texts
     early_stopping=False,   # When a prompt is done: True, False or 'never', as in `beam_search`
     num_return_sequences=1, # Texts of each prompt, best first, <= num_beams; fewer with all words raise `ValueError`
     sampler=None,           # A `Sampler`: its filters act on log-probabilities; a token that they drop cannot be forced

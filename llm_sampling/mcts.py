@@ -82,7 +82,7 @@ def puct(
 def select(
     root:Node,   # Where the walk begins
     c_puct=1.,   # Weight of the prior
-    child=None,  # `child(node, token, logprob)`: the node of a move that is taken for the first time; None: a plain `Node`
+    child=None,  # `child(node, token, logprob)`: the node of a move taken for the first time; None: `Node`
 )->Node:         # Where no simulation has ended yet, or the end of a text
     "Follow the best move to a leaf; the nodes on the way are pending until `back_up`"
     node = root
@@ -174,9 +174,10 @@ def step(self:Search, rollouts):
     places = [(r.row, r.node) for r in rollouts]
     if self.sampler is None:
         self.expand(places)
-        found = [n.moves[0] for _, n in places]      # the greedy token: known without the law from the second time on
+        found = [n.moves[0] for _, n in places]      # the greedy token
     else: found = self.draw(places, [r.seed for r in rollouts])
-    for r, (token, *_, logprob) in zip(rollouts, found): r.node = self.child(r.row, r.node, token, logprob)
+    for r, (token, *_, logprob) in zip(rollouts, found):
+        r.node = self.child(r.row, r.node, token, logprob)
 
 @patch
 def draw(self:Search, places, seeds):
@@ -187,7 +188,8 @@ def draw(self:Search, places, seeds):
     except ValueError:
         self.expand(places)        # raises for the same law, and knows the row of its prompt
         raise
-    return zip(tokens.tolist(), laws.log_softmax(-1).gather(1, tokens[:, None])[:, 0].tolist())
+    logprobs = laws.log_softmax(-1).gather(1, tokens[:, None])[:, 0]
+    return zip(tokens.tolist(), logprobs.tolist())
 
 @patch
 def over(self:Search, r):
@@ -335,9 +337,11 @@ def _check(value, num_simulations, c_puct, max_new_tokens, top_k, temperature, s
     "Raise for arguments that make no sense"
     counts = dict(num_simulations=num_simulations, max_new_tokens=max_new_tokens, top_k=top_k, leaves=leaves)
     for name, n in counts.items(): _count(name, n, 1)
-    if num_simulations > 2**20: raise ValueError(f'num_simulations must be at most {2**20}, not {num_simulations}')
+    if num_simulations > 2**20:
+        raise ValueError(f'num_simulations must be at most {2**20}, not {num_simulations}')
     if rollout_tokens is not None: _count('rollout_tokens', rollout_tokens, 0)
-    for name, x in dict(c_puct=c_puct, temperature=temperature).items(): _number(name, x, 0, 1e30)
+    _number('c_puct', c_puct, 0, 1e30)
+    _number('temperature', temperature, 0, 1e30)
     if not (value is None or callable(value)):
         raise ValueError(f'value must be a function of texts and ids, or None, not {value!r}')
     if value is None and rollout_tokens is not None:
@@ -348,7 +352,8 @@ def _check(value, num_simulations, c_puct, max_new_tokens, top_k, temperature, s
 
 def _seeded(sampler, seed, prompts, temperature):
     "A sampler with an entry per prompt in each per-row knob, and the seed of each prompt"
-    draws = temperature > 0 or sampler is not None and torch.as_tensor(sampler.knobs.get('temperature', 1)).any()
+    draws = temperature > 0
+    if sampler is not None: draws = draws or torch.as_tensor(sampler.knobs.get('temperature', 1)).any()
     seeds = _seeds(_seed(seed, sampler, draws), prompts, 1).tolist()
     if sampler is None: return None, seeds
     sampler = copy(sampler)
@@ -392,7 +397,7 @@ def mcts_decode(
     temperature=0,        # A token is drawn by visits ** (1 / temperature); 0: the most visited
     sampler=None,         # A `Sampler`: draws rollouts, its filters make the priors; None: greedy, the model's
     rollout_tokens=None,  # Longest rollout, >= 0, for a `value` of texts that are cut; None: to the end
-    leaves=16,            # Simulations of a prompt that share their forward passes, >= 1 (virtual loss); 1: one after another
+    leaves=16,            # Simulations of a prompt that share forward passes, >= 1; 1: one after another
     return_best=True,     # The best whole text seen; False: the one of the visits
     stop=None,            # A string, or several, that end a text; no part of it
     seed=None,            # An int, or one per prompt; None: the sampler's, else fresh ones
