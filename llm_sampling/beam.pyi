@@ -11,7 +11,7 @@ from torch import Tensor
 from typing import Any
 from typing import Literal
 
-__all__ = ['plot_tree', 'Beams', 'beam_search', 'stream_beam_search']
+__all__ = ['plot_tree', 'best_first', 'Beams', 'beam_search', 'stream_beam_search']
 
 def plot_tree(
     tree: Any,
@@ -33,6 +33,17 @@ def plot_tree(
 
     Returns:
         The matplotlib axes
+    """
+
+def best_first(values: Tensor, n: int) -> tuple[Any, ...]:
+    """The `n` largest of each row, best first, of equal ones the first: on every device
+
+    Args:
+        values: Shape `(..., N)`, no `nan`
+        n: How many, >= 1; at most N are found
+
+    Returns:
+        The largest values and where they are, both `(..., n)`
     """
 
 class Beams:
@@ -136,6 +147,7 @@ class Beams:
 def beam_search(
     lm: LanguageModel,
     prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
+    *,
     num_beams: int = 4,
     max_new_tokens: int = 60,
     length_penalty: float = 1.0,
@@ -176,6 +188,7 @@ def beam_search(
 def stream_beam_search(
     lm: LanguageModel,
     prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
+    *,
     num_beams: int = 4,
     max_new_tokens: int = 60,
     length_penalty: float = 1.0,

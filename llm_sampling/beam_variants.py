@@ -23,7 +23,7 @@ from copy import copy
 import torch
 from torch import Tensor
 
-from .beam import Beams, _check, _read, _seeded, _stops
+from .beam import Beams, best_first, _check, _number, _read, _seeded, _stops
 from .generation import Generation, _count, _eos_ids
 from .models import LanguageModel
 from .multinomial import gumbel_noise, mix
@@ -84,13 +84,14 @@ def _steps(
 def _joined(groups):
     "The finished hypotheses of all groups, best first"
     out = copy(groups[0])
-    out.scores, at = torch.cat([g.scores for g in groups], 1).sort(1, descending=True)
+    scores = torch.cat([g.scores for g in groups], 1)
+    out.scores, at = best_first(scores, scores.shape[1])
     out.ends, out.lasts = (torch.cat([getattr(g, name) for g in groups], 1).gather(1, at) for name in ('ends', 'lasts'))
     return out
 
-def _searched(steps, groups, n, contexts, stop, eos):
+def _searched(steps, groups, n, contexts, stop, eos, start):
     "Take all steps; the n best texts of each prompt"
-    start, peak = time.perf_counter(), 0
+    peak = 0
     for _ in steps: peak = max(peak, groups[0].tree.nbytes)
     out = _joined(groups).generation(n, contexts, stop, eos)
     out.stats |= dict(seconds=time.perf_counter() - start, peak_cache_bytes=peak)
@@ -100,9 +101,10 @@ def _searched(steps, groups, n, contexts, stop, eos):
 def diverse_beam_search(
     lm:LanguageModel,
     prompt,                 # A string, a list of strings, or ids `(B, S)`
+    *,
     num_beams=4,            # Hypotheses that are kept, in all groups together
     num_beam_groups=2,      # Groups, a divisor of `num_beams`; 1 is `beam_search`
-    diversity_penalty=1.,   # Taken from a token for each beam of an earlier group that took it at this step, >= 0
+    diversity_penalty=1.,   # Taken from a token for each beam of an earlier group that took it at this step, 0 to 1e30
     max_new_tokens=60,      # Where every hypothesis ends, >= 1
     length_penalty=1.0,     # Score = penalised sum / length ** this; > 0 favours long texts
     early_stopping=False,   # When a group is done: True, False or 'never', as in `beam_search`
@@ -114,18 +116,18 @@ def diverse_beam_search(
     eos_token_id=None,      # Id or ids that end a hypothesis; None: the model's, (): none
 )->Generation:              # `len(prompts) * num_return_sequences` rows; `scores` contain the penalties
     "Beams in groups that avoid each other's words (Vijayakumar et al., 2016)"
+    start = time.perf_counter()
     _check(lm, num_beams, max_new_tokens, length_penalty, early_stopping, num_return_sequences)
     if num_beams % _count('num_beam_groups', num_beam_groups, 1):
         raise ValueError(f'num_beam_groups must be a divisor of num_beams, {num_beams}, not {num_beam_groups}')
-    if isinstance(diversity_penalty, bool) or not isinstance(diversity_penalty, (int, float)) or not 0 <= diversity_penalty < float('inf'):
-        raise ValueError(f'diversity_penalty must be a finite number >= 0, not {diversity_penalty!r}')
+    _number('diversity_penalty', diversity_penalty, 0, 1e30)
     width = num_beams // num_beam_groups
     ids, mask, contexts, stop, eos = _read(lm, prompt, max_new_tokens, stop, attention_mask, eos_token_id)
-    filter, _ = _seeded(sampler, seed, ids, mask, width)
+    filter, _ = _seeded(lm, sampler, seed, ids, mask, width)
     tree = TokenTree(lm, ids, mask)
     groups = [Group(tree, width, length_penalty, early_stopping, max_new_tokens) for _ in range(num_beam_groups)]
     steps = _steps(groups, eos, _stops(lm, stop, contexts), filter, diversity_penalty)
-    return _searched(steps, groups, num_return_sequences, contexts, stop, eos)
+    return _searched(steps, groups, num_return_sequences, contexts, stop, eos, start)
 
 # %% ../nbs/14_beam_variants.ipynb #8467d590
 class Words:
@@ -184,7 +186,7 @@ class Forced(Group):
         self.length -= 1                                                     # it is still the same step
         self.finish(self.sums, self.parents, self.tokens, ended & whole)
         self.sums = self.sums.masked_fill(ended, -torch.inf)
-        self.sums, at = self.sums.sort(1, descending=True)
+        self.sums, at = best_first(self.sums, self.width)
         self.parents, self.tokens = self.parents.gather(1, at), self.tokens.gather(1, at)
         self.states = [[row[i] for i in order] for row, order in zip(self.states, at.tolist())]
         self.close()
@@ -212,13 +214,14 @@ class Forced(Group):
         for n, i in slot.items():
             more = () if self.words.complete(self.states[row][i]) else self.words.needed(self.states[row][i])
             found += [(totals[i, t].item(), n, t) for t in more if (n, t) not in known and totals[i, t] > -torch.inf]
+        order = lambda c: (-c[0], slot[c[1]], c[2])      # of equal ones the better beam, then the lowest id
         banks = {}
-        for c in sorted(found, key=lambda c: -c[0]):
+        for c in sorted(found, key=order):
             state = self.words.add(self.states[row][slot[c[1]]], c[2])
             banks.setdefault(self.words.bank(state), []).append((*c, state))
         turns = [(place, -bank, c) for bank, cs in banks.items() for place, c in enumerate(cs)]
         turns.sort(key=lambda t: t[:2])
-        return sorted((c for *_, c in turns[:self.width]), key=lambda c: -c[0])
+        return sorted((c for *_, c in turns[:self.width]), key=order)
 
 # %% ../nbs/14_beam_variants.ipynb #65dc7ade
 def _words(lm, force_words_ids, max_new_tokens, eos):
@@ -243,6 +246,7 @@ def _words(lm, force_words_ids, max_new_tokens, eos):
 def constrained_beam_search(
     lm:LanguageModel,
     prompt,                 # A string, a list of strings, or ids `(B, S)`
+    *,
     force_words_ids,        # A list; each entry is a word, as ids or a string, or a list of words, of which one must occur
     num_beams=4,            # Hypotheses that are kept, >= 1
     max_new_tokens=60,      # Where every hypothesis ends, >= 1
@@ -256,14 +260,15 @@ def constrained_beam_search(
     eos_token_id=None,      # Id or ids that end a hypothesis; None: the model's, (): none
 )->Generation:              # `len(prompts) * num_return_sequences` rows
     "Beams whose texts contain given words (Post and Vilar, 2018; with sets of words, as transformers)"
+    start = time.perf_counter()
     _check(lm, num_beams, max_new_tokens, length_penalty, early_stopping, num_return_sequences)
     words = _words(lm, force_words_ids, max_new_tokens, _eos_ids(lm, eos_token_id))
     ids, mask, contexts, stop, eos = _read(lm, prompt, max_new_tokens, stop, attention_mask, eos_token_id)
-    filter, _ = _seeded(sampler, seed, ids, mask, num_beams)
+    filter, _ = _seeded(lm, sampler, seed, ids, mask, num_beams)
     tree = TokenTree(lm, ids, mask)
     group = Forced(words, tree, num_beams, length_penalty, early_stopping, max_new_tokens)
     steps = _steps([group], eos, _stops(lm, stop, contexts), filter)
-    return _searched(steps, [group], num_return_sequences, contexts, stop, eos)
+    return _searched(steps, [group], num_return_sequences, contexts, stop, eos, start)
 
 # %% ../nbs/14_beam_variants.ipynb #3bf3753a
 def truncated_gumbels(
@@ -294,7 +299,7 @@ class Drawn(Beams):
         noise = gumbel_noise(self.seeds, self.length, V, salt=_SALT)
         tops = truncated_gumbels(sums + noise, self.top).masked_fill(self.nodes[..., None] == -2, -torch.inf)
         tops = tops.nan_to_num(nan=-torch.inf, neginf=-torch.inf)
-        best, at = torch.cat([self.scores, tops.flatten(1)], 1).topk(K)
+        best, at = best_first(torch.cat([self.scores, tops.flatten(1)], 1), K)
         old, at = at.clamp(max=K - 1), (at - K)
         fresh, at = at >= 0, at.clamp(min=0)
         parents, tokens = self.nodes.gather(1, at // V), at % V
@@ -326,6 +331,7 @@ class Drawn(Beams):
 def stochastic_beam_search(
     lm:LanguageModel,
     prompt,               # A string, a list of strings, or ids `(B, S)`
+    *,
     num_beams=4,          # Texts that are drawn for each prompt, all different
     max_new_tokens=60,    # Where every text ends, >= 1
     sampler=None,         # A `Sampler`: its filters make the law that is drawn from; renormalised
@@ -338,7 +344,7 @@ def stochastic_beam_search(
     start, peak = time.perf_counter(), 0
     _check(lm, num_beams, max_new_tokens, 0., False, 1)
     ids, mask, contexts, stop, eos = _read(lm, prompt, max_new_tokens, stop, attention_mask, eos_token_id)
-    filter, seeds = _seeded(sampler, seed, ids, mask, num_beams)
+    filter, seeds = _seeded(lm, sampler, seed, ids, mask, num_beams, draws=True)
     tree = TokenTree(lm, ids, mask)
     drawn = Drawn(tree, num_beams, max_new_tokens, seeds)
     for _ in drawn.run(eos, _stops(lm, stop, contexts), filter): peak = max(peak, tree.nbytes)

@@ -29,6 +29,7 @@ class Group(Beams):
 def diverse_beam_search(
     lm: LanguageModel,
     prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
+    *,
     num_beams: int = 4,
     num_beam_groups: int = 2,
     diversity_penalty: float = 1.0,
@@ -50,7 +51,7 @@ def diverse_beam_search(
         num_beams: Hypotheses that are kept, in all groups together
         num_beam_groups: Groups, a divisor of `num_beams`; 1 is `beam_search`
         diversity_penalty: Taken from a token for each beam of an earlier group that took it
-            at this step, >= 0
+            at this step, 0 to 1e30
         max_new_tokens: Where every hypothesis ends, >= 1
         length_penalty: Score = penalised sum / length ** this; > 0 favours long texts
         early_stopping: When a group is done: True, False or 'never', as in `beam_search`
@@ -99,6 +100,7 @@ class Forced(Group):
 def constrained_beam_search(
     lm: LanguageModel,
     prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
+    *,
     force_words_ids: Sequence[str | Sequence[int | str | Sequence[int]]],
     num_beams: int = 4,
     max_new_tokens: int = 60,
@@ -173,6 +175,7 @@ class Drawn(Beams):
 def stochastic_beam_search(
     lm: LanguageModel,
     prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
+    *,
     num_beams: int = 4,
     max_new_tokens: int = 60,
     sampler: Sampler | None = None,

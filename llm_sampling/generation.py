@@ -451,10 +451,12 @@ def own_sampler(
     ids, mask,   # Of the prompts `(B, S)`
     n,           # Rows of each prompt
     seed=None,   # In place of the sampler's
+    draws=True,  # Does the strategy draw tokens by it, or only filter?
 ):               # A sampler with knobs and a seed for each row, prompt-major; None for None
     "The sampler as the rows of a strategy need it"
+    check_sampler(sampler)
     given = seed if seed is not None or sampler is None else sampler.seed
-    rolls = sampler is not None and (sampler.draws or 'xtc_probability' in sampler.knobs)
+    rolls = sampler is not None and (draws and sampler.draws or 'xtc_probability' in sampler.knobs)
     seeds = row_seeds(given, ids, mask, n) if rolls or given is not None else None
     if sampler is None: return None
     new = copy(sampler.lend(lm.tokenizer))
@@ -533,7 +535,7 @@ def _eos_ids(lm, eos):
 def _run(lm, prompt, sampler, max_new_tokens, n, stop, seed, attention_mask, eos_token_id, show, kind=None):
     "Check everything, and return the steps of `generate` and `stream`; `kind` of rows: a strategy's own"
     start = time.perf_counter()
-    check_lm(lm), check_sampler(sampler)
+    check_lm(lm)
     stop, eos = _stop_strings(lm, stop), _eos_ids(lm, eos_token_id)
     steps, n = _count('max_new_tokens', max_new_tokens, 0), _count('n', n, 1)
     ids, mask = lm.encode(prompt, attention_mask)

@@ -269,6 +269,7 @@ def own_sampler(
     mask: Tensor,
     n: int,
     seed: int | Sequence[int] | Tensor | None = None,
+    draws: bool = True,
 ) -> Any:
     """The sampler as the rows of a strategy need it
 
@@ -278,6 +279,7 @@ def own_sampler(
         ids, mask: Of the prompts `(B, S)`
         n: Rows of each prompt
         seed: In place of the sampler's
+        draws: Does the strategy draw tokens by it, or only filter?
 
     Returns:
         A sampler with knobs and a seed for each row, prompt-major; None for None

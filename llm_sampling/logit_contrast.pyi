@@ -256,7 +256,8 @@ def dola(
         dola_layers: Layers to choose from: 'low', 'high', or a list of numbers, 0 is the
             embeddings
         alpha: Share of the best probability to reach, in [0, 1], or one per prompt; 0: off
-        published: True: as the authors' code and transformers 4.55 do it, see below
+        published: True: no final norm, and `published_divergence`, as in the authors' code
+            and transformers 4.55
         sampler: A `Sampler`, which sees the contrast as its logits; None: greedy
         max_new_tokens: Each row ends after so many tokens at the latest; 0: no token
         n: Samples of each prompt

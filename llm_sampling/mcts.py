@@ -23,11 +23,11 @@ from types import SimpleNamespace
 import torch
 from fastcore.basics import patch
 
-from .beam import _grid, _read, _written, plot_tree
+from .beam import _grid, _number, _read, _written, best_first, plot_tree
 from .generation import Generation, TextStream, _by_row, _count, _measure, own_sampler
 from .models import LanguageModel, _pad_left
-from .multinomial import greedy, gumbel_noise, mix, row_seeds
-from .sampler import PAST
+from .multinomial import gumbel_noise, mix, row_seeds
+from .sampler import PAST, check_sampler
 from .token_tree import TokenTree
 
 # %% ../nbs/17_mcts.ipynb #fb5edfa6
@@ -81,15 +81,15 @@ def puct(
 def select(
     root:Node,   # Where the walk begins
     c_puct=1.,   # Weight of the prior
-    child=Node,  # `child(node, token, logprob)`: the node of a move that is taken for the first time
-)->Node:         # A node without moves: not expanded yet, or the end of a text
+    child=None,  # `child(node, token, logprob)`: the node of a move taken for the first time; None: `Node`
+)->Node:         # Where no simulation has ended yet, or the end of a text
     "Follow the best move to a leaf; the nodes on the way are pending until `back_up`"
     node = root
-    while node.moves:
+    while node.moves and node.visits:
         scores = puct(node, root.low, root.high, c_puct)
         token, _, logprob = node.moves[scores.index(max(scores))]
         node.pending += 1
-        node = node.children.get(token) or child(node, token, logprob)
+        node = node.children.get(token) or (child or Node)(node, token, logprob)
     node.pending += 1
     return node
 
@@ -126,7 +126,7 @@ class Search:
         top_k=10,
         sampler=None,
         rollout_tokens=None,
-        leaves=1,
+        leaves=16,
         seeds=None,           # One for each prompt; None: 0
         ended=None,           # `ended(row, ids)`: has this text ended; None: only the longest have
         write=None,           # `write(row, ids)`: its text; None: there is none
@@ -171,18 +171,24 @@ def laws(self:Search, places):
 def step(self:Search, rollouts):
     "The next token of rollouts that stand at evaluated nodes"
     places = [(r.row, r.node) for r in rollouts]
+    if self.sampler is None:
+        self.expand(places)
+        found = [n.moves[0] for _, n in places]      # the greedy token
+    else: found = self.draw(places, [r.seed for r in rollouts])
+    for r, (token, *_, logprob) in zip(rollouts, found):
+        r.node = self.child(r.row, r.node, token, logprob)
+
+@patch
+def draw(self:Search, places, seeds):
+    "A token after each node, and its log-probability"
     laws = self.laws(places)
-    try:
-        if self.sampler is None: tokens = greedy(laws)
-        else:
-            sampler, context = self.policy(places, [r.seed for r in rollouts])
-            tokens = sampler(laws, **context)
+    sampler, context = self.policy(places, seeds)
+    try: tokens = sampler(laws, **context)
     except ValueError:
         self.expand(places)        # raises for the same law, and knows the row of its prompt
         raise
     logprobs = laws.log_softmax(-1).gather(1, tokens[:, None])[:, 0]
-    for r, token, logprob in zip(rollouts, tokens.tolist(), logprobs.tolist()):
-        r.node = self.child(r.row, r.node, token, logprob)
+    return zip(tokens.tolist(), logprobs.tolist())
 
 @patch
 def over(self:Search, r):
@@ -218,8 +224,7 @@ def expand(self:Search, places):
     if self.sampler is not None:
         sampler, context = self.policy(places, [self.seeds[row] for row, _ in places])
         z = sampler.filter(laws, **context)
-    best = z.sort(dim=-1, descending=True, stable=True)               # of equals the lowest id first
-    z, tokens = (x[:, :self.top_k] for x in best)
+    z, tokens = best_first(z, self.top_k)                             # of equal ones the lowest id
     logprobs = laws.log_softmax(-1).gather(1, tokens)
     for (row, node), *moves in zip(places, tokens.tolist(), z.softmax(-1).tolist(), logprobs.tolist()):
         node.moves = [(t, p, l) for t, p, l in zip(*moves) if p > 0]
@@ -327,22 +332,21 @@ def run(self:Search, num_simulations, temperature=0):
     self.judge(list(enumerate(self.roots)))
 
 # %% ../nbs/17_mcts.ipynb #8c5a206b
-def _number(name, value):
-    "A finite number that is not negative, or an error"
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise ValueError(f'{name} must be a finite number >= 0, not {value!r}')
-
 def _check(value, num_simulations, c_puct, max_new_tokens, top_k, temperature, sampler, rollout_tokens, leaves):
     "Raise for arguments that make no sense"
     counts = dict(num_simulations=num_simulations, max_new_tokens=max_new_tokens, top_k=top_k, leaves=leaves)
     for name, n in counts.items(): _count(name, n, 1)
+    if num_simulations > 2**20:
+        raise ValueError(f'num_simulations must be at most {2**20}, not {num_simulations}')
     if rollout_tokens is not None: _count('rollout_tokens', rollout_tokens, 0)
-    for name, x in dict(c_puct=c_puct, temperature=temperature).items(): _number(name, x)
+    _number('c_puct', c_puct, 0, 1e30)
+    _number('temperature', temperature, 0, 1e30)
     if not (value is None or callable(value)):
         raise ValueError(f'value must be a function of texts and ids, or None, not {value!r}')
     if value is None and rollout_tokens is not None:
         raise ValueError(f'rollout_tokens = {rollout_tokens} needs a value: the default, log-probability, '
                          'is lower for longer texts, and rollouts that are cut differ in length')
+    check_sampler(sampler)
     if sampler is not None and 'adaptive' in sampler.knobs:
         raise ValueError('sampler must have no adaptive step: it follows one text, and a search has many')
 
@@ -374,15 +378,16 @@ def generation(self:Search, ends, contexts, stop, eos):
 def mcts_decode(
     lm:LanguageModel,
     prompt,               # A string, a list of strings, or ids `(B, S)`
+    *,
     value=None,           # `value(texts, ids)`: a number for each continuation (without prompt); None: log-probability
-    num_simulations=50,   # For each token, >= 1; 1 is greedy, without a sampler and at temperature 0
+    num_simulations=50,   # For each token, 1 to 2 ** 20; 1 is greedy, without a sampler and at temperature 0
     c_puct=1.0,           # Weight of the prior against values scaled to [0, 1], >= 0
     max_new_tokens=60,    # Where every text ends, >= 1
     top_k=10,             # Moves of a node: its likeliest tokens, >= 1
     temperature=0,        # A token is drawn by visits ** (1 / temperature); 0: the most visited
     sampler=None,         # A `Sampler`: draws rollouts, its filters make the priors; None: greedy, the model's
     rollout_tokens=None,  # Longest rollout, >= 0, for a `value` of texts that are cut; None: to the end
-    leaves=1,             # Simulations of a prompt that share their forward passes, >= 1 (virtual loss)
+    leaves=16,            # Simulations of a prompt that share forward passes, >= 1; 1: one after another
     return_best=True,     # The best whole text seen; False: the one of the visits
     stop=None,            # A string, or several, that end a text; no part of it
     seed=None,            # An int, or one per prompt; None: the sampler's, else fresh ones

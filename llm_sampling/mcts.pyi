@@ -58,17 +58,17 @@ def puct(node: Node, low: float, high: float, c_puct: float = 1.0) -> list[Any]:
         A score for each of `node.moves`
     """
 
-def select(root: Node, c_puct: float = 1.0, child: Any = ...) -> Node:
+def select(root: Node, c_puct: float = 1.0, child: Any = None) -> Node:
     """Follow the best move to a leaf; the nodes on the way are pending until `back_up`
 
     Args:
         root: Where the walk begins
         c_puct: Weight of the prior
-        child: `child(node, token, logprob)`: the node of a move that is taken for the first
-            time
+        child: `child(node, token, logprob)`: the node of a move taken for the first time;
+            None: `Node`
 
     Returns:
-        A node without moves: not expanded yet, or the end of a text
+        Where no simulation has ended yet, or the end of a text
     """
 
 def back_up(leaf: Node, root: Node, value: Any = None) -> None:
@@ -130,7 +130,7 @@ class Search:
         top_k: int | Sequence[int | None] | Tensor | None = 10,
         sampler: Sampler | None = None,
         rollout_tokens: int | None = None,
-        leaves: int = 1,
+        leaves: int = 16,
         seeds: Any = None,
         ended: Any = None,
         write: Any = None,
@@ -147,6 +147,8 @@ class Search:
         """The model's logits `(n, V)` after nodes"""
     def step(self, rollouts: Any) -> None:
         """The next token of rollouts that stand at evaluated nodes"""
+    def draw(self, places: Any, seeds: Any) -> Any:
+        """A token after each node, and its log-probability"""
     def over(self, r: Any) -> Any:
         """Has a rollout come to its end?"""
     def roll(self, rollouts: Any) -> None:
@@ -194,6 +196,7 @@ class Search:
 def mcts_decode(
     lm: LanguageModel,
     prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
+    *,
     value: Callable[[list[str], list[Tensor]], Sequence[float] | Tensor] | None = None,
     num_simulations: int = 50,
     c_puct: float = 1.0,
@@ -202,7 +205,7 @@ def mcts_decode(
     temperature: float = 0,
     sampler: Sampler | None = None,
     rollout_tokens: int | None = None,
-    leaves: int = 1,
+    leaves: int = 16,
     return_best: bool = True,
     stop: str | Sequence[str] | None = None,
     seed: int | Sequence[int] | Tensor | None = None,
@@ -216,7 +219,7 @@ def mcts_decode(
         prompt: A string, a list of strings, or ids `(B, S)`
         value: `value(texts, ids)`: a number for each continuation (without prompt); None:
             log-probability
-        num_simulations: For each token, >= 1; 1 is greedy, without a sampler and at
+        num_simulations: For each token, 1 to 2 ** 20; 1 is greedy, without a sampler and at
             temperature 0
         c_puct: Weight of the prior against values scaled to [0, 1], >= 0
         max_new_tokens: Where every text ends, >= 1
@@ -226,7 +229,8 @@ def mcts_decode(
             model's
         rollout_tokens: Longest rollout, >= 0, for a `value` of texts that are cut; None: to
             the end
-        leaves: Simulations of a prompt that share their forward passes, >= 1 (virtual loss)
+        leaves: Simulations of a prompt that share forward passes, >= 1; 1: one after
+            another
         return_best: The best whole text seen; False: the one of the visits
         stop: A string, or several, that end a text; no part of it
         seed: An int, or one per prompt; None: the sampler's, else fresh ones

@@ -39,17 +39,16 @@ def _take(out, rows):
 def _rerank(
     lm, prompt,
     keys,   # `keys(samples, number)`: for each sample of prompt `number` a tuple, score first; the largest is best
-    n, num_return_sequences, max_new_tokens, sampler, *rest
+    n, num_return_sequences, max_new_tokens, sampler, **rest
 )->Generation:
     "Draw n samples of each prompt and keep the best; equal ones stay in the order of the draw"
     start = time.perf_counter()
     _count('max_new_tokens', max_new_tokens, 1)
-    if _count('num_return_sequences', num_return_sequences, 1) > _count('n', n, 1):
+    if _count('n', n, 1) > 2**20: raise ValueError(f'n must be at most {2**20}, not {n}')
+    if _count('num_return_sequences', num_return_sequences, 1) > n:
         raise ValueError(f'num_return_sequences must be at most n, {n}, not {num_return_sequences}')
     if sampler is None: sampler = Sampler(temperature=1.)
-    stop, seed, attention_mask, eos = rest
-    drawn = generate(lm, prompt, sampler, max_new_tokens=max_new_tokens, n=n, stop=stop, seed=seed,
-                     attention_mask=attention_mask, eos_token_id=eos)
+    drawn = generate(lm, prompt, sampler, max_new_tokens=max_new_tokens, n=n, **rest)
     rows, scores = [], []
     for number, first in enumerate(range(0, len(drawn), n)):
         key = keys(_take(drawn, range(first, first + n)), number)
@@ -84,8 +83,9 @@ def _likeness(samples):
 def best_of_n(
     lm:LanguageModel,
     prompt,                 # A string, a list of strings, or ids `(B, S)`
-    n,                      # Samples of each prompt, >= 1
+    n,                      # Samples of each prompt, 1 to 2 ** 20
     score=None,             # `score(texts, ids)`: n numbers for a prompt's n samples; None: their mean token log-probability
+    *,
     max_new_tokens=60,      # Where every sample ends, >= 1
     num_return_sequences=1, # Samples of each prompt that are returned, best first, <= n
     sampler=None,           # A `Sampler`; None: the model's own law
@@ -101,7 +101,7 @@ def best_of_n(
         else: values = _numbers('score', score(samples.texts, samples.ids), (n,), number)
         return [(v,) for v in values]
     return _rerank(lm, prompt, keys, n, num_return_sequences, max_new_tokens, sampler,
-                   stop, seed, attention_mask, eos_token_id)
+                   stop=stop, seed=seed, attention_mask=attention_mask, eos_token_id=eos_token_id)
 
 # %% ../nbs/18_rerank.ipynb #440bba8d
 def _own_words(text, ids):
@@ -126,8 +126,9 @@ def _votes(answer, samples, number):
 def majority_vote(
     lm:LanguageModel,
     prompt,                 # A string, a list of strings, or ids `(B, S)`
-    n,                      # Samples of each prompt, >= 1
+    n,                      # Samples of each prompt, 1 to 2 ** 20
     answer=None,            # `answer(text, ids)` of one sample, None abstains; None: the stripped text, or without one the ids
+    *,
     weighted=False,         # True: a vote weighs as much as the geometric mean of its token probabilities
     max_new_tokens=60,      # Where every sample ends, >= 1
     num_return_sequences=1, # Samples of each prompt that are returned, the winning answer's first, <= n
@@ -148,7 +149,7 @@ def majority_vote(
         total[None] = 0
         return [(total[v] / sum(weights), -votes.index(v), like) for v, like in zip(votes, likeness)]
     return _rerank(lm, prompt, keys, n, num_return_sequences, max_new_tokens, sampler,
-                   stop, seed, attention_mask, eos_token_id)
+                   stop=stop, seed=seed, attention_mask=attention_mask, eos_token_id=eos_token_id)
 
 # %% ../nbs/18_rerank.ipynb #43749506
 def ngram_similarity(
@@ -169,8 +170,9 @@ def ngram_similarity(
 def minimum_bayes_risk(
     lm:LanguageModel,
     prompt,                 # A string, a list of strings, or ids `(B, S)`
-    n,                      # Samples of each prompt, candidates and references alike, >= 1
+    n,                      # Samples of each prompt, candidates and references alike, 1 to 2 ** 20
     similarity=None,        # `similarity(texts, ids)`: n x n numbers, a row per candidate; None: `ngram_similarity`
+    *,
     max_new_tokens=60,      # Where every sample ends, >= 1
     num_return_sequences=1, # Samples of each prompt that are returned, best first, <= n
     sampler=None,           # A `Sampler`; None: the model's own law
@@ -186,4 +188,4 @@ def minimum_bayes_risk(
         table = _numbers('similarity', table, (n, n), number)
         return [(sum(row) / n,) for row in table]
     return _rerank(lm, prompt, keys, n, num_return_sequences, max_new_tokens, sampler,
-                   stop, seed, attention_mask, eos_token_id)
+                   stop=stop, seed=seed, attention_mask=attention_mask, eos_token_id=eos_token_id)

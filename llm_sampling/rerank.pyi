@@ -15,6 +15,7 @@ def best_of_n(
     prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
     n: int,
     score: Callable[[list[str], list[Tensor]], Sequence[float] | Tensor] | None = None,
+    *,
     max_new_tokens: int = 60,
     num_return_sequences: int = 1,
     sampler: Sampler | None = None,
@@ -28,7 +29,7 @@ def best_of_n(
     Args:
         lm: The model, a `LanguageModel`
         prompt: A string, a list of strings, or ids `(B, S)`
-        n: Samples of each prompt, >= 1
+        n: Samples of each prompt, 1 to 2 ** 20
         score: `score(texts, ids)`: n numbers for a prompt's n samples; None: their mean
             token log-probability
         max_new_tokens: Where every sample ends, >= 1
@@ -48,6 +49,7 @@ def majority_vote(
     prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
     n: int,
     answer: Callable[[str, Tensor], object] | None = None,
+    *,
     weighted: bool = False,
     max_new_tokens: int = 60,
     num_return_sequences: int = 1,
@@ -62,7 +64,7 @@ def majority_vote(
     Args:
         lm: The model, a `LanguageModel`
         prompt: A string, a list of strings, or ids `(B, S)`
-        n: Samples of each prompt, >= 1
+        n: Samples of each prompt, 1 to 2 ** 20
         answer: `answer(text, ids)` of one sample, None abstains; None: the stripped text,
             or without one the ids
         weighted: True: a vote weighs as much as the geometric mean of its token
@@ -98,6 +100,7 @@ def minimum_bayes_risk(
     prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
     n: int,
     similarity: Callable[[list[str], list[Tensor]], Sequence[Sequence[float]] | Tensor] | None = None,
+    *,
     max_new_tokens: int = 60,
     num_return_sequences: int = 1,
     sampler: Sampler | None = None,
@@ -111,7 +114,7 @@ def minimum_bayes_risk(
     Args:
         lm: The model, a `LanguageModel`
         prompt: A string, a list of strings, or ids `(B, S)`
-        n: Samples of each prompt, candidates and references alike, >= 1
+        n: Samples of each prompt, candidates and references alike, 1 to 2 ** 20
         similarity: `similarity(texts, ids)`: n x n numbers, a row per candidate; None:
             `ngram_similarity`
         max_new_tokens: Where every sample ends, >= 1

@@ -1,11 +1,12 @@
 "Beam search against transformers' own, rows alone, ends, filters, samples and streams"
-import math, random
+import contextlib, math, random, time
+from functools import partial
 
 import pytest, torch
 import transformers as tf
 
 import llm_sampling as ls
-from llm_sampling.beam import beam_search, stream_beam_search
+from llm_sampling.beam import beam_search, best_first, stream_beam_search
 from llm_sampling.generation import generate
 from llm_sampling.models import LanguageModel, TableModel
 from llm_sampling.sampler import Sampler
@@ -56,15 +57,148 @@ def test_beams_are_transformers(seed, tinies):
     assert .2 < stopped / total < .9
 
 
+@contextlib.contextmanager
+def ties_to(which):
+    "torch whose `topk` and unstable sorts list equal numbers by their place, or the other way round"
+    first, sort, argsort = which == 'first', torch.Tensor.sort, torch.Tensor.argsort
+    def order(x, dim, descending):
+        if first: return sort(x, dim=dim, descending=descending, stable=True)[1]
+        return x.shape[dim] - 1 - sort(x.flip(dim), dim=dim, descending=descending, stable=True)[1]
+    def topk(x, k, dim=-1, largest=True, sorted=True):
+        at = order(x, dim, largest).narrow(dim, 0, k)
+        return torch.return_types.topk((x.gather(dim, at), at))
+    def any_sort(x, dim=-1, descending=False, stable=False):
+        at = sort(x, dim=dim, descending=descending, stable=True)[1] if stable else order(x, dim, descending)
+        return torch.return_types.sort((x.gather(dim, at), at))
+    with pytest.MonkeyPatch.context() as m:
+        for home in (torch, torch.Tensor):
+            m.setattr(home, 'topk', topk)
+            m.setattr(home, 'sort', any_sort)
+            m.setattr(home, 'argsort', lambda *args, **kw: any_sort(*args, **kw)[1])
+        yield
+
+
+def all_tied():
+    lm = tiny('llama')
+    with torch.no_grad(): lm.model.lm_head.weight.copy_(torch.zeros(60, 32))
+    return lm
+
+
 @pytest.mark.parametrize('seed', range(4))
 def test_ties_are_transformers(seed):
-    "All words equally likely, or only a few sums occur: torch's order among ties decides, and it is the same"
-    dice, lm = random.Random(seed), tiny('llama')
-    with torch.no_grad(): lm.model.lm_head.weight.copy_(torch.zeros(60, 32))
+    """All words equally likely. Which of them transformers takes depends on the order in which `topk` lists ties. Ours does
+    not: it is that of transformers with a `topk` that lists them by their place"""
+    dice, lm = random.Random(seed), all_tied()
     for _ in range(10):
         K = dice.randint(2, 8)
-        compare(lm, prompts(dice, [3, 5]), dice.choice([(), (0,), (7, 59)]), num_beams=K, num_return_sequences=K, length_penalty=dice.choice([0., 1.]),
+        with ties_to('first'): compare(lm, prompts(dice, [3, 5]), dice.choice([(), (0,), (7, 59)]), num_beams=K, num_return_sequences=K, length_penalty=dice.choice([0., 1.]),
                 early_stopping=dice.choice([True, False, 'never']), max_new_tokens=6)
+
+
+def test_best_first_is_a_stable_sort():
+    g = torch.Generator().manual_seed(0)
+    for shape, kinds in (((40, 60), 2), ((40, 60), 9), ((3, 5, 70), 30), ((80,), 4), ((1, 1), 1)):
+        values = torch.randint(0, kinds, shape, generator=g).float()
+        values = values.masked_fill(values == 0, -torch.inf)
+        for dtype in (torch.float32, torch.float64, torch.bfloat16):
+            for which in (None, 'first', 'last'):
+                want, order = values.to(dtype).sort(dim=-1, descending=True, stable=True)
+                for n in (1, 2, 7, shape[-1] - 1, shape[-1], shape[-1] + 5):
+                    if n < 1: continue
+                    with ties_to(which) if which else contextlib.nullcontext(): best, at = best_first(values.to(dtype), n)
+                    assert torch.equal(best, want[..., :n]) and torch.equal(at, order[..., :n])
+
+
+def searches(n=4):
+    "Every search, in several settings, as functions of a model and a prompt that return `n` texts, where they return several"
+    kw = dict(max_new_tokens=4, num_return_sequences=n)
+    yield partial(beam_search, **kw)
+    yield partial(beam_search, num_beams=6, length_penalty=0., early_stopping='never', **kw)
+    yield partial(beam_search, do_sample=True, seed=4, **kw)
+    yield partial(beam_search, sampler=Sampler(top_k=2, repetition_penalty=1.2), **kw)
+    yield partial(ls.diverse_beam_search, num_beams=6, num_beam_groups=3, diversity_penalty=.5, **kw)
+    yield partial(ls.diverse_beam_search, num_beams=6, num_beam_groups=2, diversity_penalty=0., **kw)
+    yield partial(ls.constrained_beam_search, force_words_ids=[[3, 3], [[2], [4, 1]]], num_beams=8, **kw)
+    yield partial(ls.stochastic_beam_search, max_new_tokens=4, seed=4)
+    yield partial(streamed, max_new_tokens=4)
+    yield partial(streamed, max_new_tokens=4, lookahead=2)
+    yield partial(ls.mcts_decode, max_new_tokens=4, num_simulations=9, top_k=3)
+
+
+TIED = [{(): [.2] * 5}, {(): [.1, .1, .4, .4], (2,): [.4, .1, .4, .1], (3,): [.1, .4, .1, .4]}, {(): [0, .5, .5, 0, 0], (1,): [.2] * 5}]
+
+@pytest.mark.parametrize('table', TIED)
+def test_ties_do_not_depend_on_topk(table):
+    "Texts, their order and their scores are the same whatever order a device gives to equal numbers"
+    def run(search, eos):
+        try: out = search(LanguageModel(TableModel(table)), [[0], [2]], eos_token_id=eos)
+        except ValueError as e: return str(e)                           # too few texts, or a word that is not there
+        return [i.tolist() for i in out.ids], out.scores
+    told = []
+    for search in searches():
+        for eos in ((), 0, (0, 2)):
+            want = run(search, eos)
+            told.append(type(want) is not str)
+            for which in ('first', 'last'):
+                with ties_to(which): assert run(search, eos) == want
+    assert sum(told) > .6 * len(told)
+
+
+def test_ties_go_to_the_first():
+    "The better beam, then the lowest id; a text that finished earlier stays before an equal one"
+    lm = LanguageModel(TableModel({(): [.2] * 5}))
+    kw = dict(num_beams=3, max_new_tokens=2, eos_token_id=())
+    found = lambda f, **more: [i.tolist() for i in f(lm, [[0]], **kw, **more).ids]
+    assert found(beam_search, num_return_sequences=3) == [[0, 0], [0, 1], [0, 2]]
+    assert found(ls.diverse_beam_search, num_beam_groups=1, num_return_sequences=3) == [[0, 0], [0, 1], [0, 2]]
+    assert found(ls.diverse_beam_search, num_beam_groups=3, num_return_sequences=3, diversity_penalty=0.) == [[0, 0]] * 3
+    assert found(ls.diverse_beam_search, num_beam_groups=3, diversity_penalty=1., num_return_sequences=3) == [[0, 0], [1, 1], [2, 2]]
+    assert found(ls.constrained_beam_search, force_words_ids=[[4]], num_return_sequences=2) == [[0, 4], [1, 4]]
+    halves = LanguageModel(TableModel({(): [.25, .25, .25, .25], (1,): [1., 0, 0, 0]}, eos_token_id=0))
+    out = beam_search(halves, [[2]], num_beams=2, num_return_sequences=2, max_new_tokens=2, length_penalty=0., early_stopping='never')
+    assert [i.tolist() for i in out.ids] == [[0], [1, 0]]                # equally likely, and the first finished a step before
+
+
+class Asleep:
+    "A clock that only a forward pass moves, an hour at a time"
+    def __init__(self, lm, m):
+        self.now, forward = 0., lm.model.forward
+        def slow(*args, **kw): self.now += 3600; return forward(*args, **kw)
+        m.setattr(lm.model, 'forward', slow)
+        m.setattr(time, 'perf_counter', lambda: self.now)
+
+
+def test_seconds_contain_the_reading_of_the_prompt(monkeypatch):
+    "From the call to the return: an hour for each pass, the prefill included, and none for what came before the call"
+    lm = LanguageModel(TableModel({(): [.2] * 5}))
+    TokenTree(lm, [[0]])                                     # its check of the model takes passes, too
+    clock = Asleep(lm, monkeypatch)
+    for search in [*searches(1), partial(ls.best_of_n, n=2, max_new_tokens=4), partial(ls.majority_vote, n=2, max_new_tokens=4),
+                   partial(ls.minimum_bayes_risk, n=2, max_new_tokens=4)]:
+        before = clock.now
+        out = search(lm, [[0]], eos_token_id=())
+        assert out.stats['seconds'] == clock.now - before == 3600 * out.stats['forward_passes'] > 3600
+
+
+DRAWS = [partial(beam_search, do_sample=True), partial(beam_search, sampler=Sampler(xtc_probability=.5, xtc_threshold=.1)), ls.stochastic_beam_search,
+         lambda *args, **kw: streamed(*args, do_sample=True, **kw), partial(ls.mcts_decode, sampler=Sampler(temperature=1.)), partial(ls.mcts_decode, temperature=1.),
+         partial(ls.diverse_beam_search, sampler=Sampler(xtc_probability=.5, xtc_threshold=.1)), partial(ls.best_of_n, n=2),
+         partial(ls.majority_vote, n=2), partial(ls.minimum_bayes_risk, n=2)]
+DRAWS_NOT = [beam_search, partial(beam_search, sampler=Sampler(temperature=.5, top_k=3)), lambda *args, **kw: streamed(*args, **kw), partial(beam_search, do_sample=True, seed=3),
+             ls.diverse_beam_search, partial(ls.diverse_beam_search, sampler=Sampler(top_k=3)), partial(ls.constrained_beam_search, force_words_ids=[[1]]),
+             partial(ls.stochastic_beam_search, seed=3), partial(ls.stochastic_beam_search, sampler=Sampler(seed=3)), ls.mcts_decode,
+             partial(ls.mcts_decode, sampler=Sampler(temperature=0)), partial(ls.mcts_decode, sampler=Sampler(temperature=1., seed=3), temperature=1.),
+             partial(ls.best_of_n, n=2, seed=3), partial(ls.majority_vote, n=2, seed=3), partial(ls.minimum_bayes_risk, n=2, seed=3)]
+
+@pytest.mark.parametrize('search,draws', [(s, True) for s in DRAWS] + [(s, False) for s in DRAWS_NOT])
+def test_torchs_generator_moves_only_if_something_is_drawn(search, draws):
+    lm = LanguageModel(TableModel({(): [.3, .3, .2, .2]}))
+    def run():
+        torch.manual_seed(5)
+        before, out = torch.get_rng_state(), search(lm, [[0], [1]], max_new_tokens=3, eos_token_id=())
+        assert torch.equal(torch.get_rng_state(), before) != draws
+        return [i.tolist() for i in out.ids]
+    assert run() == run()
 
 
 @pytest.mark.parametrize('extra', [dict(repetition_penalty=1.7), dict(no_repeat_ngram_size=2), dict(repetition_penalty=.8, no_repeat_ngram_size=3)])
@@ -213,11 +347,33 @@ def test_seeds(lm):
     (dict(num_beams=0), 'num_beams must be an integer >= 1'), (dict(num_beams=2.), 'num_beams'), (dict(max_new_tokens=0), 'max_new_tokens'),
     (dict(num_beams=2, num_return_sequences=3), 'num_return_sequences must be at most num_beams, 2, not 3'), (dict(num_return_sequences=0), 'num_return_sequences'),
     (dict(early_stopping='often'), "early_stopping must be True, False or 'never'"), (dict(early_stopping=None), 'early_stopping'),
-    (dict(length_penalty=None), 'length_penalty must be a finite number'), (dict(length_penalty=math.nan), 'length_penalty'),
+    (dict(length_penalty=None), 'length_penalty must be a number from'), (dict(length_penalty=math.nan), 'length_penalty'),
+    (dict(length_penalty=1000.), 'length_penalty must be a number from -16.87 to 16.87'), (dict(length_penalty=-10**400), 'length_penalty must be'),
+    (dict(num_beams=2**64), 'num_beams must be at most 35791394'), (dict(do_sample='no'), 'do_sample must be True or False'),
     (dict(eos_token_id=60), 'eos_token_id 60'), (dict(stop='x'), 'tokenizer'), (dict(max_new_tokens=64), 'need a window of 66 tokens'),
     (dict(seed=[1, 2]), 'seed'), (dict(sampler=Sampler(temperature=[1., 2.])), 'temperature')])
 def test_refusals(bad, message, tinies):
-    with pytest.raises(ValueError, match=message): beam_search(tinies['llama'], [[1, 2, 3]], **bad)
+    lm = LanguageModel(tinies['llama'].model)
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(lm.model, 'forward', lambda *args, **kw: pytest.fail('a forward pass'))
+        for search in (beam_search, stream_beam_search):                 # a stream, too, when it is called
+            if 'num_return_sequences' in bad and search is stream_beam_search: continue
+            with pytest.raises(ValueError, match=message): search(lm, [[1, 2, 3]], **bad)
+
+
+def test_long_prompts_are_refused(tinies):
+    "Naming their length and the window, by every search"
+    for search in searches():
+        with pytest.raises(ValueError, match='the longest prompt, 70 tokens, and max_new_tokens = 4 need a window of 73 tokens, and the model has 64'):
+            search(tinies['llama'], [[1] * 70, [1]])
+
+
+def test_penalties_of_any_size_that_is_allowed():
+    "Scores stay finite and in the order of the definition"
+    lm = LanguageModel(TableModel({(): [.3, .4, .2, .1]}, eos_token_id=0))
+    for penalty in (-16.8, -8., 16.8):
+        out = beam_search(lm, [[1]], max_new_tokens=60, length_penalty=penalty, num_return_sequences=4)
+        for s, l in zip(out.scores, out.logprobs): assert s == pytest.approx(l.sum().item() / len(l)**penalty, rel=1e-4) and s < 0
 
 
 def test_a_tie_does_not_go_on():
@@ -282,7 +438,7 @@ def test_stream_of_texts(lm, lookahead):
     for stop in (None, [word], [' the', 'e', word]):
         out = streamed(lm, texts, max_new_tokens=25, stop=stop, lookahead=lookahead)
         if lookahead is None: assert out.texts == beam_search(lm, texts, max_new_tokens=25, stop=stop).texts
-    with pytest.raises(ValueError, match='lookahead must be an integer >= 1'): next(stream_beam_search(lm, texts, lookahead=0))
+    with pytest.raises(ValueError, match='lookahead must be an integer >= 1'): stream_beam_search(lm, texts, lookahead=0)
 
 
 def test_a_tree_is_drawn_in_its_final_places():

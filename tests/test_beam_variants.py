@@ -101,13 +101,13 @@ def test_stochastic_rows_alone_and_nested(tinies):
     rows = [torch.tensor(p) for p in ([3, 4, 5, 6], [9], [11, 12])]
     for lm in tinies.values():
         for eos in ((), tuple(range(2, 6))):
-            out = stochastic_beam_search(lm, rows, 5, 20, seed=torch.tensor([1, 2, 3]), eos_token_id=eos)
+            out = stochastic_beam_search(lm, rows, num_beams=5, max_new_tokens=20, seed=torch.tensor([1, 2, 3]), eos_token_id=eos)
             texts = [tuple(i.tolist()) for i in out.ids]
             for r in range(3):
                 assert len(set(texts[5*r:5*r+5])) == 5
                 assert out.scores[5*r:5*r+5] == sorted(out.scores[5*r:5*r+5], reverse=True)
                 for K in (1, 3):
-                    alone = stochastic_beam_search(lm, rows[r:r+1], K, 20, seed=r + 1, eos_token_id=eos)
+                    alone = stochastic_beam_search(lm, rows[r:r+1], num_beams=K, max_new_tokens=20, seed=r + 1, eos_token_id=eos)
                     assert [tuple(i.tolist()) for i in alone.ids] == texts[5*r:5*r+K]
             assert all(t not in eos for i in texts for t in i[:-1])
 
@@ -118,16 +118,16 @@ def test_one_group_or_no_penalty_is_beam_search(groups, tinies):
     for lm in tinies.values():
         for early in (True, False, 'never'):
             kw = dict(max_new_tokens=8, eos_token_id=(2, 3, 4, 5), early_stopping=early)
-            beam = beam_search(lm, rows, 4, num_return_sequences=4, **kw)
-            ours = diverse_beam_search(lm, rows, 4 * groups, groups, 0., num_return_sequences=4 * groups, **kw)
+            beam = beam_search(lm, rows, num_beams=4, num_return_sequences=4, **kw)
+            ours = diverse_beam_search(lm, rows, num_beams=4 * groups, num_beam_groups=groups, diversity_penalty=0., num_return_sequences=4 * groups, **kw)
             want = [i.tolist() for i in beam.ids for _ in range(groups)]
             assert [i.tolist() for i in ours.ids] == want
             assert ours.stats['tokens_evaluated'] == beam.stats['tokens_evaluated']        # equal nodes once
 
 
-VARIANTS = {'diverse': lambda lm, rows, n, **kw: diverse_beam_search(lm, rows, 6, 3, .3, n, num_return_sequences=6, **kw),
-            'constrained': lambda lm, rows, n, **kw: constrained_beam_search(lm, rows, [[30, 31], [[7], [8, 9]]], 6, n, **kw),
-            'stochastic': lambda lm, rows, n, **kw: stochastic_beam_search(lm, rows, 4, n, seed=[5 + len(r) for r in rows], **kw)}
+VARIANTS = {'diverse': lambda lm, rows, n, **kw: diverse_beam_search(lm, rows, num_beams=6, num_beam_groups=3, diversity_penalty=.3, max_new_tokens=n, num_return_sequences=6, **kw),
+            'constrained': lambda lm, rows, n, **kw: constrained_beam_search(lm, rows, force_words_ids=[[30, 31], [[7], [8, 9]]], num_beams=6, max_new_tokens=n, **kw),
+            'stochastic': lambda lm, rows, n, **kw: stochastic_beam_search(lm, rows, max_new_tokens=n, seed=[5 + len(r) for r in rows], **kw)}
 
 
 @pytest.mark.parametrize('name', VARIANTS)
@@ -175,9 +175,9 @@ def test_bfloat16_and_a_family_without_a_tree(name):
 
 def test_scores_are_sums(tinies):
     lm = tinies['llama', 0]
-    out = constrained_beam_search(lm, [[5, 6]], [[30], [21, 22]], num_beams=4, max_new_tokens=8, length_penalty=.5, eos_token_id=())
+    out = constrained_beam_search(lm, [[5, 6]], force_words_ids=[[30], [21, 22]], max_new_tokens=8, length_penalty=.5, eos_token_id=())
     assert out.scores[0] == pytest.approx(out.logprobs[0].sum().item() / 8**.5, abs=1e-4)
-    out = diverse_beam_search(lm, [[5, 6]], 4, 2, .7, max_new_tokens=8, num_return_sequences=2, length_penalty=0., eos_token_id=())
+    out = diverse_beam_search(lm, [[5, 6]], diversity_penalty=.7, max_new_tokens=8, num_return_sequences=2, length_penalty=0., eos_token_id=())
     paid = [(l.sum().item() - s) / .7 for l, s in zip(out.logprobs, out.scores)]
     assert paid == pytest.approx([round(p) for p in paid], abs=1e-3) and min(paid) > -1e-3
 
@@ -185,12 +185,12 @@ def test_scores_are_sums(tinies):
 def test_filters_hold(tinies):
     lm = tinies['gpt2', 0]
     s = Sampler(logit_bias={i: -torch.inf for i in range(20)})
-    for out in (diverse_beam_search(lm, [[5]], 4, 2, max_new_tokens=6, num_return_sequences=4, sampler=s, eos_token_id=()),
-                constrained_beam_search(lm, [[5]], [[30, 31]], max_new_tokens=6, sampler=s, eos_token_id=()),
-                stochastic_beam_search(lm, [[5]], 4, 6, sampler=s, seed=0, eos_token_id=())):
+    for out in (diverse_beam_search(lm, [[5]], max_new_tokens=6, num_return_sequences=4, sampler=s, eos_token_id=()),
+                constrained_beam_search(lm, [[5]], force_words_ids=[[30, 31]], max_new_tokens=6, sampler=s, eos_token_id=()),
+                stochastic_beam_search(lm, [[5]], max_new_tokens=6, sampler=s, seed=0, eos_token_id=())):
         assert all((i >= 20).all() for i in out.ids)
     with pytest.raises(ValueError, match='num_return_sequences'):
-        constrained_beam_search(lm, [[5]], [[3]], max_new_tokens=6, sampler=s, eos_token_id=())
+        constrained_beam_search(lm, [[5]], force_words_ids=[[3]], max_new_tokens=6, sampler=s, eos_token_id=())
 
 
 def test_words_are_substrings():
@@ -212,7 +212,7 @@ def test_words_are_substrings():
 def test_overlaps_and_repeats(tinies):
     for lm in tinies.values():
         for words, steps in (([[30, 30, 31]], 3), ([[30, 31], [31, 32]], 3), ([[30], [30, 31, 30]], 3), ([[[30], [30, 31]]], 1), ([[33], [33]], 1)):
-            out = constrained_beam_search(lm, [[5, 33, 30]], words, num_beams=5, max_new_tokens=steps, eos_token_id=())
+            out = constrained_beam_search(lm, [[5, 33, 30]], force_words_ids=words, num_beams=5, max_new_tokens=steps, eos_token_id=())
             state, w = Words.start, Words([[tuple(p) for p in (x if isinstance(x[0], list) else [x])] for x in words])
             for t in out.ids[0].tolist(): state = w.add(state, t)
             assert w.complete(state)
@@ -221,7 +221,7 @@ def test_overlaps_and_repeats(tinies):
 def test_the_first_is_a_draw_and_the_second_from_the_rest():
     p, n = torch.tensor([.5, .3, .15, .05]), 3000
     lm = LanguageModel(TableModel({(): p}))
-    pairs = torch.stack(stochastic_beam_search(lm, [[0]] * n, 2, 1, seed=torch.arange(n)).ids).view(n, 2)
+    pairs = torch.stack(stochastic_beam_search(lm, [[0]] * n, num_beams=2, max_new_tokens=1, seed=torch.arange(n)).ids).view(n, 2)
     same_law(pairs[:, 0], p)
     for first in (0, 1):
         rest = p.clone(); rest[first] = 0
@@ -241,7 +241,7 @@ def test_inclusion_probabilities(K):
         return out
     want, n = include(probs, K, 1., {}), 3000
     assert sum(want.values()) == pytest.approx(K)
-    out = stochastic_beam_search(LanguageModel(TableModel(laws, eos_token_id=0)), [[0]] * n, K, 2, seed=torch.arange(5000, 5000 + n))
+    out = stochastic_beam_search(LanguageModel(TableModel(laws, eos_token_id=0)), [[0]] * n, num_beams=K, max_new_tokens=2, seed=torch.arange(5000, 5000 + n))
     drawn = [tuple(i.tolist()) for i in out.ids]
     for y, q in want.items(): assert abs(drawn.count(y) / n - q) < 4.5 * math.sqrt(q * (1 - q) / n) + 1e-9
     assert all(len(set(drawn[i*K:i*K+K])) == K for i in range(n))
@@ -262,9 +262,9 @@ def test_stops(tinies):
     import llm_sampling as ls
     lm = ls.load()
     for f, more in ((diverse_beam_search, {}), (stochastic_beam_search, dict(seed=3))):
-        plain = f(lm, 'Once upon a time there', 4, max_new_tokens=12, eos_token_id=(), **more)
+        plain = f(lm, 'Once upon a time there', max_new_tokens=12, eos_token_id=(), **more)
         word = plain.texts[0][5:8]
-        out = f(lm, 'Once upon a time there', 4, max_new_tokens=12, eos_token_id=(), stop=word, **more)
+        out = f(lm, 'Once upon a time there', max_new_tokens=12, eos_token_id=(), stop=word, **more)
         assert all(word not in t for t in out.texts)
 
 
@@ -273,7 +273,7 @@ def test_forced_words_and_stops():
     import llm_sampling as ls
     lm = ls.load()
     for words, stop in (([' castle', ' gold'], ' castle'), ([' gold'], ' gold'), ([' castle', [' gold', ' silver']], ' the')):
-        try: out = constrained_beam_search(lm, 'Once upon a time there', words, num_beams=6, max_new_tokens=12, stop=stop, num_return_sequences=1)
+        try: out = constrained_beam_search(lm, 'Once upon a time there', force_words_ids=words, num_beams=6, max_new_tokens=12, stop=stop, num_return_sequences=1)
         except ValueError: continue
         said = lm.decode(out.ids[0])
         assert all(any(w in said for w in ([x] if isinstance(x, str) else x)) for x in words)
@@ -281,24 +281,27 @@ def test_forced_words_and_stops():
 
 
 @pytest.mark.parametrize('call,message', [
-    (lambda lm: diverse_beam_search(lm, [[3]], 4, 3), 'num_beam_groups must be a divisor of num_beams, 4, not 3'),
-    (lambda lm: diverse_beam_search(lm, [[3]], 4, 0), 'num_beam_groups'),
-    (lambda lm: diverse_beam_search(lm, [[3]], 2, 4), 'num_beam_groups'),
-    (lambda lm: diverse_beam_search(lm, [[3]], 4, 2, -.1), 'diversity_penalty must be'),
-    (lambda lm: diverse_beam_search(lm, [[3]], 4, 2, math.nan), 'diversity_penalty must be'),
-    (lambda lm: diverse_beam_search(lm, [[3]], 0, 1), 'num_beams'),
-    (lambda lm: diverse_beam_search(lm, [[3]], 4, 2, num_return_sequences=5), 'num_return_sequences'),
-    (lambda lm: diverse_beam_search(lm, [[3]], 4, 2, max_new_tokens=200), 'window'),
-    (lambda lm: constrained_beam_search(lm, [[3]], []), 'force_words_ids'),
-    (lambda lm: constrained_beam_search(lm, [[3]], [[]]), 'force_words_ids'),
-    (lambda lm: constrained_beam_search(lm, [[3]], [[[]]]), 'force_words_ids'),
-    (lambda lm: constrained_beam_search(lm, [[3]], [[40]]), 'force_words_ids'),
-    (lambda lm: constrained_beam_search(lm, [[3]], [3]), 'force_words_ids'),
-    (lambda lm: constrained_beam_search(lm, [[3]], ['king']), 'tokenizer'),
-    (lambda lm: constrained_beam_search(lm, [[3]], [[7, 8]], eos_token_id=7), 'force_words_ids'),
-    (lambda lm: constrained_beam_search(lm, [[3]], [[7, 8, 9]], max_new_tokens=2), 'more than max_new_tokens = 2'),
-    (lambda lm: stochastic_beam_search(lm, [[3]], 0), 'num_beams'),
-    (lambda lm: stochastic_beam_search(lm, [[3]], 41, 1, seed=0), 'only 40 texts'),
+    (lambda lm: diverse_beam_search(lm, [[3]], num_beam_groups=3), 'num_beam_groups must be a divisor of num_beams, 4, not 3'),
+    (lambda lm: diverse_beam_search(lm, [[3]], num_beam_groups=0), 'num_beam_groups'),
+    (lambda lm: diverse_beam_search(lm, [[3]], num_beams=2, num_beam_groups=4), 'num_beam_groups'),
+    (lambda lm: diverse_beam_search(lm, [[3]], diversity_penalty=-.1), 'diversity_penalty must be'),
+    (lambda lm: diverse_beam_search(lm, [[3]], diversity_penalty=math.nan), 'diversity_penalty must be'),
+    (lambda lm: diverse_beam_search(lm, [[3]], diversity_penalty=10**400), 'diversity_penalty must be a number from 0 to 1e.30'),
+    (lambda lm: diverse_beam_search(lm, [[3]], num_beams=2**64, num_beam_groups=2**64), 'num_beams must be at most'),
+    (lambda lm: stochastic_beam_search(lm, [[3]], num_beams=2**64), 'num_beams must be at most'),
+    (lambda lm: diverse_beam_search(lm, [[3]], num_beams=0, num_beam_groups=1), 'num_beams'),
+    (lambda lm: diverse_beam_search(lm, [[3]], num_return_sequences=5), 'num_return_sequences'),
+    (lambda lm: diverse_beam_search(lm, [[3]], max_new_tokens=200), 'window'),
+    (lambda lm: constrained_beam_search(lm, [[3]], force_words_ids=[]), 'force_words_ids'),
+    (lambda lm: constrained_beam_search(lm, [[3]], force_words_ids=[[]]), 'force_words_ids'),
+    (lambda lm: constrained_beam_search(lm, [[3]], force_words_ids=[[[]]]), 'force_words_ids'),
+    (lambda lm: constrained_beam_search(lm, [[3]], force_words_ids=[[40]]), 'force_words_ids'),
+    (lambda lm: constrained_beam_search(lm, [[3]], force_words_ids=[3]), 'force_words_ids'),
+    (lambda lm: constrained_beam_search(lm, [[3]], force_words_ids=['king']), 'tokenizer'),
+    (lambda lm: constrained_beam_search(lm, [[3]], force_words_ids=[[7, 8]], eos_token_id=7), 'force_words_ids'),
+    (lambda lm: constrained_beam_search(lm, [[3]], force_words_ids=[[7, 8, 9]], max_new_tokens=2), 'more than max_new_tokens = 2'),
+    (lambda lm: stochastic_beam_search(lm, [[3]], num_beams=0), 'num_beams'),
+    (lambda lm: stochastic_beam_search(lm, [[3]], num_beams=41, max_new_tokens=1, seed=0), 'only 40 texts'),
 ])
 def test_bad_input(call, message, tinies):
     with pytest.raises(ValueError, match=message): call(tinies['llama', 0])
@@ -306,7 +309,7 @@ def test_bad_input(call, message, tinies):
 
 def test_more_beams_than_words():
     lm = LanguageModel(TableModel({(): [.5, .3, .2]}))
-    assert len(stochastic_beam_search(lm, [[0]], 9, 2, seed=0)) == 9
-    assert len(diverse_beam_search(lm, [[0]], 12, 3, max_new_tokens=3, num_return_sequences=12, eos_token_id=())) == 12
-    out = constrained_beam_search(lm, [[0]], [[2]], num_beams=9, max_new_tokens=3, num_return_sequences=5, eos_token_id=())
+    assert len(stochastic_beam_search(lm, [[0]], num_beams=9, max_new_tokens=2, seed=0)) == 9
+    assert len(diverse_beam_search(lm, [[0]], num_beams=12, num_beam_groups=3, max_new_tokens=3, num_return_sequences=12, eos_token_id=())) == 12
+    out = constrained_beam_search(lm, [[0]], force_words_ids=[[2]], num_beams=9, max_new_tokens=3, num_return_sequences=5, eos_token_id=())
     assert all(2 in i for i in out.ids)

@@ -176,7 +176,7 @@ def test_enough_budget_finds_the_best_of_all_texts(seed):
         assert tuple(out.ids[0].tolist()) == best
         assert out.scores[0] == pytest.approx(texts[best], abs=1e-5)
     value = lambda _, ids: [-texts[tuple(i.tolist())] for i in ids]                     # and the worst, with priors that do not hinder it
-    out = mcts_decode(lm, [[0]], value, num_simulations=120, c_puct=2., max_new_tokens=4, sampler=Sampler(temperature=50.), seed=seed)
+    out = mcts_decode(lm, [[0]], value=value, num_simulations=120, c_puct=2., max_new_tokens=4, sampler=Sampler(temperature=50.), seed=seed)
     assert tuple(out.ids[0].tolist()) == min(texts, key=texts.get)
 
 def test_greedy_misses_some_of_them():
@@ -203,7 +203,7 @@ def test_first_rollout_is_the_sample_of_generate(tinies):
     lm, rows, s = tinies['llama'], prompts(random.Random(6), [2, 5]), Sampler(temperature=1.3, top_p=.9, presence_penalty=.5)
     seen = []
     def value(texts, ids): seen.extend(lists(ids)); return [0.] * len(ids)
-    mcts_decode(lm, rows, value, 1, max_new_tokens=6, sampler=s, seed=[8, 9], eos_token_id=())
+    mcts_decode(lm, rows, value=value, num_simulations=1, max_new_tokens=6, sampler=s, seed=[8, 9], eos_token_id=())
     assert seen[:2] == lists(generate(lm, rows, s, max_new_tokens=6, seed=[8, 9], eos_token_id=()).ids)
 
 
@@ -317,8 +317,23 @@ def test_a_round_takes_as_many_passes_as_its_newest_text_has_new_nodes(tinies, m
 
 def test_leaves_share_passes(tinies):
     lm = tinies['gpt2']
-    passes = [mcts_decode(lm, [[4, 9]], odd, 24, c_puct=2., max_new_tokens=6, leaves=n).stats['forward_passes'] for n in (1, 4, 12)]
+    passes = [mcts_decode(lm, [[4, 9]], value=odd, num_simulations=24, c_puct=2., max_new_tokens=6, leaves=n).stats['forward_passes'] for n in (1, 4, 12)]
     assert passes[0] > 2 * passes[1] > 2 * passes[2]
+
+
+def test_rollouts_share_passes_by_default(tinies):
+    lm = tinies['gpt2']
+    one, many = (mcts_decode(lm, [[4, 9]], num_simulations=24, max_new_tokens=10, eos_token_id=(), **kw) for kw in (dict(leaves=1), {}))
+    assert one.stats['forward_passes'] > 3 * many.stats['forward_passes']
+
+
+def test_greedy_rollouts_read_each_distribution_once(tinies, monkeypatch):
+    "A walk on known nodes asks for none, so that it costs nothing: those of the nodes, of the prompt, and of the final text"
+    TokenTree(tinies['llama'], [[1]])                       # its check reads on its own account
+    read, logits = [], TokenTree.logits
+    monkeypatch.setattr(TokenTree, 'logits', lambda tree, nodes: read.append((nodes > -2).sum().item()) or logits(tree, nodes))
+    out = mcts_decode(tinies['llama'], [[4, 9], [5]], num_simulations=12, max_new_tokens=8, leaves=1, eos_token_id=())
+    assert sum(read) == out.stats['nodes'] + 2 + 16
 
 
 def test_nothing_is_pending_after_a_round(tinies):
@@ -335,7 +350,7 @@ def test_nothing_is_pending_after_a_round(tinies):
             assert node.pending == 0
             below = list(node.children.values())
             todo += below
-            if node.moves: assert node.visits == 1 + sum(c.visits for c in below)
+            if node.visits and node.moves: assert node.visits == 1 + sum(c.visits for c in below)
 
 
 def test_puct_by_the_formula():
@@ -369,8 +384,8 @@ def test_select_and_back_up():
 def test_units_of_the_value_do_not_matter(scale, shift, tinies):
     lm, rows = tinies['llama'], prompts(random.Random(8), [3, 5])
     grid = lambda texts, ids: [round(v * 8) / 8 for v in odd(texts, ids)]              # exact in any of these units
-    a = mcts_decode(lm, rows, grid, 12, max_new_tokens=4, return_best=False)
-    b = mcts_decode(lm, rows, lambda t, i: [v * scale + shift for v in grid(t, i)], 12, max_new_tokens=4, return_best=False)
+    a = mcts_decode(lm, rows, value=grid, num_simulations=12, max_new_tokens=4, return_best=False)
+    b = mcts_decode(lm, rows, value=lambda t, i: [v * scale + shift for v in grid(t, i)], num_simulations=12, max_new_tokens=4, return_best=False)
     assert lists(a.ids) == lists(b.ids) and [s * scale + shift for s in a.scores] == b.scores
 
 
@@ -382,7 +397,7 @@ def test_value_gets_whole_lists_once(lm):
         assert all(i.dtype == torch.long and i.ndim == 1 for i in ids)
         calls.append(list(zip(texts, map(tuple, lists(ids)))))
         return torch.tensor([float(len(t)) for t in texts])
-    out = mcts_decode(lm, once, value, 8, max_new_tokens=5, leaves=3, stop=['the', 'e#'], eos_token_id=(16,))
+    out = mcts_decode(lm, once, value=value, num_simulations=8, max_new_tokens=5, leaves=3, stop=['the', 'e#'], eos_token_id=(16,))
     told = [x for call in calls for x in call]
     for text, ids, score in zip(out.texts, out.ids, out.scores):
         assert (text, tuple(ids.tolist())) in told and score == len(text)
@@ -393,7 +408,7 @@ def test_value_gets_whole_lists_once(lm):
     def alone(prompt):
         seen = []
         def spy(texts, ids): seen.extend(map(tuple, lists(ids))); return [float(len(t)) for t in texts]
-        mcts_decode(lm, prompt, spy, 8, max_new_tokens=5, leaves=3, stop=['the', 'e#'], eos_token_id=(16,))
+        mcts_decode(lm, prompt, value=spy, num_simulations=8, max_new_tokens=5, leaves=3, stop=['the', 'e#'], eos_token_id=(16,))
         return seen
     seen = [alone(p) for p in once]
     assert all(len(s) == len(set(s)) for s in seen)                                   # no text twice
@@ -404,13 +419,13 @@ def test_value_and_result_agree_on_half_a_character(lm):
     half = next(i for i in lm.tokenizer('€')['input_ids'] if lm.decode([i]) == '\ufffd')
     seen = []
     def value(texts, ids): seen.extend(texts); return [0.] * len(ids)
-    out = mcts_decode(lm, 'Once', value, 2, max_new_tokens=1, sampler=Sampler(logit_bias={half: 1000.}), seed=0)
+    out = mcts_decode(lm, 'Once', value=value, num_simulations=2, max_new_tokens=1, sampler=Sampler(logit_bias={half: 1000.}), seed=0)
     assert out.texts == seen[:1] == ['\ufffd']
 
 
 def test_without_tokenizer_texts_are_none(tinies):
     def value(texts, ids): assert texts is None; return [0.] * len(ids)
-    out = mcts_decode(tinies['llama'], [[3]], value, 4, max_new_tokens=3)
+    out = mcts_decode(tinies['llama'], [[3]], value=value, num_simulations=4, max_new_tokens=3)
     assert out.texts is None and out.scores == [0.]
 
 
@@ -418,7 +433,7 @@ def test_without_tokenizer_texts_are_none(tinies):
                                  lambda t, i: [-math.inf] * len(i), lambda t, i: ['good'] * len(i), lambda t, i: torch.zeros(len(i), 2)])
 def test_bad_values_raise(bad, tinies):
     with pytest.raises(ValueError, match='value must return a finite number for each of the 1 texts'):
-        mcts_decode(tinies['llama'], [[3]], bad, 4, max_new_tokens=3)
+        mcts_decode(tinies['llama'], [[3]], value=bad, num_simulations=4, max_new_tokens=3)
 
 
 def test_end_of_text_ends():
@@ -430,12 +445,12 @@ def test_end_of_text_ends():
     out = mcts_decode(lm, [[1]], num_simulations=60, max_new_tokens=6, eos_token_id=())
     assert len(out.ids[0]) == 6 and out.finish_reasons == ['length']
     long = lambda _, ids: [float(len(i)) for i in ids]
-    out = mcts_decode(lm, [[1], [2]], long, 30, max_new_tokens=4, eos_token_id=(2, 0))
+    out = mcts_decode(lm, [[1], [2]], value=long, num_simulations=30, max_new_tokens=4, eos_token_id=(2, 0))
     assert all(len(i) == 4 and not {0, 2} & set(i[:-1].tolist()) for i in out.ids)
 
 
 def test_stop_strings(lm):
-    out = mcts_decode(lm, 'The king had three sons, and the', lambda texts, ids: [-len(t) for t in texts], 12, max_new_tokens=6, stop=[' son', 'x'], leaves=4)
+    out = mcts_decode(lm, 'The king had three sons, and the', value=lambda texts, ids: [-len(t) for t in texts], num_simulations=12, max_new_tokens=6, stop=[' son', 'x'], leaves=4)
     assert out.finish_reasons == ['stop'] and ' son' not in out.texts[0] and ' son' in lm.decode(out.ids[0])
     assert out.scores == [-len(out.texts[0])]
 
@@ -458,21 +473,21 @@ def test_best_seen_and_visited(tinies):
     for row in prompts(random.Random(9), [3] * 5):
         seen = []
         def value(texts, ids): v = odd(texts, ids); seen.extend(v); return v
-        best = mcts_decode(lm, [row], value, 8, max_new_tokens=4, leaves=2)
+        best = mcts_decode(lm, [row], value=value, num_simulations=8, max_new_tokens=4, leaves=2)
         assert best.scores == [max(seen)]
-        better += best.scores[0] > mcts_decode(lm, [row], odd, 8, max_new_tokens=4, leaves=2, return_best=False).scores[0]
+        better += best.scores[0] > mcts_decode(lm, [row], value=odd, num_simulations=8, max_new_tokens=4, leaves=2, return_best=False).scores[0]
     assert 0 < better
 
 
 def test_seeds(tinies):
     lm, rows, s = tinies['gpt2'], prompts(random.Random(7), [3, 3, 3]), Sampler(temperature=2.)
-    run = lambda seed, **kw: lists(mcts_decode(lm, rows, odd, 3, max_new_tokens=4, sampler=s, temperature=1., seed=seed, return_best=False, **kw).ids)
+    run = lambda seed, **kw: lists(mcts_decode(lm, rows, value=odd, num_simulations=3, max_new_tokens=4, sampler=s, temperature=1., seed=seed, return_best=False, **kw).ids)
     assert run(3) == run(3) == run([3, 3, 3]) != run(4)
     assert run([3, 4, 5])[1] == run(4)[1]
     torch.manual_seed(0); a = run(None)
     torch.manual_seed(0); assert run(None) == a
     torch.manual_seed(1); assert run(None) != a
-    same = mcts_decode(lm, [rows[0]] * 2, odd, 3, max_new_tokens=4, sampler=Sampler(temperature=2., seed=11))
+    same = mcts_decode(lm, [rows[0]] * 2, value=odd, num_simulations=3, max_new_tokens=4, sampler=Sampler(temperature=2., seed=11))
     assert same.ids[0].tolist() == same.ids[1].tolist()
 
 
@@ -520,7 +535,7 @@ def test_filters_hold_everywhere(tinies):
     banned, seen = {t for i in plain.ids for t in i.tolist()}, set()
     def value(texts, ids): seen.update(t for i in ids for t in i.tolist()); return [0.] * len(ids)
     for more in (dict(), dict(temperature=0)):
-        mcts_decode(lm, rows, value, 8, max_new_tokens=6, sampler=Sampler(logit_bias={t: -math.inf for t in banned}, **more), seed=0, eos_token_id=())
+        mcts_decode(lm, rows, value=value, num_simulations=8, max_new_tokens=6, sampler=Sampler(logit_bias={t: -math.inf for t in banned}, **more), seed=0, eos_token_id=())
     assert seen and not seen & banned
 
 
@@ -533,21 +548,21 @@ def test_small_vocabularies():
     never = LanguageModel(TableModel({(): [.6, .4, 0.]}))
     seen = set()
     def value(texts, ids): seen.update(t for i in ids for t in i.tolist()); return [0.] * len(ids)
-    mcts_decode(never, [[0]], value, 40, max_new_tokens=3)
+    mcts_decode(never, [[0]], value=value, num_simulations=40, max_new_tokens=3)
     assert seen == {0, 1}
 
 
 def test_bfloat16(monkeypatch):
     lm = LanguageModel(tiny('llama').model.to(torch.bfloat16))
     rows = prompts(random.Random(11), [3, 6])
-    out = mcts_decode(lm, rows, odd, 8, max_new_tokens=5, leaves=2, eos_token_id=())
+    out = mcts_decode(lm, rows, value=odd, num_simulations=8, max_new_tokens=5, leaves=2, eos_token_id=())
     assert all(l.dtype == torch.float32 and len(l) == 5 for l in out.logprobs)
     assert out.stats['tokens_evaluated'] == 9 + out.stats['nodes']
 
 
 def test_rows_backend_is_the_tree(tinies, monkeypatch):
     lm, rows = tinies['llama'], prompts(random.Random(12), [3, 6])
-    run = lambda: mcts_decode(lm, rows, odd, 8, max_new_tokens=5, leaves=2, eos_token_id=(8, 19))
+    run = lambda: mcts_decode(lm, rows, value=odd, num_simulations=8, max_new_tokens=5, leaves=2, eos_token_id=(8, 19))
     a = run()
     monkeypatch.setattr(mcts, 'TokenTree', lambda *args: TokenTree(*args, backend='rows'))
     b = run()
@@ -556,7 +571,7 @@ def test_rows_backend_is_the_tree(tinies, monkeypatch):
 
 
 def test_one_token(tinies):
-    out = mcts_decode(tinies['llama'], [[3, 4]], odd, 30, max_new_tokens=1)
+    out = mcts_decode(tinies['llama'], [[3, 4]], value=odd, num_simulations=30, max_new_tokens=1)
     best = max(((odd(None, [torch.tensor([t])])[0], t) for t in tinies['llama'].next_logits([[3, 4]])[0].topk(10).indices.tolist()))
     assert out.ids[0].tolist() == [best[1]] and out.stats['forward_passes'] == 1 and out.stats['nodes'] == 0
 
@@ -568,7 +583,7 @@ def test_window(tinies):
     with pytest.raises(ValueError, match='need a window of 11 tokens'): mcts_decode(lm, [[1] * 6], num_simulations=3, max_new_tokens=6)
 
 
-BAD = [(dict(num_simulations=0), 'num_simulations'), (dict(num_simulations=2.), 'num_simulations'), (dict(c_puct=-1), 'c_puct'), (dict(c_puct=math.nan), 'c_puct'),
+BAD = [(dict(num_simulations=0), 'num_simulations'), (dict(num_simulations=2**64), 'num_simulations must be at most 1048576'), (dict(c_puct=10**400), 'c_puct must be a number from 0 to 1e.30'), (dict(num_simulations=2.), 'num_simulations'), (dict(c_puct=-1), 'c_puct'), (dict(c_puct=math.nan), 'c_puct'),
        (dict(c_puct='1'), 'c_puct'), (dict(max_new_tokens=0), 'max_new_tokens'), (dict(top_k=0), 'top_k'), (dict(temperature=-.1), 'temperature'),
        (dict(temperature=math.inf), 'temperature'), (dict(leaves=0), 'leaves'), (dict(value=3), 'value'), (dict(rollout_tokens=-1, value=odd), 'rollout_tokens'),
        (dict(rollout_tokens=4), 'rollout_tokens = 4 needs a value'), (dict(sampler=Sampler(adaptive=ls.Mirostat2(3., .1))), 'adaptive'),
@@ -591,3 +606,10 @@ def test_a_law_without_a_token_raises():
             mcts_decode(lm, [[0], [2]], sampler=sampler, max_new_tokens=1, **kw)
         with pytest.raises(ValueError, match=r'no token can follow \[2\] in row 0'):
             mcts_decode(lm, [[0]], sampler=sampler, max_new_tokens=2, **kw)
+
+
+def test_no_class_is_a_default():
+    "A page would show it as <class '...'>"
+    from inspect import isclass, isfunction, signature
+    for name in mcts.__all__:
+        if isfunction(f := getattr(mcts, name)): assert not any(isclass(p.default) and p.default is not p.empty for p in signature(f).parameters.values())

@@ -72,7 +72,7 @@ def test_best_of_n_has_its_exact_law(n):
         upto, below = (sum(p for p, x in zip(probs, scores) if f(x)) for f in (lambda x: x <= s, lambda x: x < s))
         law[i] = (upto**n - below**n) * probs[i] / (upto - below)
     if n <= 3: torch.testing.assert_close(law, exact(probs, n, lambda counts: scores))
-    out = best_of_n(small(), [[0]] * 1500, n, lambda texts, ids: [(i == 2).sum() for i in ids], 3, seed=torch.arange(1500))
+    out = best_of_n(small(), [[0]] * 1500, n, lambda texts, ids: [(i == 2).sum() for i in ids], max_new_tokens=3, seed=torch.arange(1500))
     frequencies(numbers(out), law)
     assert out.scores == [i.count(2) for i in ids_of(out)]
     kl = torch.xlogy(law, law / torch.tensor(probs, dtype=torch.float64)).sum().item()
@@ -104,7 +104,7 @@ def test_risk_has_its_exact_law(n):
         at = torch.tensor([order[tuple(i.tolist())] for i in ids])
         return S[at][:, at]
     law = exact([*TEXTS.values()], n, lambda counts: (S @ torch.tensor(counts).double() / n).tolist())
-    out = minimum_bayes_risk(small(), [[0]] * 1500, n, similarity, 3, seed=torch.arange(1500))
+    out = minimum_bayes_risk(small(), [[0]] * 1500, n, similarity, max_new_tokens=3, seed=torch.arange(1500))
     frequencies(numbers(out), law)
 
 
@@ -185,7 +185,7 @@ def test_prompt_is_read_once(lm):
 def test_more_samples_of_a_seed_are_added(lm):
     seen = {}
     def keep(texts, ids): seen[len(texts)] = texts; return [len(t) for t in texts]
-    best = [best_of_n(lm, 'The king', n, keep, 6, seed=9).scores[0] for n in (1, 2, 4, 8)]
+    best = [best_of_n(lm, 'The king', n, keep, max_new_tokens=6, seed=9).scores[0] for n in (1, 2, 4, 8)]
     assert best == sorted(best) and best[0] < best[-1]
     for n in (1, 2, 4): assert seen[n] == seen[8][:n]
 
@@ -193,7 +193,7 @@ def test_more_samples_of_a_seed_are_added(lm):
 @pytest.mark.parametrize('f', ALL)
 def test_one_sample_is_generate(f, lm):
     s = Sampler(temperature=.8, top_k=20, seed=3)
-    a, b = f(lm, ['The king', 'Once'], 1, sampler=s, max_new_tokens=8), generate(lm, ['The king', 'Once'], s, 8)
+    a, b = f(lm, ['The king', 'Once'], 1, sampler=s, max_new_tokens=8), generate(lm, ['The king', 'Once'], s, max_new_tokens=8)
     assert (a.texts, ids_of(a), a.finish_reasons) == (b.texts, ids_of(b), b.finish_reasons)
 
 
@@ -252,7 +252,7 @@ def test_no_tokenizer():
 
 def test_ties_go_to_the_first_drawn(lm):
     kw = dict(max_new_tokens=5, seed=11, num_return_sequences=5)
-    drawn = generate(lm, 'The king', Sampler(temperature=1.), 5, n=5, seed=11)
+    drawn = generate(lm, 'The king', Sampler(temperature=1.), max_new_tokens=5, n=5, seed=11)
     assert best_of_n(lm, 'The king', 5, lambda t, ids: [1] * 5, **kw).texts == drawn.texts
     assert minimum_bayes_risk(lm, 'The king', 5, lambda t, ids: torch.ones(5, 5), **kw).texts == drawn.texts
     assert majority_vote(lm, 'The king', 5, lambda t, ids: t, **kw).texts == drawn.texts           # five answers, a vote each
@@ -273,9 +273,9 @@ def test_default_answer_is_the_stripped_text(lm):
 
 
 def test_abstentions_and_nobody_votes():
-    drawn = generate(small(), [[0]], Sampler(temperature=1.), 3, n=40, seed=2)
+    drawn = generate(small(), [[0]], Sampler(temperature=1.), max_new_tokens=3, n=40, seed=2)
     last = [i[-1] for i in ids_of(drawn)]
-    out = majority_vote(small(), [[0]], 40, lambda text, ids: ids[-1].item() or None, False, 3, 40, seed=2)
+    out = majority_vote(small(), [[0]], 40, lambda text, ids: ids[-1].item() or None, max_new_tokens=3, num_return_sequences=40, seed=2)
     top, k = Counter(w for w in last if w).most_common(1)[0]
     assert out.ids[0][-1].item() == top and out.scores[0] == k / 40               # a share of all, abstentions among them
     assert last.count(0) > k and [i[-1] for i in ids_of(out)][-last.count(0):] == [0] * last.count(0)
@@ -284,13 +284,13 @@ def test_abstentions_and_nobody_votes():
 
 
 def test_weights_are_geometric_means_of_probabilities():
-    drawn = generate(small(), [[0]], Sampler(temperature=1.), 3, n=30, seed=6)
+    drawn = generate(small(), [[0]], Sampler(temperature=1.), max_new_tokens=3, n=30, seed=6)
     total = Counter()
     for i, l in zip(ids_of(drawn), drawn.logprobs): total[i[-1]] += math.prod(l.double().exp().tolist()) ** (1 / len(i))
-    out = majority_vote(small(), [[0]], 30, lambda text, ids: ids[-1].item(), True, 3, 30, seed=6)
+    out = majority_vote(small(), [[0]], 30, lambda text, ids: ids[-1].item(), weighted=True, max_new_tokens=3, num_return_sequences=30, seed=6)
     assert out.scores == pytest.approx([total[i[-1]] / sum(total.values()) for i in ids_of(out)])
     assert out.ids[0][-1].item() == max(total, key=total.get)
-    counted = majority_vote(small(), [[0]], 30, lambda text, ids: ids[-1].item(), False, 3, 30, seed=6)
+    counted = majority_vote(small(), [[0]], 30, lambda text, ids: ids[-1].item(), max_new_tokens=3, num_return_sequences=30, seed=6)
     assert counted.scores != pytest.approx(out.scores)
 
 
@@ -305,15 +305,15 @@ def test_ngram_similarity():
 
 
 def test_infinite_scores_have_their_place(lm):
-    out = best_of_n(lm, 'The king', 3, lambda t, ids: [-math.inf, 2, math.inf], 4, 3, seed=0)
+    out = best_of_n(lm, 'The king', 3, lambda t, ids: [-math.inf, 2, math.inf], max_new_tokens=4, num_return_sequences=3, seed=0)
     assert out.scores == [math.inf, 2, -math.inf]
 
 
 @pytest.mark.parametrize('scores', [torch.tensor([1, 3, 2]), torch.tensor([1., 3., 2.], dtype=torch.bfloat16, requires_grad=True),
                                     [False, True, False], [torch.tensor(1.), 3, 2.5], (1, 3, 2)])
 def test_scores_come_in_many_kinds(lm, scores):
-    out = best_of_n(lm, 'The king', 3, lambda t, ids: scores, 4, seed=0)
-    assert out.texts == generate(lm, 'The king', Sampler(temperature=1.), 4, n=3, seed=0).texts[1:2] and type(out.scores[0]) is float
+    out = best_of_n(lm, 'The king', 3, lambda t, ids: scores, max_new_tokens=4, seed=0)
+    assert out.texts == generate(lm, 'The king', Sampler(temperature=1.), max_new_tokens=4, n=3, seed=0).texts[1:2] and type(out.scores[0]) is float
 
 
 def test_scores_leave_their_device_first(lm, monkeypatch):
@@ -326,7 +326,7 @@ def test_scores_leave_their_device_first(lm, monkeypatch):
         return as_tensor(x, **kw)
     monkeypatch.setattr(torch, 'as_tensor', no_float64)
     scores = torch.tensor([1., 3., 2.]).as_subclass(Elsewhere)
-    assert best_of_n(lm, 'The king', 3, lambda t, ids: scores, 4, seed=0).scores == [3]
+    assert best_of_n(lm, 'The king', 3, lambda t, ids: scores, max_new_tokens=4, seed=0).scores == [3]
 
 
 BAD = [1, [1, 2], [1, 2, 3, 4], [[1], [2], [3]], torch.zeros(1, 3), ['a', 'b', 'c'], [1, None, 2], None, {}, [1, math.nan, 2], 'abc', [[1, 2], [3], []]]
@@ -335,14 +335,14 @@ BAD = [1, [1, 2], [1, 2, 3, 4], [[1], [2], [3]], torch.zeros(1, 3), ['a', 'b', '
 def test_bad_scores(lm, bad):
     returns = iter([[1, 2, 3], bad])
     with pytest.raises(ValueError, match='score must return 3 numbers for prompt 1'):
-        best_of_n(lm, ['A', 'Once'], 3, lambda texts, ids: next(returns), 2, seed=0)
+        best_of_n(lm, ['A', 'Once'], 3, lambda texts, ids: next(returns), max_new_tokens=2, seed=0)
 
 
 @pytest.mark.parametrize('bad', [[1, 2, 3], torch.zeros(3), torch.zeros(2, 3), torch.zeros(3, 3, 1), None, [[1, 2, 3], [1, 2, 3], [1, 2]],
                                  torch.full((3, 3), math.nan), torch.full((3, 3), math.inf)])
 def test_bad_similarities(lm, bad):
     with pytest.raises(ValueError, match='similarity must return 3 x 3 numbers for prompt 0'):
-        minimum_bayes_risk(lm, 'Once', 3, lambda texts, ids: bad, 2, seed=0)
+        minimum_bayes_risk(lm, 'Once', 3, lambda texts, ids: bad, max_new_tokens=2, seed=0)
 
 
 @pytest.mark.parametrize('bad', [[1], {1}, {}, math.nan, torch.tensor(1), torch.tensor([1, 2])])
@@ -355,7 +355,7 @@ def test_bad_answers(lm, bad):
 def test_bad_arguments_before_any_pass(f, lm, monkeypatch):
     def no(*args, **kw): raise AssertionError('a forward pass')
     monkeypatch.setattr(LanguageModel, 'forward', no)
-    for kw, error in [(dict(n=0), 'n must be an integer >= 1, not 0'), (dict(n=2.), 'n must be an integer'), (dict(n=True), 'n must be an integer'),
+    for kw, error in [(dict(n=0), 'n must be an integer >= 1, not 0'), (dict(n=2.), 'n must be an integer'), (dict(n=True), 'n must be an integer'), (dict(n=10**12), 'n must be at most 1048576, not 1000000000000'),
                       (dict(max_new_tokens=0), 'max_new_tokens must be an integer >= 1'), (dict(num_return_sequences=0), 'num_return_sequences must be an integer >= 1'),
                       (dict(num_return_sequences=4), 'num_return_sequences must be at most n, 3, not 4'), (dict(stop=['']), 'stop must be'),
                       (dict(eos_token_id=10**9), 'eos_token_id 1000000000'), (dict(seed=[1, 2, 3]), 'seed must be'),
