@@ -1,13 +1,15 @@
 # Every target makes .venv and installs what it needs; a second run is quick.
 PYTHON ?= python3
 BIN := .venv/bin
+OLDEST := .venv-oldest/bin
 META := settings.ini setup.py pyproject.toml constraints.txt
 
-.PHONY: help demo test docs lab bench model notebooks export clean
+.PHONY: help demo test test-oldest docs lab bench model notebooks export clean
 
 help:
 	@echo "make demo                generate and explain real text with the bundled model"
 	@echo "make test                everything CI checks: sync, notebooks, pytest, site, browser"
+	@echo "make test-oldest         the tests of the code with the oldest torch, transformers, ... (Python 3.11 or 3.12; fetches gigabytes)"
 	@echo "make docs                build the site into _docs/ and write README.md"
 	@echo "make lab                 open the notebooks in JupyterLab"
 	@echo "make bench               time the package against transformers"
@@ -32,6 +34,14 @@ test: .venv/dev
 	$(BIN)/python tools/run_nbs.py --check
 	$(BIN)/python -m pytest
 
+test-oldest: .venv-oldest/ready
+	$(OLDEST)/python -m pytest $(patsubst %,--ignore=tests/test_%.py,project site lab)
+
+.venv-oldest/ready: settings.ini constraints-oldest.txt
+	$(OLDEST)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv-oldest
+	$(OLDEST)/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e '.[widgets]' pytest hypothesis
+	@touch $@
+
 export: .venv/dev
 	$(BIN)/nbdev-export
 	$(BIN)/python tools/stubs.py
@@ -55,4 +65,4 @@ model: .venv/base
 	$(BIN)/python -c 'import sys; from llm_sampling.default_model import main; sys.exit(main())' "$(CORPUS)" --out "$(or $(OUT),build/model)" $(if $(COMPILE),--compile)
 
 clean:
-	rm -rf .venv build dist _docs _proc _sphinx _doctrees demo.png
+	rm -rf .venv .venv-oldest build dist _docs _proc _sphinx _doctrees demo.png

@@ -320,7 +320,7 @@ def _stops(lm, stop, contexts):
     def said(row, path):
         stream = TextStream(lm, contexts[row], stop)
         stream.add(path)
-        return stream.stopped
+        return stream.stopped is not None
     def stops(beams, parents, tokens):
         rows = [[bool(path) and said(row, path) for path in beams.paths(row, *x)] for row, x in enumerate(zip(parents, tokens))]
         return torch.tensor(rows, device=tokens.device)

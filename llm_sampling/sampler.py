@@ -561,6 +561,7 @@ def explain(self:Sampler,
     state=None,     # As `filter`
 )->Explanation:     # Prints as a table, shows as one in a notebook, `.plot()` draws it
     "What each step removed, how much probability, and why"
+    if hasattr(tokenizer, 'encode'): self = self.lend(tokenizer)
     z, context = self._begin(logits, ids, mask, position, state)
     stages = [(('model', None), z)]
     for name in self.steps:

@@ -37,7 +37,7 @@ def compare(lm, rows, eos, extra=None, **kw):
     for our, row, why in zip(ours.ids, theirs.sequences[:, ids.shape[1]:].tolist(), ours.finish_reasons):
         assert our.tolist() == row[:len(our)] and set(row[len(our):]) <= {1}
         assert why == ('stop' if our[-1] in eos else 'length')
-    assert ours.scores == pytest.approx(theirs.sequences_scores.tolist(), abs=1e-4)
+    assert ours.scores == pytest.approx(theirs.sequences_scores.tolist(), rel=1e-6, abs=1e-4)
     return ours
 
 

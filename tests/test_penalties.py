@@ -212,7 +212,7 @@ def test_transformers_differences():
     ids2, mask2 = torch.tensor([[0, 0, 3, 2]]), torch.tensor([[False, False, True, True]])
     assert RepetitionPenaltyLogitsProcessor(2.)(ids2, z)[0, 0] == .5 and repetition_penalty(z, ids2, 2., mask2)[0, 0] == 1
     same(repetition_penalty(z, ids2, 2., mask2),
-         RepetitionPenaltyLogitsProcessor(2., prompt_ignore_length=torch.tensor([2]))(ids2, z))
+         RepetitionPenaltyLogitsProcessor(2., prompt_ignore_length=2)(ids2, z))
     pads = torch.tensor([[0, 0, 3, 2, 0]])
     front = torch.tensor([[False, False, True, True, True]])
     assert NoRepeatNGramLogitsProcessor(2)(pads, z).isinf().sum() == 2 and no_repeat_ngram(z, pads, 2, front).equal(z)

@@ -25,6 +25,14 @@ def test_version():
     assert re.search(rf"^## {re.escape(cfg['version'])}\b", (ROOT/'CHANGELOG.md').read_text(), flags=re.M)
 
 
+def test_oldest_versions_are_the_bounds():
+    "`make test-oldest` installs what settings.ini admits at the least"
+    pins = dict(line.split('==') for line in (ROOT/'constraints-oldest.txt').read_text().split() if '==' in line)
+    wanted = cfg['requirements'] + ' ' + cfg['widgets_requirements']
+    for name, bound in re.findall(r'(\w+)>=([\d.]+)', wanted):
+        assert (pins[name] + '.').startswith(bound + '.'), f'{name}>={bound}, tested with {pins[name]}'
+
+
 def test_public_names():
     "Every name the package offers is there, `dir` lists it, and an unknown one is an AttributeError"
     for name in llm_sampling.__all__: assert getattr(llm_sampling, name).__name__ == name

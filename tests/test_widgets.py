@@ -132,6 +132,7 @@ def test_the_html_is_stored_beside_the_live_view():
 
 @pytest.fixture(scope='module')
 def chrome():
+    pytest.importorskip('playwright', reason='the oldest versions are tested without a browser')
     with browser() as (context, log): yield context, log
 
 
