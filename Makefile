@@ -11,6 +11,7 @@ help:
 	@echo "make docs                build the site into _docs/ and write README.md"
 	@echo "make lab                 open the notebooks in JupyterLab"
 	@echo "make bench               time the package against transformers"
+	@echo "make export              write the package from the notebooks: modules, stubs, help texts"
 	@echo "make notebooks           run all notebooks and store their outputs"
 	@echo "make model CORPUS=file   train the bundled model anew from a stories.jsonl (COMPILE=1: faster, needs a C++ compiler)"
 
@@ -31,15 +32,17 @@ test: .venv/dev
 	$(BIN)/python tools/run_nbs.py --check
 	$(BIN)/python -m pytest
 
-docs: .venv/dev
+export: .venv/dev
 	$(BIN)/nbdev-export
+	$(BIN)/python tools/stubs.py
+
+docs: export
 	$(BIN)/python docs/build.py
 
 lab: .venv/dev
 	$(BIN)/jupyter lab nbs
 
-notebooks: .venv/dev
-	$(BIN)/nbdev-export
+notebooks: export
 	$(BIN)/python tools/run_nbs.py
 
 bench: .venv/dev

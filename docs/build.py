@@ -144,11 +144,19 @@ def parameters(obj):
         rows.append(f'{head}{typed}\n: {text}\n')
     return '\n'.join(rows)
 
+def summary(obj):
+    "First line of a docstring: the package adds the parameters below it, which a page lists by itself"
+    return (inspect.getdoc(obj) or '').partition('\n')[0]
+
+def api_text(obj):
+    "A signature with its comments, and the docstring's first line"
+    return str(DocmentText(obj, docstring=False)) + (f'\n    "{summary(obj)}"' if summary(obj) else '')
+
 def api_block(module, name, inner=(), owner=None):
     "MyST for one symbol: signature, docstring, parameters, and for a class its members"
     obj = attrgetter(f'{owner}.{name}' if owner else name)(module)
     target = obj.fget if isinstance(obj, property) else obj
-    body = [inspect.getdoc(target) or '', parameters(target) if signature(obj) else '']
+    body = [summary(target), parameters(target) if signature(obj) else '']
     body += [api_block(module, member, owner=name) for member in inner]
     fence, place = (':::::', '') if owner else ('::::::', f':module: {module.__name__}\n')
     return (f'{fence}{{py:{kind(name, obj, owner)}}} {name}{signature(obj)}\n{place}\n'
@@ -236,7 +244,7 @@ def markdown(path, nb, save):
     for cell in nb.cells[1:]:
         d = cell.directives_
         if cell.cell_type == 'markdown': blocks.append(plain(cell.source))
-        elif 'export' in d: blocks += [f'```python\n{DocmentText(attrgetter(n)(module_of(path)))}\n```' for n, _ in cell.api_]
+        elif 'export' in d: blocks += [f'```python\n{api_text(attrgetter(n)(module_of(path)))}\n```' for n, _ in cell.api_]
         else:
             if d.get('echo') != 'false' and cell.source: blocks.append(f'```python\n{cell.source}\n```')
             if d.get('output') != 'false': blocks += [plain_output(o, save, figure(cell).get('image', {}).get('alt', '')) for o in cell.outputs]

@@ -21,17 +21,20 @@
 - `llm_sampling.token_tree`: One cache for every branch: each token is computed once, and sees only its own ancestors
 - `llm_sampling.top_k`: Keep the k largest logits of each row, drop the rest, renormalise, draw
 - `llm_sampling.top_p`: Keep the smallest set of most likely tokens that holds probability p; its size follows the context
-- `llm_sampling.typical`: Four filters that measure a token against the entropy of its law
+- `llm_sampling.typical`: Three filters that measure a token against the entropy of its law, and a plain floor under the probability
 - `llm_sampling.widgets`: Sliders over a probability law and frames of an algorithm, alive in Jupyter and on a page without Python"""
 
 __version__ = "0.1.0"
 
+import sys
+from functools import cache
 from importlib import import_module
+from types import ModuleType
 
 # Public names by module, imported on first use (PEP 562): `import llm_sampling` itself loads nothing, not even torch.
 _names = {
     'softmax': 'apply_temperature entropy',
-    'multinomial': 'greedy sample sample_cdf',
+    'multinomial': 'greedy row_seeds sample sample_cdf',
     'top_k': 'top_k_filter',
     'top_p': 'top_p_filter',
     'min_p': 'min_p_filter p_less_filter tail_free_filter top_a_filter top_n_sigma_filter',
@@ -55,10 +58,38 @@ __all__ = [*_home]
 
 
 def __getattr__(name):
-    if name in _modules: return import_module(f'{__name__}.{name}')
+    if name in _modules:
+        try: return import_module(f'{__name__}.{name}')
+        except ImportError as e: raise AttributeError(str(e)) from e    # an extra is missing: `hasattr` is False
     if name not in _home: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     value = globals()[name] = getattr(import_module(f'{__name__}.{_home[name]}'), name)
     return value
 
 
 def __dir__(): return sorted({*globals(), *_home, *_modules})
+
+
+@cache
+def _docs():
+    "Docstrings by module and name that say what each parameter means, made by tools/stubs.py"
+    import json
+    with open(f'{__path__[0]}/data/docs.json', encoding='utf-8') as f: return json.load(f)
+
+
+def _complete(name, module):
+    "Give the functions and classes of a submodule these docstrings"
+    from operator import attrgetter
+    for path, text in _docs().get(name, {}).items():
+        try: thing = attrgetter(path)(module)
+        except AttributeError: continue                     # renamed since the file was written
+        getattr(thing, '__func__', thing).__doc__ = text    # of a class method, its function
+
+
+class _Package(ModuleType):
+    "Python sets a submodule as an attribute when it has been loaded: the moment to complete its docstrings"
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        if isinstance(value, ModuleType) and value.__name__ == f'{__name__}.{name}': _complete(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

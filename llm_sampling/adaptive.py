@@ -108,6 +108,11 @@ def _targets(name, value, batch, device):
         raise ValueError(f'{name} must have one entry per row, shape {(batch,)}, not {tuple(value.shape)}')
     return value.expand(batch)
 
+def _same(one, other):
+    "Are both of one kind, with equal knobs?"
+    plain = lambda x: {k: v.tolist() if isinstance(v, Tensor) else v for k, v in vars(x).items()}
+    return type(one) is type(other) and plain(one) == plain(other)
+
 def _check_state(state, logits):
     "Raise unless there is a state for each row"
     shape = (*logits.shape[:-1], 2)
@@ -127,6 +132,8 @@ class Mirostat:
         self.eta = _number(MIROSTAT_ETA, 'eta', eta)
         if surprise not in ('original', 'kept'): raise ValueError(f"surprise must be 'original' or 'kept', not {surprise!r}")
         self.surprise = surprise
+
+    def __eq__(self, other): return _same(self, other)
 
     def __repr__(self): return f'{type(self).__name__}(tau={self.tau}, eta={self.eta}, surprise={self.surprise!r})'
 
@@ -212,6 +219,8 @@ class AdaptiveP:
     ):
         self.target = ADAPTIVE_TARGET.neutral if target is None else ADAPTIVE_TARGET.entries('target', target)
         self.decay = _number(ADAPTIVE_DECAY, 'decay', decay)
+
+    def __eq__(self, other): return _same(self, other)
 
     def __repr__(self): return f'AdaptiveP(target={self.target}, decay={self.decay})'
 

@@ -25,9 +25,9 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from .generation import (Generation, TextStream, Trace, _by_row, _count, _eos_ids, _knobs,
-                                     _measure, _seeds, _stop_strings, _Writer)
+                                     _measure, _stop_strings, _Writer)
 from .models import LanguageModel
-from .multinomial import gumbel_noise
+from .multinomial import gumbel_noise, row_seeds
 from .token_tree import TokenTree
 
 # %% ../nbs/13_beam.ipynb #d2fc7032
@@ -227,7 +227,7 @@ def _written(lm, measures, contexts, stop, eos, scores, stats):
     return Generation(
         texts=None if lm.tokenizer is None else [w.text(lm) for w in writers], ids=[m['ids'] for m in measures],
         logprobs=[m['logprobs'] for m in measures], scores=scores, finish_reasons=[w.reason for w in writers],
-        stats=stats, trace=Trace(lm, contexts, measures))
+        stats=stats, trace=Trace(lm.tokenizer, contexts, measures), stops=[w.stop for w in writers])
 
 @patch
 def _measures(self:Beams, n):
@@ -316,7 +316,7 @@ def _read(lm, prompt, max_new_tokens, stop, attention_mask, eos_token_id):
 def _seeded(sampler, seed, ids, mask, width):
     "A sampler's steps as a function of beams and log-probabilities, and the seed of each prompt"
     if seed is None and sampler is not None: seed = sampler.seed
-    seeds = _seeds(seed, len(ids), width).to(ids.device).view(-1, width)           # beam 0 has the prompt's own
+    seeds = row_seeds(seed, ids, mask, width).view(-1, width)           # beam 0 has the prompt's own
     return _filter(sampler, seeds, ids, mask), seeds[:, 0]
 
 def _start(lm, prompt, num_beams, max_new_tokens, length_penalty, early_stopping, num_return_sequences,

@@ -61,6 +61,11 @@ class Siblings(Rows):
         self.top_k, self.alpha = min(_count('top_k', top_k, 1), lm.vocab_size), _per_prompt('penalty_alpha', _ALPHA, penalty_alpha, ids)[:, None]
         self.sums = torch.zeros(len(ids), device=ids.device)               # of the scores of each row's tokens
 
+    def read(self):
+        "Evaluate the prompts; one that fills the window leaves its law, and room for candidates"
+        super().read()
+        if brim := self._full(): self._move(brim, max(1, self.lm.window // 2 - 1))
+
     def select(self, index):
         "Keep these rows, in this order"
         super().select(index)
@@ -84,7 +89,7 @@ class Siblings(Rows):
 @patch
 def _plant(self:Siblings, ids):
     "The tree of the prompts, and the directions of the states of their tokens"
-    self.tree = TokenTree(self.lm, ids, self.seen, prompt_states=True)
+    self.tree = TokenTree(self.lm, ids, self.seen, hidden=True)
     self.node = torch.full((len(ids), 1), -1)                          # where each row of the tree has come to
     self.at = list(range(len(ids)))                                    # which of them each live row is
     states, self.tree.prompt_states = self.tree.prompt_states, None
@@ -93,12 +98,19 @@ def _plant(self:Siblings, ids):
     self._note()
 
 @patch
-def _restart(self:Siblings, full):
-    "Plant a new tree, in which these rows begin with their last half window"
-    self._forget(full)
+def _move(self:Siblings, full, left):
+    "Plant a new tree, in which these rows begin with their last `left` tokens"
+    self.seen[full, :-left] = False
+    for i in full: self.lengths[i] = left
+    for row in (self.live[i] for i in full): self.restarts[row] = self.restarts.get(row, 0) + 1
     self._trim()
     self.spent = self.passes, self.evaluated
     self._plant(self.ids[:, -self.seen.shape[1]:])
+
+@patch
+def _restart(self:Siblings, full):
+    "Go on with the last half window of these rows"
+    self._move(full, max(1, self.lm.window // 2))
     self.logits = self.tree.logits(self.node)[:, 0]
 
 @patch
@@ -140,6 +152,7 @@ _ALPHA = Knob('a number in [0, 1]', lambda v: (v >= 0) & (v <= 1), neutral=0.)
 def contrastive_search(
     lm:LanguageModel,
     prompt,              # A string, a list of strings, or ids `(B, S)`
+    *,
     top_k=4,             # Candidates at each step, >= 1; 1 is greedy, more than V are V
     penalty_alpha=.6,    # Weight of the penalty in [0, 1], or one for each prompt; 0 or None is greedy
     max_new_tokens=60,   # Each row ends after so many tokens at the latest; 0: no token

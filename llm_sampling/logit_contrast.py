@@ -13,7 +13,7 @@ Docs: https://llm-sampling.github.io/llm_sampling/logit_contrast.html.md"""
 
 # %% auto #0
 __all__ = ['BETA', 'HEAT', 'SCALE', 'contrast', 'Contrasted', 'Pair', 'contrastive_decoding', 'js_divergence', 'premature_layer',
-           'dola_contrast', 'with_exits', 'candidate_layers', 'Exits', 'dola', 'guided']
+           'dola_contrast', 'with_exits', 'candidate_layers', 'Exits', 'dola', 'guided', 'published_divergence']
 
 # %% ../nbs/16_logit_contrast.ipynb #1b051094
 import math
@@ -26,6 +26,7 @@ from .generation import Generation, Rows, _count, _layers, _per_prompt, _run, _w
 from .min_p import MIN_P, min_p_filter
 from .models import LanguageModel
 from .softmax import Knob, apply_temperature, log_softmax, softmax, upcast
+from .token_tree import once_per_model, same_logits, twin
 
 # %% ../nbs/16_logit_contrast.ipynb #1bf3df85
 def contrast(
@@ -91,6 +92,7 @@ class Pair(Contrasted):
 
     def grow(self, tokens):
         super().grow(tokens)
+        self.other.live = self.live
         self.other.grow(tokens.to(self.other.ids.device))
         self._count()
 
@@ -98,7 +100,8 @@ class Pair(Contrasted):
         "Take over what the others have cost"
         self.passes += self.other.passes
         self.evaluated += self.other.evaluated
-        self.other.passes = self.other.evaluated = 0
+        for row, n in self.other.restarts.items(): self.restarts[row] = self.restarts.get(row, 0) + n
+        self.other.passes, self.other.evaluated, self.other.restarts = 0, 0, {}
         both = _layers(self.cache) + _layers(self.other.cache)
         self.peak_bytes = max(self.peak_bytes, sum(l.keys.nbytes + l.values.nbytes for l in both))
 
@@ -116,6 +119,7 @@ def contrastive_decoding(
     lm:LanguageModel,
     amateur:LanguageModel,  # Whose law is subtracted; the same tokens, and it may be `lm` itself
     prompt,                 # A string, a list of strings, or ids `(B, S)`
+    *,
     alpha=.1,               # Share of the best probability to reach, in [0, 1], or one per prompt; 0: off
     beta=math.inf,          # >= 0, or one per prompt: (1+beta) log p - beta log q; inf: log p - log q
     amateur_temperature=1., # Of the amateur's law, > 0, or one per prompt
@@ -135,6 +139,7 @@ def contrastive_decoding(
     def kind(lm, ids, mask):
         b = _per_prompt('beta', BETA, beta, ids)
         last = slice(-(amateur_context or ids.shape[1]), None)
+        amateur.check_window(mask[:, last], 'prompt, as the amateur reads it,')
         other = Rows(amateur, *(t[:, last].to(amateur.device) for t in (ids, mask)))
         return Pair(lm, ids, mask, other, alpha=_per_prompt('alpha', MIN_P, alpha, ids),
                     temperature=_per_prompt('amateur_temperature', HEAT, amateur_temperature, ids),
@@ -165,26 +170,30 @@ def js_divergence(
     parts = entr((p + q) / 2) - (entr(p) + entr(q)) / 2
     return parts.sum(-1, dtype=torch.float64).clamp(min=0).to(logits.dtype)
 
+# %% ../nbs/16_logit_contrast.ipynb #486db709
 def premature_layer(
-    logits:Tensor,  # Of the whole model, `(..., vocab)`
-    exits:Tensor,   # Of its early exits, `(..., exits, vocab)`
-)->Tensor:          # Number of an exit, `(...)`; of equal ones the first
+    logits:Tensor,   # Of the whole model, `(..., vocab)`
+    exits:Tensor,    # Of its early exits, `(..., exits, vocab)`
+    published=False, # Compared by `published_divergence`; False: by `js_divergence`
+)->Tensor:           # Number of an exit, `(...)`; of equal ones the first
     "Which exit disagrees most with the end"
-    return js_divergence(logits[..., None, :], exits).argmax(-1)
+    divergence = published_divergence if published else js_divergence
+    return divergence(logits[..., None, :], exits).argmax(-1)
 
 def dola_contrast(
-    logits:Tensor,  # Of the whole model, `(..., vocab)`
-    exits:Tensor,   # Of its early exits, `(..., exits, vocab)`
-    alpha=.1,       # Share of the best probability to reach, in [0, 1], or one per row; None or 0: off
-)->Tensor:          # Shape and dtype of `logits`
+    logits:Tensor,   # Of the whole model, `(..., vocab)`
+    exits:Tensor,    # Of its early exits, `(..., exits, vocab)`
+    alpha=.1,        # Share of the best probability to reach, in [0, 1], or one per row; None or 0: off
+    published=False, # As in `premature_layer`
+)->Tensor:           # Shape and dtype of `logits`
     "What the whole model says beyond the exit that disagrees most with it (Chuang et al., 2024)"
-    layer = premature_layer(logits, exits)[..., None, None]
+    layer = premature_layer(logits, exits, published)[..., None, None]
     other = exits.gather(-2, layer.expand(*layer.shape[:-1], exits.shape[-1])).squeeze(-2)
     return contrast(logits, other, alpha=alpha)
 
 # %% ../nbs/16_logit_contrast.ipynb #390e6a63
 class _Exits(nn.Module):
-    "A model whose logits are followed by those of its exits: `(B, S, (1 + exits) * V)`"
+    "A twin whose logits are followed by those of its exits: `(B, S, (1 + exits) * V)`"
     def __init__(self, model, layers, final_norm):
         super().__init__()
         self.model, self.layers, self.final_norm = model, layers, final_norm
@@ -203,24 +212,37 @@ class _Exits(nn.Module):
         try: logits = self.model(ids, **kw).logits      # ((1 + exits) * B, S, V)
         finally:
             for h in hooks: h.remove()
-        return logits.unflatten(0, (-1, len(ids))).movedim(0, 2).flatten(-2)
+        if ended: raise ValueError('nothing comes after its layers, such as a final norm')
+        return logits.unflatten(0, (1 + len(self.layers), len(ids))).movedim(0, 2).flatten(-2)
 
 def _stack(model):
     "The layers of a model, None if it shows none"
     parts = model.get_decoder().children() if hasattr(model, 'get_decoder') else ()
     return max((p for p in parts if isinstance(p, nn.ModuleList)), key=len, default=None)
 
+# %% ../nbs/16_logit_contrast.ipynb #4c5e63ee
 def with_exits(
     lm:LanguageModel,
     layers,            # Numbers, ascending; an exit is what such a layer reads, so 0 is the embeddings
     final_norm=True,   # Exits go through the final norm; False: straight to the output embeddings
-)->LanguageModel:      # Its logits `(..., (1 + exits) * vocab)` are the model's own, then each exit's
-    "A model that also tells what it would say if it ended earlier; `ValueError` if it shows no layers"
+)->LanguageModel:      # Its logits `(..., (1 + exits) * vocab)` are the model's own, then each exit's; for one thread
+    "A model that also tells what it would say if it ended earlier; `ValueError` if it cannot tell"
     if _stack(lm.model) is None:
         raise ValueError(f'{type(lm.model).__name__} shows no layers to leave early')
-    model = copy(lm)
-    model.model = _Exits(lm.model, layers, final_norm)
+    model = twin(lm)
+    model.model = _Exits(model.model, layers, final_norm)
+    fault = once_per_model(lm, ('exits', *layers, final_norm), lambda: _exits_fault(lm, model))
+    if fault: raise ValueError(f'{type(lm.model).__name__} has no early exits: {fault}')
     return model
+
+def _exits_fault(lm, model):
+    "Why the exits of a model cannot be trusted, None if they can: on a short text its own logits must stay what they are"
+    ids = (1 + torch.arange(min(3, lm.window or 3), device=lm.device)[None]) % lm.vocab_size
+    own = lm.forward(ids)[0]
+    try: both = model.forward(ids)[0]
+    except torch.OutOfMemoryError: raise
+    except Exception as e: return f'they cannot be rows beside its own ({e or type(e).__name__})'
+    if not same_logits(lm, both[..., :own.shape[-1]], own): return 'its own logits are others beside theirs'
 
 # %% ../nbs/16_logit_contrast.ipynb #aa1eec8c
 def candidate_layers(
@@ -240,25 +262,35 @@ def candidate_layers(
 # %% ../nbs/16_logit_contrast.ipynb #a723b07a
 class Exits(Contrasted):
     "Rows whose other law is that of an early exit"
-    def __init__(self, lm, ids, mask, layers, final_norm, **knobs):
-        super().__init__(with_exits(lm, layers, final_norm), ids, mask, **knobs)
-        self.laws = 1 + len(layers)
+    def __init__(self, lm, ids, mask, layers, published, **knobs):
+        super().__init__(lm, ids, mask, **knobs)
+        self.layers, self.published, self.laws = layers, published, 1 + len(layers)
+
+    def read(self):
+        self.lm = with_exits(self.lm, self.layers, final_norm=not self.published)
+        super().read()
 
     def contrast(self, alpha):
         laws = self.logits.unflatten(-1, (self.laws, -1))
-        return dola_contrast(laws[:, 0], laws[:, 1:], alpha)
+        return dola_contrast(laws[:, 0], laws[:, 1:], alpha, self.published)
 
     def measure(self):
         "Measure the laws that are pending: the model's own"
         self.pending = [(z.unflatten(-1, (self.laws, -1))[:, 0], ids) for z, ids in self.pending]
         super().measure()
 
+def _tied(model):
+    "Are input and output embeddings one matrix?"
+    first, last = (getattr(part(), 'weight', None) for part in (model.get_input_embeddings, model.get_output_embeddings))
+    return first is not None and first is last
+
 def dola(
     lm:LanguageModel,
     prompt,              # A string, a list of strings, or ids `(B, S)`
+    *,
     dola_layers,         # Layers to choose from: 'low', 'high', or a list of numbers, 0 is the embeddings
     alpha=.1,            # Share of the best probability to reach, in [0, 1], or one per prompt; 0: off
-    final_norm=True,     # Exits go through the final norm; False: not, as in the authors' code
+    published=False,     # True: as the authors' code and transformers 4.55 do it, see below
     sampler=None,        # A `Sampler`, which sees the contrast as its logits; None: greedy
     max_new_tokens=60,   # Each row ends after so many tokens at the latest; 0: no token
     n=1,                 # Samples of each prompt
@@ -272,10 +304,9 @@ def dola(
     stack = _stack(lm.model)
     if stack is None:
         raise ValueError(f'{type(lm.model).__name__} shows no layers: DoLa contrasts them')
-    tied = lm.model.get_output_embeddings().weight is lm.model.get_input_embeddings().weight
-    layers = candidate_layers(dola_layers, len(stack), tied)
+    layers = candidate_layers(dola_layers, len(stack), _tied(lm.model))
     def kind(lm, ids, mask):
-        return Exits(lm, ids, mask, layers, final_norm, alpha=_per_prompt('alpha', MIN_P, alpha, ids))
+        return Exits(lm, ids, mask, layers, published, alpha=_per_prompt('alpha', MIN_P, alpha, ids))
     return _write(kind, streamer, lm, prompt, sampler, max_new_tokens, n, stop, seed, attention_mask,
                   eos_token_id)
 
@@ -286,7 +317,8 @@ def guided(
     lm:LanguageModel,
     prompt,              # A string, a list of strings, or ids `(B, S)`
     negative_prompt,     # What to leave: one, or one for each prompt; None: the last token of each prompt
-    guidance_scale,      # >= 0, or one per prompt: log q + scale (log p - log q); 1: off; 0: q alone
+    *,
+    guidance_scale=1.5,  # >= 0, or one per prompt: log q + scale (log p - log q); 1: off; 0: q alone
     sampler=None,        # A `Sampler`, which sees the guided law as its logits; None: greedy
     max_new_tokens=60,   # Each row ends after so many tokens at the latest; 0: no token
     n=1,                 # Samples of each prompt
@@ -302,7 +334,19 @@ def guided(
         other = (ids[:, -1:], mask[:, -1:]) if negative_prompt is None else lm.encode(negative_prompt)
         if len(other[0]) not in (1, B):
             raise ValueError(f'negative_prompt must be one, or one for each of the {B} prompts, not {len(other[0])}')
+        lm.check_window(other[1], 'negative_prompt')
         return Pair(lm, ids, mask, Rows(lm, *(t.expand(B, -1) for t in other)), own=scale, against=scale - 1,
                     temperature=torch.ones_like(scale), alpha=torch.zeros_like(scale))
     return _write(kind, streamer, lm, prompt, sampler, max_new_tokens, n, stop, seed, attention_mask,
                   eos_token_id)
+
+# %% ../nbs/16_logit_contrast.ipynb #c0fe2563
+def published_divergence(
+    logits:Tensor,  # Of one law, shape `(..., vocab)`
+    other:Tensor,   # Of another, same shape
+)->Tensor:          # Nats, shape `(...)`, from 0; infinite where only one of the laws has a zero
+    "What the code of Chuang et al. (2024) has in the place of `js_divergence`"
+    p, q = log_softmax(upcast(logits)), log_softmax(upcast(other))
+    m = (p.exp() + q.exp()) / 2
+    parts = (m * (m.log() - (p + q) / 2)).masked_fill(m == 0, 0.)
+    return parts.sum(-1, dtype=torch.float64).to(logits.dtype)

@@ -17,7 +17,6 @@ __all__ = ['Node', 'puct', 'select', 'back_up', 'Rollout', 'Search', 'mcts_decod
 
 # %% ../nbs/17_mcts.ipynb #52ecaee6
 import math, time
-from copy import copy
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -25,9 +24,9 @@ import torch
 from fastcore.basics import patch
 
 from .beam import _grid, _read, _written, plot_tree
-from .generation import Generation, TextStream, _by_row, _count, _knobs, _measure, _seeds
+from .generation import Generation, TextStream, _by_row, _count, _measure, own_sampler
 from .models import LanguageModel, _pad_left
-from .multinomial import greedy, gumbel_noise, mix
+from .multinomial import greedy, gumbel_noise, mix, row_seeds
 from .sampler import PAST
 from .token_tree import TokenTree
 
@@ -347,13 +346,6 @@ def _check(value, num_simulations, c_puct, max_new_tokens, top_k, temperature, s
     if sampler is not None and 'adaptive' in sampler.knobs:
         raise ValueError('sampler must have no adaptive step: it follows one text, and a search has many')
 
-def _seeded(sampler, seed, prompts):
-    "A sampler with an entry per prompt in each per-row knob, and the seed of each prompt"
-    if sampler is None: return None, _seeds(seed, prompts, 1).tolist()
-    sampler, seeds = copy(sampler), _seeds(sampler.seed if seed is None else seed, prompts, 1)
-    sampler.knobs = _knobs(sampler.knobs, prompts, 1)
-    return sampler, seeds.tolist()
-
 def _endings(lm, contexts, stop, eos):
     "`ended` and `write` of a `Search`"
     def said(row, ids):
@@ -401,7 +393,10 @@ def mcts_decode(
     start = time.perf_counter()
     _check(value, num_simulations, c_puct, max_new_tokens, top_k, temperature, sampler, rollout_tokens, leaves)
     ids, mask, contexts, stop, eos = _read(lm, prompt, max_new_tokens, stop, attention_mask, eos_token_id)
-    sampler, seeds = _seeded(sampler, seed, len(ids))
+    sampler = own_sampler(sampler, lm, ids, mask, 1, seed)
+    seeds = None if sampler is None else sampler.seed
+    if temperature > 0 and seeds is None: seeds = row_seeds(seed, ids, mask)
+    seeds = None if seeds is None else seeds.tolist()
     search = Search(TokenTree(lm, ids, mask), value, max_new_tokens, c_puct, top_k, sampler, rollout_tokens,
                     leaves, seeds, *_endings(lm, contexts, stop, eos))
     search.run(num_simulations, temperature)

@@ -32,8 +32,8 @@ from .sampler import Sampler
 def _take(out, rows):
     "Some rows of a `Generation`, in this order"
     pick = lambda values: [values[r] for r in rows]
-    trace = Trace(out.trace.lm, pick(out.trace.contexts), pick(out.trace.measures))
-    lists = ('ids', 'logprobs', 'scores', 'finish_reasons')
+    trace = Trace(out.trace.tokenizer, pick(out.trace.contexts), pick(out.trace.measures))
+    lists = ('ids', 'logprobs', 'scores', 'finish_reasons', 'stops')
     return replace(out, texts=out.texts and pick(out.texts), trace=trace, **{x: pick(getattr(out, x)) for x in lists})
 
 def _rerank(
@@ -47,7 +47,9 @@ def _rerank(
     if _count('num_return_sequences', num_return_sequences, 1) > _count('n', n, 1):
         raise ValueError(f'num_return_sequences must be at most n, {n}, not {num_return_sequences}')
     if sampler is None: sampler = Sampler(temperature=1.)
-    drawn = generate(lm, prompt, sampler, max_new_tokens, n, *rest)
+    stop, seed, attention_mask, eos = rest
+    drawn = generate(lm, prompt, sampler, max_new_tokens=max_new_tokens, n=n, stop=stop, seed=seed,
+                     attention_mask=attention_mask, eos_token_id=eos)
     rows, scores = [], []
     for number, first in enumerate(range(0, len(drawn), n)):
         key = keys(_take(drawn, range(first, first + n)), number)

@@ -53,7 +53,7 @@ def top_p_filter(
     p,              # Mass to reach, in [0, 1]; `None` or 1 is off, 0 keeps the maxima; a list or tensor is one per row
     total=None,     # If `logits` are the largest of longer rows: the sum of exp(logit - maximum) over those, float64, shape `(..., 1)`
 )->Tensor:          # Same shape and dtype, dropped tokens -inf
-    "Keep each token if those strictly more likely hold less than `p` (Holtzman et al., 2019)"
+    "Keep each token if those strictly more likely hold less than `p` (Holtzman et al., 2020)"
     z = upcast(logits)
     p = TOP_P.read('p', p, z)
     if p is None: return logits

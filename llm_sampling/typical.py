@@ -1,4 +1,4 @@
-"""Four filters that measure a token against the entropy of its law
+"""Three filters that measure a token against the entropy of its law, and a plain floor under the probability
 
 Is the most likely token the one to expect?
 

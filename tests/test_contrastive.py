@@ -50,8 +50,11 @@ def plainly(lm, ids, k, alpha, steps, eos=(), sampler=None, window=2**30):
     ids, said, total, state = ids.tolist(), [], 0, None if sampler is None else sampler.init(1)
     seen = ids
     for t in range(steps):
-        if len(seen) >= window: seen = seen[-(window // 2):]
+        if len(seen) >= window and said: seen = seen[-(window // 2):]
         law, states = read(lm.model, seen)
+        if len(seen) == window:                                              # the prompt fills it: room for the candidates
+            seen = seen[-(window // 2 - 1):]
+            states = read(lm.model, seen)[1]
         past = torch.tensor([ids]), None, t
         z = law if sampler is None else sampler.filter(law[None], *past, state)[0]
         order = sorted((i for i in range(len(z)) if z[i] > -math.inf), key=lambda i: (-z[i].item(), i))[:k]
@@ -97,7 +100,7 @@ def test_tokens_are_those_of_a_plain_loop(family):
     lm, dice = tiny(family), random.Random(0)
     for _ in range(4):
         ids, k, alpha, steps = prompts(dice, [dice.randint(1, 9)]), dice.randint(2, 8), dice.choice([.3, .6, .9, 1.]), dice.randint(1, 12)
-        out, (want, score) = contrastive_search(lm, ids, k, alpha, steps, eos_token_id=()), plainly(lm, ids[0], k, alpha, steps)
+        out, (want, score) = contrastive_search(lm, ids, top_k=k, penalty_alpha=alpha, max_new_tokens=steps, eos_token_id=()), plainly(lm, ids[0], k, alpha, steps)
         assert said(out) == [want] and out.scores == pytest.approx([score], abs=1e-3)
 
 
@@ -172,7 +175,9 @@ def test_ties_take_the_lowest_ids():
     assert set(said(out)[0]) <= {0, 1, 2} and len(set(said(out)[0])) > 1
     assert said(out) == [plainly(lm, ids[0], 3, .6, 12)[0]]
     assert said(contrastive_search(lm, ids, penalty_alpha=0, max_new_tokens=5, eos_token_id=())) == [[0] * 5]
-    with torch.no_grad(): lm.model.get_input_embeddings().weight[:] = 1.       # one state for all: every cosine is 1
+    with torch.no_grad():
+        lm.model.get_input_embeddings().weight[:] = 1.
+        lm.model.model.norm.weight[1:] = 0.                                    # states of one number that is not 0: every cosine is exactly 1
     assert said(contrastive_search(lm, ids, max_new_tokens=5, eos_token_id=())) == [[0] * 5]
 
 
@@ -190,9 +195,9 @@ def test_filters_come_first(sampler):
     dice, sampler, moved = random.Random(3), Sampler(**sampler), 0
     for lm in (tiny('llama'), tiny('gpt2')):
         ids = prompts(dice, [6])
-        out = contrastive_search(lm, ids, 4, .5, 12, sampler=sampler, eos_token_id=())
+        out = contrastive_search(lm, ids, top_k=4, penalty_alpha=.5, max_new_tokens=12, sampler=sampler, eos_token_id=())
         assert said(out) == [plainly(lm, ids[0], 4, .5, 12, sampler=sampler)[0]]
-        moved += said(out) != said(contrastive_search(lm, ids, 4, .5, 12, eos_token_id=()))
+        moved += said(out) != said(contrastive_search(lm, ids, top_k=4, penalty_alpha=.5, max_new_tokens=12, eos_token_id=()))
         state = lm.forward(torch.cat([ids[0], out.ids[0]])[None])[0][0, 5:-1].log_softmax(-1)       # measured by the raw model
         same(out.logprobs[0], state.gather(1, out.ids[0][:, None])[:, 0], rtol=1e-3, atol=1e-4)
     assert moved
@@ -203,7 +208,7 @@ def test_a_banned_token_never_comes_back():
     lm = tiny('llama')
     ban = Sampler(logit_bias={i: -math.inf for i in range(2, 60)})
     for alpha in (.6, 1.):
-        out = contrastive_search(lm, prompts(random.Random(4), [6, 3]), 5, alpha, 12, sampler=ban, eos_token_id=())
+        out = contrastive_search(lm, prompts(random.Random(4), [6, 3]), top_k=5, penalty_alpha=alpha, max_new_tokens=12, sampler=ban, eos_token_id=())
         assert {t for row in said(out) for t in row} <= {0, 1}
         assert out.stats['tokens_evaluated'] == 9 + 2 * 2 * 12
     with pytest.raises(ValueError, match='row 0'):
@@ -245,7 +250,7 @@ def test_dead_candidates_leave_the_cache():
 
 def test_scores_and_trace():
     lm, rows = tiny('gpt2'), prompts(random.Random(8), [5, 8])
-    out = contrastive_search(lm, rows, 4, .6, 9, eos_token_id=())
+    out = contrastive_search(lm, rows, top_k=4, penalty_alpha=.6, max_new_tokens=9, eos_token_id=())
     for row, ids, logprobs, score, trace in zip(rows, out.ids, out.logprobs, out.scores, out.trace):
         want = lm.forward(torch.cat([row, ids])[None])[0][0, len(row)-1:-1].log_softmax(-1).gather(1, ids[:, None])[:, 0]
         same(logprobs, want, rtol=1e-3, atol=1e-4)
@@ -296,7 +301,7 @@ def test_bfloat16():
     "Each choice is the best one by a plain loop's scores, up to the precision of bfloat16"
     lm = LanguageModel(tiny('llama').model.bfloat16())
     ids = prompts(random.Random(9), [5])
-    out = contrastive_search(lm, ids, 5, .6, 15, eos_token_id=())
+    out = contrastive_search(lm, ids, top_k=5, penalty_alpha=.6, max_new_tokens=15, eos_token_id=())
     context = ids[0].tolist()
     for token in said(out)[0]:
         law, states = read(lm.model, context)
@@ -309,18 +314,44 @@ def test_bfloat16():
 
 @pytest.mark.parametrize('family', ['gpt2', 'llama', 'bloom'])
 def test_past_the_window(family):
-    "Rows reach the window at different steps, some before the first, and some end; each goes on with its last half window"
+    "Rows reach the window at different steps, one with its prompt, which is read whole, and some end; each goes on with its last half window"
     lm = tiny(family)
     lm.window = 12
-    rows = prompts(random.Random(3), [3, 11, 20, 7])
-    free = contrastive_search(lm, rows, 4, .6, 26, eos_token_id=())
-    eos = (free.ids[1][4].item(),)
-    out = contrastive_search(lm, rows, 4, .6, 26, eos_token_id=eos)
+    rows = prompts(random.Random(3), [3, 11, 12, 7])
+    free = contrastive_search(lm, rows, top_k=4, penalty_alpha=.6, max_new_tokens=26, eos_token_id=())
+    eos = (next(t for t in said(free)[1] if t not in said(free)[0] + said(free)[2]),)
+    out = contrastive_search(lm, rows, top_k=4, penalty_alpha=.6, max_new_tokens=26, eos_token_id=eos)
     for row, ids, score in zip(rows, said(out), out.scores):
         want, total = plainly(lm, row, 4, .6, 26, eos, window=12)
         assert ids == want and score == pytest.approx(total, abs=1e-4)
-    assert len(out.ids[1]) <= 5 and max(map(len, out.ids)) > 20
-    assert out.stats['tokens_evaluated'] > contrastive_search(tiny(family), rows, 4, .6, 26, eos_token_id=eos).stats['tokens_evaluated']
+    assert len(out.ids[1]) < len(out.ids[0]) == len(out.ids[2]) == 26
+    assert out.stats['tokens_evaluated'] > contrastive_search(tiny(family), rows, top_k=4, penalty_alpha=.6, max_new_tokens=26, eos_token_id=eos).stats['tokens_evaluated']
+
+
+@pytest.mark.parametrize('length', [11, 12])
+@pytest.mark.parametrize('family', ['gpt2', 'bloom'])
+def test_one_candidate_is_greedy_past_the_window(family, length):
+    "Also for a prompt that fills it"
+    lm, ids = tiny(family), prompts(random.Random(5), [length])
+    lm.window, seen, want = 12, ids[0].tolist(), []
+    for _ in range(20):
+        if len(seen) >= 12 and want: seen = seen[-6:]
+        want.append(lm.next_logits([seen]).argmax().item())
+        seen.append(want[-1])
+    assert said(contrastive_search(lm, ids, top_k=1, max_new_tokens=20, eos_token_id=())) == [want]
+
+
+@pytest.mark.parametrize('steps', [0, 5])
+def test_a_prompt_longer_than_the_window_is_refused(steps):
+    lm, passes = tiny('gpt2'), []
+    lm.model.register_forward_pre_hook(lambda *_: passes.append(1))
+    with pytest.raises(ValueError, match='prompt has 65 tokens, more than the window of 64'):
+        contrastive_search(lm, [[1, 2], [3] * 65], max_new_tokens=steps)
+    assert not passes
+
+
+def test_knobs_are_given_by_name():
+    with pytest.raises(TypeError, match='positional'): contrastive_search(tiny('gpt2'), [[1, 2]], 4)
 
 
 @pytest.mark.parametrize('bad, error, words', [

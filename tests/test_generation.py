@@ -2,9 +2,8 @@
 import pytest, torch
 
 import llm_sampling as ls
-from llm_sampling.generation import Branches, TextStream, generate, rep_n, stream
+from llm_sampling.generation import Branches, Rows, TextStream, _run, _whole_run, generate, rep_n, stream
 from llm_sampling.models import LanguageModel, TableModel
-from llm_sampling.multinomial import mix
 from llm_sampling.sampler import Sampler
 from test_models import tiny
 
@@ -62,11 +61,11 @@ def test_samples_share_their_prompt(family, least, rows, monkeypatch):
     s = Sampler(temperature=[1., .7, 1.3, 2.], top_p=.9, seed=5, repetition_penalty=1.1)
     together = generate(lm, rows, s, n=5, **kw)
     for i, row in enumerate(rows):
+        one = Sampler(temperature=s.temperature[i].item(), top_p=.9, seed=5, repetition_penalty=1.1)
+        alone = _whole_run(_run(lm, [row], one, 30, 5, None, None, None, [0, 7], False, Rows))
         for j in range(5):
-            one = Sampler(temperature=s.knobs['temperature'][i].item(), top_p=.9, seed=mix(torch.tensor(5), torch.tensor(j)).item(), repetition_penalty=1.1)
-            alone = generate(lm, [row], one, **kw)
-            assert alone.ids[0].tolist() == together.ids[5*i+j].tolist()
-            torch.testing.assert_close(alone.logprobs[0], together.logprobs[5*i+j], atol=1e-3, rtol=1e-3)
+            assert alone.ids[j].tolist() == together.ids[5*i+j].tolist()
+            torch.testing.assert_close(alone.logprobs[j], together.logprobs[5*i+j], atol=1e-3, rtol=1e-3)
     assert together.stats['tokens_evaluated'] >= sum(map(len, rows)) + sum(len(i) - 1 for i in together.ids)
     assert len({len(i) for i in together.ids}) > 1
     if family == 'bloom': assert not left                       # no masked tree, so it was never one
@@ -90,7 +89,7 @@ def test_rows_that_leave_a_tree_are_only_as_long_as_they_are(rows, monkeypatch):
     "The samples of the longer prompt end soon; those of the shorter then have no use for a tree, nor for its columns"
     monkeypatch.setattr(Branches, 'least', 1)
     lm = tiny('gpt2')
-    kw = dict(sampler=Sampler(seed=3), max_new_tokens=8, n=2)
+    kw = dict(sampler=Sampler(seed=5), max_new_tokens=8, n=2)
     eos = [i[2].item() for i in generate(lm, [rows[1]], eos_token_id=(), **kw).ids]
     out = generate(lm, rows[:2], eos_token_id=eos, **kw)
     assert [len(i) for i in out.ids] == [8, 8, 3, 3]
@@ -226,15 +225,14 @@ def test_markup_of_a_model_is_escaped(lm):
 def test_penalties_and_memory_survive_batching_and_samples(lm):
     "A row with penalties, XTC and mirostat is the row alone: in a batch with pads, and as one of several samples"
     from llm_sampling import Mirostat2, Sampler
-    from llm_sampling.multinomial import mix
     prompts = ['Once upon a time there was', 'The king', 'A fox and a hare went to the sea and']
     s = Sampler(repetition_penalty=1.2, frequency_penalty=.3, no_repeat_ngram_size=3, xtc_probability=.3, adaptive=Mirostat2(tau=4.))
     seeds = [3, 4, 5]
     together = generate(lm, prompts, s, max_new_tokens=25, seed=seeds, n=2)
     for i, (p, seed) in enumerate(zip(prompts, seeds)):
+        alone = generate(lm, p, s, max_new_tokens=25, seed=seed, n=2)
         for j in range(2):
-            alone = generate(lm, p, s, max_new_tokens=25, seed=mix(seed, j).item())
-            assert alone.ids[0].tolist() == together.ids[2*i + j].tolist()
+            assert alone.ids[j].tolist() == together.ids[2*i + j].tolist()
 
 
 def test_a_row_emptied_by_bans_is_named(lm):
@@ -242,3 +240,33 @@ def test_a_row_emptied_by_bans_is_named(lm):
     everything = {i: float('-inf') for i in range(lm.vocab_size)}
     with pytest.raises(ValueError, match='row 0: its largest logit is -inf'):
         generate(lm, ['a', 'b'], Sampler(logit_bias=everything), max_new_tokens=2, seed=0)
+
+
+SPACES = dict(
+    metaspace=(['▁', 'a', 'b', '▁a', '▁b', 'ab', 'é', '.', '▁.'], lambda d: d.Metaspace()),
+    wordpiece=(['a', 'b', '##a', '##b', '.', "'", 's', '##s'], lambda d: d.WordPiece()),
+    suffixes=(['a</w>', 'b</w>', 'a', 'b', '.</w>'], lambda d: d.BPEDecoder(suffix='</w>')),
+    fallback=(['▁', 'a', '▁a', '▁b', *(f'<0x{i:02X}>' for i in range(32, 256, 3))], lambda d: d.Sequence(
+        [d.Replace('▁', ' '), d.ByteFallback(), d.Fuse(), d.Strip(' ', 1, 0)])))
+
+@pytest.mark.parametrize('kind', SPACES)
+def test_streams_of_other_tokenizers(kind):
+    "Special tokens in mid-text, spaces that depend on neighbours, broken bytes: the stream is the text, and a stop is found"
+    from tokenizers import Tokenizer, decoders, models
+    from transformers import PreTrainedTokenizerFast
+    words, decoder = SPACES[kind]
+    words = ['<s>', '</s>', *words]
+    inner = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token='a'))
+    inner.decoder = decoder(decoders)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token='<s>', eos_token='</s>')
+    p = torch.tensor([.1, .1] + [.8 / (len(words) - 2)] * (len(words) - 2))
+    lm = LanguageModel(TableModel({(): p}), tokenizer)
+    for prompt in ([[2]], [[2, 0, 3]]):
+        kw = dict(n=300, max_new_tokens=9, seed=1)
+        out = generate(lm, prompt, Sampler(), **kw)
+        parts = [''] * 300
+        for piece in stream(lm, prompt, Sampler(), **kw): parts[piece.row] += piece.text
+        assert parts == out.texts and any(' ' in t for t in parts)
+        stopped = generate(lm, prompt, Sampler(), stop=[' b', ' .'], **kw)
+        for text, short in zip(out.texts, stopped.texts):
+            assert short == text[:min(i for s in (' b', ' .') if (i := f'{text} b .'.find(s)) >= 0)] or kind == 'fallback'

@@ -6,10 +6,9 @@ import pytest, torch
 import transformers as tf
 
 import llm_sampling as ls
-from llm_sampling import logit_contrast
 from llm_sampling.generation import generate, stream
 from llm_sampling.logit_contrast import (candidate_layers, contrast, contrastive_decoding, dola, dola_contrast, guided,
-                                         js_divergence, premature_layer, with_exits)
+                                         js_divergence, premature_layer, published_divergence, with_exits)
 from llm_sampling.models import LanguageModel, TableModel
 from llm_sampling.sampler import Sampler
 from llm_sampling.testing import test_frequencies as frequencies, test_tensor as same
@@ -49,7 +48,7 @@ def plain(lm, other, prompt, negative, own, against, alpha=0., heat=1., steps=10
     mine, theirs, said, total = prompt.tolist(), negative.tolist(), [], 0.
     for _ in range(steps):
         for model, context in ((lm, mine), (other, theirs)):
-            if model.window and len(context) >= model.window: del context[:-(model.window // 2)]
+            if model.window and len(context) >= model.window and said: del context[:-(model.window // 2)]
         scores = formula(lm.next_logits([mine])[0], other.next_logits([theirs])[0].double() / heat, own, against, alpha)
         best = max(range(len(scores)), key=scores.__getitem__)
         said.append(best)
@@ -138,19 +137,55 @@ def test_two_models_are_two_plain_loops(families, rows):
     lm, amateur = tiny(families[0]), weaker(families[1])
     for beta, alpha, heat, context in ((INF, .1, 1., None), (.5, .05, 1., 2), (2., None, .7, 5), (INF, .3, 2., 1)):
         own, against = (1., 1.) if beta == INF else (1 + beta, beta)
-        out = contrastive_decoding(lm, amateur, rows, alpha, beta, heat, context, max_new_tokens=10, eos_token_id=())
+        out = contrastive_decoding(lm, amateur, rows, alpha=alpha, beta=beta, amateur_temperature=heat, amateur_context=context,
+                                   max_new_tokens=10, eos_token_id=())
         for i, row in enumerate(rows):
             said, total = plain(lm, amateur, row, row[-(context or 99):], own, against, alpha or 0., heat)
             assert out.ids[i].tolist() == said
             assert abs(out.scores[i] - total) < 1e-2
 
 
-@pytest.mark.parametrize('windows', [(12, 17), (20, 9), (None, 10), (11, None)])
+@pytest.mark.parametrize('windows', [(12, 17), (20, 13), (None, 12), (14, None), (11, None), (11, 12), (13, 11)])
 def test_each_model_has_its_own_window(windows, rows):
+    "One that a prompt fills reads it whole"
     lm, amateur = tiny('llama'), weaker('gpt2')
     lm.window, amateur.window = windows
     out = contrastive_decoding(lm, amateur, rows, max_new_tokens=30, eos_token_id=())
     for i, row in enumerate(rows): assert out.ids[i].tolist() == plain(lm, amateur, row, row, 1., 1., .1, steps=30)[0]
+    assert min(out.stats['window_restarts']) > 0
+
+
+def test_a_prompt_that_fills_the_window_is_read_whole(rows):
+    "By DoLa and by both sides of guidance"
+    lm, run = tiny('gpt2'), dict(max_new_tokens=1, eos_token_id=())
+    wide = tiny('gpt2')
+    lm.window = 11
+    for f in (lambda lm: dola(lm, rows, dola_layers=[0], **run), lambda lm: guided(lm, rows, [rows[1]], **run)):
+        ours, want = f(lm), f(wide)
+        assert [i.tolist() for i in ours.ids] == [i.tolist() for i in want.ids] and ours.scores == want.scores
+
+
+@pytest.mark.parametrize('steps', [0, 5])
+def test_prompts_longer_than_a_window_are_refused(steps, monkeypatch):
+    "Each model's own window is asked, about what that model would read"
+    lm, small, long, run = tiny('llama'), weaker('gpt2'), [[1, 2], [3] * 40], dict(max_new_tokens=steps)
+    small.window = 39
+    out = contrastive_decoding(lm, small, long, amateur_context=39, **run)
+    assert len(out.ids[1]) <= steps
+    monkeypatch.setattr(LanguageModel, 'forward', lambda *a, **k: pytest.fail('a pass was made'))
+    for said, f in (('prompt, as the amateur reads it, has 40 tokens, more than the window of 39', lambda: contrastive_decoding(lm, small, long, **run)),
+                    ('prompt has 40 tokens, more than the window of 39', lambda: contrastive_decoding(small, lm, long, **run)),
+                    ('prompt has 40 tokens, more than the window of 39', lambda: dola(small, long, dola_layers='low', **run)),
+                    ('negative_prompt has 40 tokens, more than the window of 39', lambda: guided(small, long[:1], long[1:], **run)),
+                    ('prompt has 40 tokens, more than the window of 39', lambda: guided(small, long[1:], long[:1], **run))):
+        with pytest.raises(ValueError, match='^' + said): f()
+
+
+def test_knobs_are_given_by_name(rows):
+    lm = tiny('gpt2')
+    for f in (lambda: contrastive_decoding(lm, lm, rows, .1), lambda: dola(lm, rows, 'low'), lambda: guided(lm, rows, rows, 1.5)):
+        with pytest.raises(TypeError, match='positional'): f()
+    assert guided(lm, rows, rows, max_new_tokens=3).scores == guided(lm, rows, rows, guidance_scale=1.5, max_new_tokens=3).scores
 
 
 @pytest.mark.parametrize('families', [('llama', 'gpt2'), ('gpt2', 'llama'), ('bloom', 'mamba')])
@@ -179,7 +214,7 @@ def test_frequencies_are_the_product_of_powers():
     p, q = torch.tensor([.4, .3, .2, .07, .03]), torch.tensor([.6, .1, .1, .1, .1])
     table = lambda x: LanguageModel(TableModel({(): x.tolist()}))
     for beta, own, against in ((INF, 1., 1.), (.5, 1.5, .5)):
-        out = contrastive_decoding(table(p), table(q), torch.tensor([[0]]), .1, beta, sampler=Sampler(seed=1), n=4000, max_new_tokens=1)
+        out = contrastive_decoding(table(p), table(q), torch.tensor([[0]]), beta=beta, sampler=Sampler(seed=1), n=4000, max_new_tokens=1)
         law = p**own / q**against * (p >= .04)
         frequencies(torch.cat(out.ids), law / law.sum())
 
@@ -197,7 +232,7 @@ def test_reported_is_the_raw_model(rows):
 def test_hotter_copy_is_a_temperature(rows):
     lm, run = tiny('gpt2'), dict(max_new_tokens=15, eos_token_id=())
     for beta, heat, t in ((.5, 2., .8), (INF, 2., 2.), (1., .5, None)):
-        ours = contrastive_decoding(lm, lm, rows, None, beta, heat, sampler=Sampler(seed=2), **run)
+        ours = contrastive_decoding(lm, lm, rows, alpha=None, beta=beta, amateur_temperature=heat, sampler=Sampler(seed=2), **run)
         if t: assert [i.tolist() for i in ours.ids] == [i.tolist() for i in generate(lm, rows, Sampler(temperature=t, seed=2), **run).ids]
     # beta = 1 and T = .5: z - (2z - z) = 0, so every token is equally likely
     law = contrast(torch.randn(50), torch.zeros(50), 0., 0.)
@@ -214,7 +249,7 @@ def test_guidance_is_transformers(family, scale, rows):
     for prompt, negative in ((rows[0], rows[1]), (rows[1], rows[0]), (rows[2], None)):
         theirs = lm.model.generate(prompt[None], attention_mask=torch.ones_like(prompt[None]), **run,
                                    negative_prompt_ids=None if negative is None else negative[None])
-        ours = guided(lm, [prompt], negative if negative is None else [negative], scale, max_new_tokens=15, eos_token_id=())
+        ours = guided(lm, [prompt], negative if negative is None else [negative], guidance_scale=scale, max_new_tokens=15, eos_token_id=())
         assert ours.ids[0].tolist() == theirs[0, len(prompt):].tolist()
 
 
@@ -223,8 +258,8 @@ def test_each_prompt_has_its_own_negative_and_scale(family, rows):
     lm, scales = tiny(family), [3., 1., .4]
     negatives = [rows[1][:2], rows[0], torch.cat(rows)]
     lm.window = 25
-    out = guided(lm, rows, negatives, scales, max_new_tokens=12, eos_token_id=())
-    shared = guided(lm, rows, [rows[2]], 2., max_new_tokens=12, eos_token_id=())
+    out = guided(lm, rows, negatives, guidance_scale=scales, max_new_tokens=12, eos_token_id=())
+    shared = guided(lm, rows, [rows[2]], guidance_scale=2., max_new_tokens=12, eos_token_id=())
     for i, (row, g) in enumerate(zip(rows, scales)):
         said, total = plain(lm, lm, row, negatives[i], g, g - 1, steps=12)
         assert out.ids[i].tolist() == said and abs(out.scores[i] - total) < 1e-2
@@ -235,7 +270,7 @@ def test_each_prompt_has_its_own_negative_and_scale(family, rows):
 def test_padded_negatives_are_transformers_alone(family, rows):
     "In a batch the processor of transformers 5.23 gives no positions, so with absolute ones only its rows alone can be trusted"
     lm, negatives = tiny(family), [rows[1], rows[0], rows[2][:1]]
-    ours = guided(lm, rows, negatives, 3., max_new_tokens=10, eos_token_id=())
+    ours = guided(lm, rows, negatives, guidance_scale=3., max_new_tokens=10, eos_token_id=())
     for row, negative, ids in zip(rows, negatives, ours.ids):
         theirs = lm.model.generate(row[None], attention_mask=torch.ones_like(row[None]), do_sample=False, max_new_tokens=10,
                                    pad_token_id=0, eos_token_id=None, guidance_scale=3., negative_prompt_ids=negative[None])
@@ -246,9 +281,9 @@ def test_scale_one_is_off_and_zero_is_the_negative_prompt(rows):
     lm, run = tiny('gpt2'), dict(max_new_tokens=12, eos_token_id=())
     s = Sampler(seed=3)
     ids = lambda out: [i.tolist() for i in out.ids]
-    assert ids(guided(lm, rows, [rows[1]], 1., sampler=s, **run)) == ids(generate(lm, rows, s, **run)) \
-        == ids(guided(lm, rows, [rows[1]], None, sampler=s, **run))
-    assert ids(guided(lm, rows, [rows[1]], 0., sampler=s, **run)) == ids(generate(lm, [rows[1]] * 3, s, **run))
+    assert ids(guided(lm, rows, [rows[1]], guidance_scale=1., sampler=s, **run)) == ids(generate(lm, rows, s, **run)) \
+        == ids(guided(lm, rows, [rows[1]], guidance_scale=None, sampler=s, **run))
+    assert ids(guided(lm, rows, [rows[1]], guidance_scale=0., **run)) == ids(generate(lm, [rows[1]] * 3, **run))    # a draw depends on the prompt
 
 
 # DoLa
@@ -257,11 +292,11 @@ CASES = json.loads((Path(__file__).parent/'data'/'logit_contrast.json').read_tex
 GPT2 = dict(vocab_size=60, n_embd=32, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=0)
 
 
-def build(family, layers, tied):
+def build(family, layers, tied, seed=7):
     "Weights that are the same in every version of transformers"
     if family == 'gpt2': m = tf.GPT2LMHeadModel(tf.GPT2Config(**GPT2, n_layer=layers, tie_word_embeddings=tied))
     else: m = tf.LlamaForCausalLM(tf.LlamaConfig(**SIZE | dict(num_hidden_layers=layers), tie_word_embeddings=tied))
-    g = torch.Generator().manual_seed(7)
+    g = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, p in sorted(m.named_parameters()):
             noise = torch.randn(p.shape, generator=g)
@@ -269,23 +304,43 @@ def build(family, layers, tied):
     return LanguageModel(m)
 
 
-def their_divergence(logits, other):
-    "What transformers 4.55 maximised: half of KL(m || p) + KL(m || q)"
-    p, q = logits.log_softmax(-1).expand_as(other), other.log_softmax(-1)
-    m = (p.exp() + q.exp()) / 2
-    return (m * (m.log() - (p + q) / 2)).sum(-1)
+def checksum(lm): return sum(p.double().abs().sum().item() for _, p in sorted(lm.model.named_parameters()))
 
 
 @pytest.mark.parametrize('case', CASES, ids=lambda c: f"{c['family']}-{c['layers']}-{'tied' if c['tied'] else 'free'}-{c['dola_layers']}-{c['corrected']}")
-def test_dola_is_transformers_455(case, rows, monkeypatch):
+def test_dola_is_transformers_455(case, rows):
     """The cases were written by transformers 4.55.4, each prompt alone and all as a batch: as it is, and `corrected` (with the final norm before
     the early exits, and the divergence the right way round). Its layer was chosen by the mean over a batch, so its batches are another matter."""
     lm = build(case['family'], case['layers'], case['tied'])
-    assert sum(p.double().abs().sum().item() for _, p in sorted(lm.model.named_parameters())) == pytest.approx(case['checksum'], rel=1e-12)
-    if not case['corrected']: monkeypatch.setattr(logit_contrast, 'js_divergence', their_divergence)
-    kw = dict(dola_layers=case['dola_layers'], final_norm=case['corrected'], max_new_tokens=12, eos_token_id=())
+    assert checksum(lm) == pytest.approx(case['checksum'], rel=1e-12)
+    kw = dict(dola_layers=case['dola_layers'], published=not case['corrected'], max_new_tokens=12, eos_token_id=())
     assert [i.tolist() for i in dola(lm, rows, **kw).ids] == case['alone']
     assert dola(lm, rows[:1], sampler=Sampler(temperature=0, repetition_penalty=1.2), **kw).ids[0].tolist() == case['penalised']
+
+
+HELD_OUT = json.loads((Path(__file__).parent/'data'/'dola_published.json').read_text())
+
+
+def test_dola_as_published():
+    "28 single prompts, written by transformers 4.55.4 after `published` was made; the corrected method says something else"
+    moved = 0
+    for case in HELD_OUT:
+        lm, kw = build(*(case[k] for k in ('family', 'layers', 'tied', 'seed'))), dict(dola_layers=case['dola_layers'], max_new_tokens=24, eos_token_id=())
+        assert checksum(lm) == pytest.approx(case['checksum'], rel=1e-12)
+        assert dola(lm, [case['prompt']], published=True, **kw).ids[0].tolist() == case['ids']
+        moved += dola(lm, [case['prompt']], **kw).ids[0].tolist() != case['ids']
+    assert len(HELD_OUT) == 28 and moved > 20
+
+
+def test_published_divergence_is_its_definition():
+    g = torch.Generator().manual_seed(0)
+    z, y = 4 * torch.randn(50, 30, generator=g), 4 * torch.randn(50, 30, generator=g)
+    z[:, 3], y[:, 3] = -INF, -INF
+    for a, b, ours in zip(z.double().softmax(-1), y.double().softmax(-1), published_divergence(z, y)):
+        kl = lambda m, x: sum(w * math.log(w / u) for u, w in zip(x.tolist(), m.tolist()) if w)
+        same(ours, (kl((a + b) / 2, a) + kl((a + b) / 2, b)) / 2, rtol=1e-4, atol=1e-6)
+    assert published_divergence(torch.tensor([0., -INF]), torch.tensor([0., 0.])) == INF
+    assert published_divergence(z, z).abs().max() < 1e-6
 
 
 def test_their_batches_depend_on_neighbours():
@@ -308,7 +363,7 @@ def exits_by_hidden_states(lm, ids, layers):
 def test_dola_is_a_plain_loop(family, rows):
     lm = tiny(family)
     for layers in ([0], [0, 1]):
-        out = dola(lm, rows, layers, .2, max_new_tokens=10, eos_token_id=())
+        out = dola(lm, rows, dola_layers=layers, alpha=.2, max_new_tokens=10, eos_token_id=())
         for i, row in enumerate(rows):
             ids, total = row[None], 0.
             for _ in range(10):
@@ -358,6 +413,67 @@ def test_exits_of_families(family, rows):
     same(laws[:, 2], lm.next_logits(rows), rtol=1e-4, atol=1e-4)              # of a model that ends before layer 1
 
 
+TINY = dict(vocab_size=60, hidden_size=32, num_hidden_layers=3, num_attention_heads=2)
+GPT = dict(vocab_size=60, n_embd=32, n_layer=3, n_head=2, n_positions=64)
+OPT = TINY | dict(ffn_dim=48, max_position_embeddings=64, init_std=.2)
+ENDS = dict(                                                 # model, config, and why it has no early exits; None: it has
+    gpt1=('OpenAIGPTLMHeadModel', 'OpenAIGPTConfig', GPT, 'nothing comes after its layers'),
+    xlm=('XLMWithLMHeadModel', 'XLMConfig', dict(vocab_size=60, emb_dim=32, n_layers=3, n_heads=2, max_position_embeddings=64, causal=True), 'nothing'),
+    opt_post=('OPTForCausalLM', 'OPTConfig', OPT | dict(word_embed_proj_dim=32, do_layer_norm_before=False), 'nothing comes after its layers'),
+    opt_post_projected=('OPTForCausalLM', 'OPTConfig', OPT | dict(word_embed_proj_dim=16, do_layer_norm_before=False), None),
+    opt_projected=('OPTForCausalLM', 'OPTConfig', OPT | dict(word_embed_proj_dim=16), None),
+    bigcode=('GPTBigCodeForCausalLM', 'GPTBigCodeConfig', GPT, 'cannot be rows beside its own'),
+    gemma3n=('Gemma3nForCausalLM', 'Gemma3nTextConfig', TINY | dict(
+        vocab_size_per_layer_input=60, intermediate_size=48, num_key_value_heads=1, head_dim=16, hidden_size_per_layer_input=8, laurel_rank=4,
+        num_kv_shared_layers=0, layer_types=['full_attention'] * 3, activation_sparsity_pattern=[0.] * 3), 'cannot be rows beside its own'),
+    falcon=('FalconForCausalLM', 'FalconConfig', TINY, None), mpt=('MptForCausalLM', 'MptConfig', dict(vocab_size=60, d_model=32, n_layers=3, n_heads=2), None),
+    cohere=('CohereForCausalLM', 'CohereConfig', TINY | dict(intermediate_size=48), None),
+    granite=('GraniteForCausalLM', 'GraniteConfig', TINY | dict(intermediate_size=48, logits_scaling=3.), None),
+    codegen=('CodeGenForCausalLM', 'CodeGenConfig', GPT | dict(rotary_dim=4, n_head=4), None),
+)
+
+
+@pytest.mark.parametrize('name', ENDS)
+@torch.no_grad()
+def test_exits_are_right_or_refused(name, rows):
+    "Models without a final norm, and those that count their rows: an error that names the model, and no wrong token"
+    model, config, kw, why = ENDS[name]
+    torch.manual_seed(0)
+    lm, run = LanguageModel(getattr(tf, model)(getattr(tf, config)(**kw))), dict(dola_layers=[0, 1], max_new_tokens=3, eos_token_id=())
+    if why:
+        for published in (False, True):
+            with pytest.raises(ValueError, match=f'{model} has no early exits: .*{why}'): dola(lm, rows, published=published, **run)
+        assert not any(m._forward_hooks or m._forward_pre_hooks for m in lm.model.modules())
+        return
+    laws = with_exits(lm, [0, 1]).next_logits(rows).unflatten(-1, (3, -1))
+    same(laws[:, 0], lm.next_logits(rows), rtol=1e-4, atol=1e-4)
+    assert len(dola(lm, rows, **run).ids[0]) == 3
+    del next(m for m in lm.model.get_decoder().children() if isinstance(m, torch.nn.ModuleList))[1:]
+    same(laws[:, 2], lm.next_logits(rows), rtol=1e-4, atol=1e-4)
+
+
+def test_the_final_norm_has_a_width():
+    "The norm of a projected OPT is none: without it, early states do not fit the output embeddings"
+    model, config, kw, _ = ENDS['opt_post_projected']
+    lm = LanguageModel(getattr(tf, model)(getattr(tf, config)(**kw)))
+    with pytest.raises(ValueError, match='OPTForCausalLM has no early exits'): dola(lm, [[1, 2]], dola_layers=[0], published=True)
+
+
+def test_exits_that_change_the_model_are_refused():
+    "A model whose logits depend on the other rows of the batch"
+    lm = tiny('llama')
+    head = lm.model.lm_head.forward
+    lm.model.lm_head.forward = lambda x: head(x - x.mean(0))
+    with pytest.raises(ValueError, match='LlamaForCausalLM has no early exits: its own logits are others beside theirs'): dola(lm, [[1, 2]], dola_layers=[0])
+
+
+def test_exits_are_checked_once_per_model(rows, monkeypatch):
+    lm, run = tiny('llama'), dict(dola_layers=[0], max_new_tokens=4, eos_token_id=())
+    first, passes = dola(lm, rows, **run), []
+    lm.model.register_forward_pre_hook(lambda *_: passes.append(1))
+    assert dola(LanguageModel(lm.model), rows, **run).scores == first.scores and len(passes) == 4
+
+
 def test_hooks_go_when_the_model_fails(rows):
     lm = tiny('llama')
     with pytest.raises(Exception): with_exits(lm, [0]).forward(torch.tensor([[999]]))
@@ -378,8 +494,8 @@ def test_candidate_layers(N, tied, low, high):
 # what all three share
 
 def three(lm, prompt, **kw):
-    return [contrastive_decoding(lm, lm, prompt, amateur_context=2, **kw), dola(lm, prompt, 'low', **kw),
-            guided(lm, prompt, 'The princess', 1.5, **kw)]
+    return [contrastive_decoding(lm, lm, prompt, amateur_context=2, **kw), dola(lm, prompt, dola_layers='low', **kw),
+            guided(lm, prompt, 'The princess', guidance_scale=1.5, **kw)]
 
 
 def test_stop_strings_streams_seeds(lm):
@@ -411,7 +527,7 @@ def test_no_token_and_no_tokenizer(lm, rows):
     for out in three(lm, ['Once', 'The wolf'], max_new_tokens=0, n=2):
         assert (out.texts, out.scores, out.stats['forward_passes']) == ([''] * 4, [0.] * 4, 0)
     tiny_lm = tiny('llama')
-    for out in (dola(tiny_lm, rows, 'low', max_new_tokens=2), guided(tiny_lm, rows, rows, 1.5, max_new_tokens=2)): assert out.texts is None
+    for out in (dola(tiny_lm, rows, dola_layers='low', max_new_tokens=2), guided(tiny_lm, rows, rows, guidance_scale=1.5, max_new_tokens=2)): assert out.texts is None
 
 
 def test_cost_of_two_models(rows):
@@ -423,18 +539,18 @@ def test_cost_of_two_models(rows):
     columns = 11 + 9, 2 + 9                                     # widest prompt, and what was read after it
     assert out.stats['peak_cache_bytes'] == sum(columns) * B * 32 * 2 * 2 * 4      # width, layers, keys and values, float32
     assert one.stats['peak_cache_bytes'] == columns[0] * B * 32 * 2 * 2 * 4
-    d = dola(lm, rows, [0, 1], **run)
+    d = dola(lm, rows, dola_layers=[0, 1], **run)
     assert {k: v for k, v in d.stats.items() if k != 'seconds'} == {k: v for k, v in one.stats.items() if k != 'seconds'}
     table = LanguageModel(TableModel({(): [.5, .5]}))
-    assert guided(table, torch.tensor([[1]]), [[1, 1]], 2., max_new_tokens=3).stats == \
+    assert guided(table, torch.tensor([[1]]), [[1, 1]], guidance_scale=2., max_new_tokens=3).stats == \
         dict(forward_passes=6, tokens_evaluated=1 + 2 + 3 + 2 + 3 + 4, seconds=pytest.approx(1, abs=1), peak_cache_bytes=0)
 
 
 def test_rows_that_end_leave_both_caches(rows):
     lm = tiny('llama')
-    free = guided(lm, rows, [rows[1]], 2., max_new_tokens=20, eos_token_id=())
+    free = guided(lm, rows, [rows[1]], guidance_scale=2., max_new_tokens=20, eos_token_id=())
     eos = next(e for e in range(60) if 0 < min((i.tolist() + [e]).index(e) for i in free.ids) < 20 and any(e not in i for i in free.ids))
-    out = guided(lm, rows, [rows[1]], 2., max_new_tokens=20, eos_token_id=eos)
+    out = guided(lm, rows, [rows[1]], guidance_scale=2., max_new_tokens=20, eos_token_id=eos)
     cut = [i.tolist()[:i.tolist().index(eos) + 1] if eos in i else i.tolist() for i in free.ids]
     assert [i.tolist() for i in out.ids] == cut and len({len(i) for i in cut}) > 1
     assert out.finish_reasons == ['stop' if eos in i else 'length' for i in free.ids]
@@ -447,14 +563,14 @@ def test_tiny_vocabularies_and_tables():
     assert contrastive_decoding(one, one, torch.tensor([[0]]), max_new_tokens=3).ids[0].tolist() == [0, 0, 0]
     p, q = LanguageModel(TableModel({(): [0., .5, .5], (1,): [1., 0., 0.]})), LanguageModel(TableModel({(): [.5, 0., .5]}))
     assert contrastive_decoding(p, q, torch.tensor([[2]]), max_new_tokens=2, eos_token_id=()).ids[0].tolist() == [1, 0]
-    with pytest.raises(ValueError, match='shows no layers'): dola(one, torch.tensor([[0]]), 'low')
+    with pytest.raises(ValueError, match='shows no layers'): dola(one, torch.tensor([[0]]), dola_layers='low')
     with pytest.raises(ValueError, match='shows no layers'): with_exits(one, [0])
 
 
 @pytest.mark.parametrize('family', ['llama', 'gpt2'])
 def test_bfloat16(family, rows):
     half = LanguageModel(tiny(family).model.to(torch.bfloat16))
-    for out in (dola(half, rows, [0, 1], max_new_tokens=5), guided(half, rows, [rows[0]], 2., max_new_tokens=5),
+    for out in (dola(half, rows, dola_layers=[0, 1], max_new_tokens=5), guided(half, rows, [rows[0]], guidance_scale=2., max_new_tokens=5),
                 contrastive_decoding(tiny(family), half, rows, max_new_tokens=5)):
         assert all(len(i) for i in out.ids) and all(l.dtype == torch.float32 and l.isfinite().all() for l in out.logprobs)
 
@@ -462,8 +578,8 @@ def test_bfloat16(family, rows):
 def test_tied_is_seen_in_the_weights(rows):
     for tied, layers in ((True, [2]), (False, [0, 2])):
         lm = build('llama', 6, tied)
-        a = dola(lm, rows, 'low', max_new_tokens=6, eos_token_id=())
-        assert [i.tolist() for i in a.ids] == [i.tolist() for i in dola(lm, rows, layers, max_new_tokens=6, eos_token_id=()).ids]
+        a = dola(lm, rows, dola_layers='low', max_new_tokens=6, eos_token_id=())
+        assert [i.tolist() for i in a.ids] == [i.tolist() for i in dola(lm, rows, dola_layers=layers, max_new_tokens=6, eos_token_id=()).ids]
 
 
 def test_nothing_can_be_drawn():
@@ -492,8 +608,8 @@ def test_refusals_of_contrastive_decoding(kw, error, match, lm, monkeypatch):
 @pytest.mark.parametrize('layers', ['middle', [], [6], [-1], [True], 3, None, ['low'], [1.]])
 def test_refusals_of_dola(layers, lm, monkeypatch):
     monkeypatch.setattr(LanguageModel, 'forward', lambda *a, **k: pytest.fail('a pass was made'))
-    with pytest.raises(ValueError, match='dola_layers must be .* layers from 0 to 5, not'): dola(lm, 'Once', layers)
-    with pytest.raises(ValueError, match='alpha'): dola(lm, 'Once', 'low', alpha=2)
+    with pytest.raises(ValueError, match='dola_layers must be .* layers from 0 to 5, not'): dola(lm, 'Once', dola_layers=layers)
+    with pytest.raises(ValueError, match='alpha'): dola(lm, 'Once', dola_layers='low', alpha=2)
 
 
 @pytest.mark.parametrize('negative, scale, error, match', [
@@ -502,7 +618,7 @@ def test_refusals_of_dola(layers, lm, monkeypatch):
     (['a', 'b', 'c'], 2., ValueError, 'negative_prompt must be one, or one for each of the 2 prompts, not 3'), (7, 2., TypeError, 'prompt')])
 def test_refusals_of_guidance(negative, scale, error, match, lm, monkeypatch):
     monkeypatch.setattr(LanguageModel, 'forward', lambda *a, **k: pytest.fail('a pass was made'))
-    with pytest.raises(error, match=match): guided(lm, ['Once', 'The'], negative, scale)
+    with pytest.raises(error, match=match): guided(lm, ['Once', 'The'], negative, guidance_scale=scale)
 
 
 def test_amateurs_of_other_tokens(lm):

@@ -40,6 +40,37 @@ def test_import_is_light():
     run(sys.executable, '-c', f'import llm_sampling as ls; ls.Sampler, ls.top_p_filter, ls.generate, ls.testing, ls.plots; {light}')
 
 
+def test_modules_are_attributes():
+    "Every module is reached as an attribute of the package"
+    modules = {f.stem for f in (ROOT/'llm_sampling').glob('[!_]*.py')}
+    assert modules <= set(dir(llm_sampling))
+    for name in modules: assert getattr(llm_sampling, name).__name__ == f'llm_sampling.{name}'
+
+
+def test_base_install():
+    "Without the extras `help`, `pydoc`, `hasattr` and `inspect` work, and what lacks an extra names it"
+    run(sys.executable, '-c', '''
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in {'ipywidgets', 'anywidget', 'traitlets', 'IPython', 'nbdev'}:
+            raise ModuleNotFoundError(f'No module named {name!r}', name=name)
+sys.meta_path.insert(0, Blocked())
+
+import inspect, pydoc
+import llm_sampling as ls
+assert not hasattr(ls, 'widgets') and hasattr(ls, 'plots')
+found = dict(inspect.getmembers(ls))
+assert {*ls.__all__, 'plots'} <= {*found} and 'widgets' not in found
+text = pydoc.render_doc('llm_sampling', renderer=pydoc.plaintext)
+assert 'top_p_filter(' in text and 'temperature: >= 0' in text
+for attempt in (lambda: ls.widgets, lambda: exec('from llm_sampling import widgets')):
+    try: attempt()
+    except (AttributeError, ImportError) as e: assert 'llm_sampling[widgets]' in str(e), e
+    else: raise AssertionError('widgets came without anywidget')
+''')
+
+
 def test_exports_in_step(tmp_path):
     "`nbdev-export` of the notebooks gives the very modules that are stored"
     for name in ('nbs', 'llm_sampling'): shutil.copytree(ROOT/name, tmp_path/name, ignore=shutil.ignore_patterns('data', '__pycache__'))
@@ -78,14 +109,14 @@ def test_no_pickles_no_remote_code():
 def test_wheel(tmp_path):
     "The sdist builds a wheel; installed elsewhere, it loads the bundled model and generates"
     src = tmp_path/'src'
-    shutil.copytree(ROOT, src, ignore=shutil.ignore_patterns('.git', '.venv', '_*', 'build', 'dist', '*.egg-info', '__pycache__', 'nbs'))
+    shutil.copytree(ROOT, src, ignore=shutil.ignore_patterns('.git', '.venv', '.mypy_cache', '_*', 'build', 'dist', '*.egg-info', '__pycache__', 'nbs'))
     shutil.copytree(ROOT/'llm_sampling', src/'llm_sampling', dirs_exist_ok=True, ignore=shutil.ignore_patterns('__pycache__'))
     run(sys.executable, '-m', 'build', '--no-isolation', '--outdir', tmp_path/'dist', src)
     wheel, = (tmp_path/'dist').glob('*.whl')
     sdist, = (tmp_path/'dist').glob('*.tar.gz')
     assert wheel.stat().st_size < 14_000_000
     inside = zipfile.ZipFile(wheel).namelist()
-    for name in ('py.typed', 'data/model.safetensors', 'data/held_out.jsonl.gz', 'multinomial.py'): assert f'llm_sampling/{name}' in inside
+    for name in ('py.typed', '__init__.pyi', 'sampler.pyi', 'data/docs.json', 'data/model.safetensors', 'data/held_out.jsonl.gz', 'multinomial.py'): assert f'llm_sampling/{name}' in inside
     assert not [n for n in inside if n.startswith(('tests', 'nbs', 'docs', 'tools'))]
     with tarfile.open(sdist) as t: assert any(n.endswith('/settings.ini') for n in t.getnames())
     home = tmp_path/'site'

@@ -163,8 +163,8 @@ def test_explain_covers_every_step():
 BAD = dict(temperature=[-1, float('nan'), float('inf'), 'a', True], top_k=[0, -1, 2.5], top_p=[-.1, 1.1, float('nan')], min_p=[-.1, 1.1], top_a=[-1, 2],
            top_n_sigma=[0, -1], typical_p=[0, 1.1], epsilon_cutoff=[-.1, 1], eta_cutoff=[-.1, 1], top_h=[0, 1.1], tail_free=[0, 2],
            repetition_penalty=[0, -1], frequency_penalty=[float('inf'), 'a'], presence_penalty=[float('nan')], no_repeat_ngram_size=[0, 1.5, [2, 3]],
-           dry_multiplier=[-1], dry_base=[-1, 'a'], dry_allowed_length=[-1, 1.5], dry_breakers=[[-1], ['a'], 3], xtc_probability=[-.1, 1.1],
-           xtc_threshold=[-.1, 1.1], logit_bias=[{'a': 1}, {-1: 1}, {1: float('inf')}, {1: float('nan')}, [1]], ban_tokens=[[[]], [['a']], 3, [3]],
+           dry_multiplier=[-1], dry_base=[-1, 'a'], dry_allowed_length=[-1, 1.5], dry_breakers=[[-1], [1.5], 'a', 3], xtc_probability=[-.1, 1.1],
+           xtc_threshold=[-.1, 1.1], logit_bias=[{'a': None}, {'': 1}, {-1: 1}, {1: float('inf')}, {1: float('nan')}, [1]], ban_tokens=[[[]], [['a']], 'a', [''], 3, [3]],
            dynamic_temperature=[(1,), (2, 1), (-1, 1), 3, (1, 2, -1)], p_less=[3, 'yes'], adaptive=['mirostat'], order=['hf', ['top_q'], ['top_k', 'top_k']],
            seed=['x', 1.5, 2**64])
 

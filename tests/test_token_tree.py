@@ -1,4 +1,8 @@
 "Every node's law is that of a separate forward pass of its path, for families of models, batches, and any mix of extend and keep"
+import itertools, sys
+from collections import Counter
+from copy import deepcopy
+
 import pytest, torch
 import transformers as tf
 
@@ -125,7 +129,7 @@ def test_backends_agree(family):
     lm, g = tiny(family), torch.Generator().manual_seed(2)
     rows, trees = prompts(3, g), []
     for backend in ('tree', 'rows'):
-        trees.append(TokenTree(lm, rows, backend=backend))
+        trees.append(TokenTree(lm, rows, backend=backend, hidden=True))
         wander(trees[-1], torch.Generator().manual_seed(5))
         assert trees[-1].backend == backend
     assert (trees[0].tokens == trees[1].tokens).all()
@@ -147,7 +151,7 @@ def test_chunked_prefill(family, chunk, monkeypatch):
 def test_hidden_is_the_last_hidden_state():
     for family in ('llama', 'gpt2', 'gpt_neox', 'gemma3', 'bloom', 'mamba'):
         lm, g = tiny(family), torch.Generator().manual_seed(4)
-        tree = TokenTree(lm, prompts(2, g))
+        tree = TokenTree(lm, prompts(2, g), hidden=True)
         wander(tree, g)
         nodes = every(tree)
         states = tree.hidden(nodes)
@@ -165,7 +169,7 @@ def test_prompt_states_are_hidden_states(family, monkeypatch):
     monkeypatch.setattr(token_tree, '_CHUNK', 3)
     lm, g = tiny(family), torch.Generator().manual_seed(4)
     ids, mask = (torch.nn.functional.pad(x, (2, 0)) for x in lm.encode(prompts(3, g)))
-    tree = TokenTree(lm, ids, mask, prompt_states=True)
+    tree = TokenTree(lm, ids, mask, hidden=True)
     assert tree.prompt_states.shape[:2] == ids.shape and TokenTree(lm, ids, mask).prompt_states is None
     for row, states, real in zip(ids, tree.prompt_states, mask):
         with torch.no_grad(): want = lm.model(row[real][None], output_hidden_states=True).hidden_states[-1][0]
@@ -221,7 +225,7 @@ def test_work_is_counted():
 
 
 def test_no_parameter_gets_a_gradient():
-    tree = TokenTree(tiny('llama'), [[1, 2]])
+    tree = TokenTree(tiny('llama'), [[1, 2]], hidden=True)
     node = tree.extend(torch.tensor([[-1]]), torch.tensor([[3]]))
     assert not tree.logits(node).requires_grad and not tree.hidden(node).requires_grad
 
@@ -286,7 +290,7 @@ def test_windows_almost_too_small_for_a_tree(window):
 def test_half_precision(dtype, attention):
     lm, g = tiny('llama'), torch.Generator().manual_seed(9)
     lm.model.to(dtype).set_attn_implementation(attention)
-    tree = TokenTree(lm, prompts(3, g))
+    tree = TokenTree(lm, prompts(3, g), hidden=True)
     assert tree.backend == 'tree'
     wander(tree, g, steps=3)
     assert tree.logits(every(tree)).dtype == torch.float32 and tree.hidden(every(tree)).dtype == dtype
@@ -309,7 +313,8 @@ def test_bad_arguments():
     assert tree.stats['forward_passes'] == 1 and tree.columns == 0
     with pytest.raises(ValueError, match='backend'): TokenTree(lm, [[1]], backend='rows ')
     with pytest.raises(ValueError, match='window'): TokenTree(lm, [[1] * 65])
-    with pytest.raises(ValueError, match='hidden'): TokenTree(table(), [[1]]).hidden(torch.tensor([[-1]]))
+    with pytest.raises(ValueError, match='hidden=True'): TokenTree(lm, [[1]]).hidden(torch.tensor([[-1]]))
+    with pytest.raises(ValueError, match='TableModel shows no hidden states'): TokenTree(table(), [[1]], hidden=True)
 
 
 @pytest.mark.parametrize('family', ['llama', 'bloom', 'mamba'])
@@ -324,3 +329,77 @@ def test_a_failed_pass_changes_nothing(family):
     hook.remove()
     wander(tree, g, steps=2)
     check(tree)
+
+
+class Interrupted:
+    "Raises `KeyboardInterrupt` at one line of the token tree's own code; of those that come often the first two times count"
+    def __init__(self, line): self.line, self.count, self.visits = line, 0, Counter()
+
+    def __enter__(self):
+        self.before = sys.gettrace()
+        sys.settrace(self.call)
+
+    def __exit__(self, *_): sys.settrace(self.before)
+
+    def call(self, frame, event, arg): return self.step if frame.f_code.co_filename == token_tree.__file__ else None
+
+    def step(self, frame, event, arg):
+        here = frame.f_code, frame.f_lineno
+        if event == 'line' and self.visits[here] < 2:
+            self.visits[here] += 1
+            self.count += 1
+            if self.count == self.line: raise KeyboardInterrupt
+        return self.step
+
+
+def forked(lm, backend):
+    "Two rows of three and two nodes, and those of them that came last"
+    tree = TokenTree(lm, [[1, 2, 3], [4]], backend=backend, hidden=True)
+    tree.extend(torch.full((2, 2), -1), torch.tensor([[5, 6], [7, -1]]))
+    return tree, tree.extend(torch.tensor([[1, -1], [0, -1]]), torch.tensor([[8, -1], [9, -1]]))
+
+
+def paths(tree): return [[tree.path(b, node) for node in range(count)] for b, count in enumerate(tree.counts.tolist())]
+
+
+INTERRUPTED = dict(
+    extend=lambda tree, nodes: tree.extend(nodes[:, :1].repeat(1, 70), torch.full((2, 70), 11)),       # more than there is room for
+    keep=lambda tree, nodes: tree.keep(nodes),
+    logits=lambda tree, nodes: tree.logits(tree.keep(nodes)[:, :1] - 1),                               # which were forgotten
+)
+
+
+@pytest.mark.parametrize('family, backend, name', [('llama', 'tree', name) for name in INTERRUPTED] + [('llama', 'rows', 'extend'), ('mamba', 'rows', 'keep')])
+def test_an_interrupt_leaves_a_tree_as_before_or_after(family, backend, name):
+    "At every line: it has the nodes of a tree that was not interrupted, before or after the call, and their logits and states; and it grows on"
+    lm, call, truths = tiny(family), INTERRUPTED[name], {}
+    base, nodes = forked(lm, backend)
+    def again(): return deepcopy(base, {id(x): x for x in (lm, base.reader, base.heard)})
+    def truth(text):
+        if text not in truths:
+            tree = TokenTree(lm, [[*text]], hidden=True)
+            truths[text] = [f(torch.tensor([[-1]]))[0, 0] for f in (tree.logits, tree.hidden)]
+        return truths[text]
+    def right(tree):
+        nodes = every(tree)
+        want = [truth((*tree.prompts[b], *tree.path(b, node))) for b, row in enumerate(nodes.tolist()) for node in row if node > -2]
+        for found, true in zip((tree.logits(nodes), tree.hidden(nodes)), zip(*want)):
+            torch.testing.assert_close(found[nodes > -2], torch.stack(true), atol=1e-4, rtol=1e-4)
+    before, tree = paths(base), again()
+    call(tree, nodes)
+    after, ends = paths(tree), set()
+    for line in itertools.count(1):
+        tree, done = again(), False
+        try:
+            with Interrupted(line):
+                call(tree, nodes)
+                done = True
+        except KeyboardInterrupt: pass
+        assert paths(tree) in (before, after)
+        ends.add(paths(tree) == before)
+        last = tree.extend(tree.counts[:, None] - 1, torch.tensor([[20], [21]]))
+        if line % 2: last = tree.keep(last)                       # or the next call is another
+        tree.extend(last, torch.tensor([[22], [23]]))
+        right(tree)
+        if done: break
+    assert line > 20 and (ends == {True, False} or before == after)
