@@ -634,10 +634,10 @@ def _generate(args):
 
 def _rows(out, prompts):
     "The rows of a `Generation` as plain values, a list for each prompt"
-    names = ('text', 'ids', 'logprob', 'score', 'finish_reason')
-    rows = [dict(zip(names, (text, ids.tolist(), logprobs.sum().item(), *rest)))
-            for text, ids, logprobs, *rest in zip(out.texts, out.ids, out.logprobs,
-                                                  out.scores, out.finish_reasons)]
+    columns = out.to_dict() | dict(logprobs=[l.sum().item() for l in out.logprobs])
+    names = dict(text='texts', ids='ids', logprob='logprobs', score='scores',
+                 finish_reason='finish_reasons', stop='stops')
+    rows = [dict(zip(names, row)) for row in zip(*(columns[n] for n in names.values()))]
     each = len(rows) // len(prompts)
     return [rows[i:i + each] for i in range(0, len(rows), each)]
 
@@ -680,7 +680,7 @@ def _explain(args):
     except (TypeError, ValueError) as e: args.parser.error(str(e))
     prompt, = _as_chat(args, [_prompt(args)])
     lm = _load(args, args.model)
-    ids, mask = lm.encode([prompt])
+    sampler, (ids, mask) = sampler.lend(lm.tokenizer), lm.encode([prompt])
     if {'frequency_penalty', 'presence_penalty'} & knobs.keys():
         print('frequency and presence count generated tokens: there are none yet',
               file=sys.stderr)
