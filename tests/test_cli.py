@@ -9,7 +9,16 @@ from llm_sampling.cli import STRATEGIES, main
 
 ENV = os.environ | dict(OMP_NUM_THREADS='1', HF_HUB_OFFLINE='1')
 COMMAND = [sys.executable, '-m', 'llm_sampling']
-load = functools.cache(ls.load)
+plain_load = ls.load
+
+
+@functools.cache
+def bundled(): return plain_load()
+
+
+def load(name=None, **kw):
+    "One bundled model for all tests, but not on another device or in another dtype"
+    return bundled() if name is None and not any(kw.values()) else plain_load(name, **kw)
 
 
 def run(*args, env={}):
@@ -333,7 +342,8 @@ def test_closed_stdin_and_stdout(here, monkeypatch, capsys):
     assert 'stdout is closed' in capsys.readouterr().err
     with monkeypatch.context() as m:
         m.setattr('sys.stderr', None)
-        assert main(['generate', 'x', '--n', '0']) == 2
+        m.setattr('sys.stdin', None)
+        assert main(['generate', 'x', '--n', '0']) == 2 and main(['generate', '-']) == 1
     assert capsys.readouterr().out == ''
 
 
