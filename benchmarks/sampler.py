@@ -1,12 +1,11 @@
 """One step of sampling against transformers' processors and torch.multinomial, each pair side by side in one run.
 
-    python benchmarks/sampler.py                 # CPU; writes benchmarks/sampler.json
+    python benchmarks/sampler.py                 # CPU; writes llm_sampling/data/benchmark_sampler.json
     python benchmarks/sampler.py --device cuda   # prints only
 
 The floor is the time that reading the logits once takes at the bandwidth of this machine's memory."""
 import argparse
 import json
-from pathlib import Path
 
 import torch
 from transformers import (LogitsProcessorList, MinPLogitsWarper, NoRepeatNGramLogitsProcessor, TemperatureLogitsWarper,
@@ -15,7 +14,7 @@ from transformers import (LogitsProcessorList, MinPLogitsWarper, NoRepeatNGramLo
 from llm_sampling import Sampler, load
 from llm_sampling.default_model import encode_stories, held_out
 from llm_sampling.penalties import dry_penalty, no_repeat_ngram
-from timing import seconds, side_by_side, where
+from timing import results, seconds, side_by_side, where
 
 VOCAB = 128_256
 DRAWS = {   # knobs, and DESIGN's ratios at batch 1, 8, 64
@@ -69,6 +68,6 @@ def main():
             rows.append(dict(name=name, batch=batch, ours_ms=round(ours*1e3, 3), theirs_ms=round(theirs*1e3, 2), ratio=round(ratio, 1),
                              target=target, floor_ms=round(floor*1e3, 3)))
             print(f'{name:36} {batch:5} {ours*1e3:9.2f} {theirs*1e3:13.2f} {ratio:7.1f} {target or "":>7} {floor*1e3:8.2f}', flush=True)
-    if a.device == 'cpu': Path(__file__).with_suffix('.json').write_text(json.dumps(dict(machine=where(a.device), vocab=VOCAB, rows=rows), indent=1) + '\n')
+    if a.device == 'cpu': results('sampler').write_text(json.dumps(dict(machine=where(a.device), vocab=VOCAB, rows=rows), indent=1) + '\n')
 
 if __name__ == '__main__': main()

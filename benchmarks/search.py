@@ -1,6 +1,6 @@
 """Searches on one tree against transformers, in time and peak memory, each side in a process of its own.
 
-    python benchmarks/search.py                        # beams, samples, and how both grow; writes benchmarks/search.json
+    python benchmarks/search.py                        # beams, samples, and how both grow; writes llm_sampling/data/benchmark_search.json
     python benchmarks/search.py --only samples         # some rows; the others stay as they are in the file
     python benchmarks/search.py --old PYTHON           # contrastive search too: PYTHON has transformers 4.55, which still had it
 
@@ -11,12 +11,11 @@ import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 from statistics import median
 
-from timing import where
+from timing import results, where
 
-OUT = Path(__file__).with_suffix('.json')
+OUT = results('search')
 # work, width (beams, samples or candidates), rows of the batch, prompt, new tokens, and the aims: time at least, memory at most
 AIMS = [('beams', 4, 1, 64, 32, None, None), ('beams', 4, 1, 1024, 32, 3, .7), ('beams', 8, 1, 1024, 32, 5, .5), ('beams', 8, 8, 64, 32, None, None),
         ('samples', 16, 1, 64, 32, None, None), ('samples', 16, 1, 1024, 32, 10, .4), ('contrastive', 5, 1, 1024, 32, 1.5, .7)]

@@ -1,5 +1,6 @@
 "Side-by-side timing: each command in turn, so that a machine that slows down slows both"
 import sys, time
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -26,6 +27,10 @@ def where(device):
     "The machine, in words"
     name = torch.cuda.get_device_name() if device == 'cuda' else f'CPU, {torch.get_num_threads()} threads'
     return f'{name}, torch {torch.__version__}, Python {sys.version.split()[0]}'
+
+def results(name):
+    "Where the rows of a benchmark are kept: package data, so that a chapter shows them wherever it runs"
+    return Path(__file__).resolve().parent.parent/'llm_sampling'/'data'/f'benchmark_{name}.json'
 
 def header(title, device):
     print(f'\n{title} ({where(device)})')

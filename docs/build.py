@@ -15,6 +15,7 @@ import inspect
 import re
 import shutil
 import sys
+import tomllib
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
@@ -28,7 +29,19 @@ from nbdev.process import NBProcessor
 from nbdev.processors import clean_magics, filter_stream_, hide_, hide_line, rm_export, rm_header_dash, strip_ansi
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = {'Start': None, 'Helpers': 0, 'I. One token': 1, 'II. A text': 10, 'III. A search': 13, 'IV. In use': 21}
+# The sidebar: each part and the number of its first notebook
+PARTS = {'Start': None, 'I. One token': 1, 'II. A text': 10, 'III. A search': 13, 'IV. In use': 21,
+         'Reference': None, 'Helpers': 0}
+REFERENCE = ['api', 'changelog']
+# The API page: which modules serve a task
+TASKS = {
+    'Temperature and probabilities': 'softmax', 'Filters': 'top_k top_p min_p typical',
+    'Filters that move with the text or a roll': 'adaptive', 'History': 'penalties', 'Draws': 'multinomial',
+    'The sampler': 'sampler', 'Models': 'models', 'Generation': 'generation', 'The token tree': 'token_tree',
+    'Beams': 'beam beam_variants', 'Contrast': 'contrastive logit_contrast', 'Tree search': 'mcts',
+    'Best of several texts': 'rerank', 'The command line': 'cli', 'The bundled model': 'default_model',
+    'Figures, widgets, tests': 'plots widgets testing'}
+URLS = tomllib.loads((ROOT/'pyproject.toml').read_text(encoding='utf-8'))['project']['urls']
 NBDEV = 'default_exp export exports exporti exportd hide hide_line filter_stream notest cuda slow net'
 OURS = 'varies echo output code-fold code-summary fig-cap fig-alt label'
 KNOWN = {*NBDEV.split(), *OURS.split()}
@@ -41,22 +54,21 @@ def part(path):
     "Caption of the part that a notebook belongs to, by the number it begins with"
     number = re.match(r'\d+', path.name)
     if not number: return 'Start'
-    return [c for c, first in PARTS.items() if first is not None and first <= int(number[0])][-1]
+    return max((first, c) for c, first in PARTS.items() if first is not None and first <= int(number[0]))[1]
 
 def page_name(path): return nbpath2html(Path(path.name)).stem
 
 def notebooks(nbs):
-    "Notebooks in reading order: index, those without a number, then by number"
-    paths = [p for p in sorted(nbs.glob('*.ipynb')) if p.name[0] not in '._']
-    return sorted(paths, key=lambda p: (p.stem != 'index', p.stem[0].isdigit(), p.stem))
+    "Notebooks in reading order: index, then part by part"
+    paths = [p for p in nbs.glob('*.ipynb') if p.name[0] not in '._']
+    return sorted(paths, key=lambda p: (p.stem != 'index', list(PARTS).index(part(p)), p.stem))
 
 def toctrees(paths):
     "The sidebar: one hidden toctree per part that has pages"
-    parts = {}
-    for p in paths:
-        if p.stem != 'index': parts.setdefault(part(p), []).append(page_name(p))
+    parts = {c: [page_name(p) for p in paths if p.stem != 'index' and part(p) == c] for c in PARTS}
+    parts['Reference'] = REFERENCE
     return '\n\n'.join(f'```{{toctree}}\n:hidden:\n:caption: {c}\n\n' + '\n'.join(names) + '\n```'
-                       for c, names in parts.items())
+                       for c, names in parts.items() if names)
 
 # --- what is left of a notebook ---
 
@@ -86,6 +98,8 @@ def check(cell, path):
     for output in cell.get('outputs', []):
         if WIDGET in output.get('data', {}): raise ValueError(f'{where}: live widget stored; use tools/run_nbs.py')
         if output.output_type == 'error': raise ValueError(f'{where}: stored error output')
+        if 'image/png' in output.get('data', {}) and not {'fig-alt', 'fig-cap', 'hide'} & set(cell.directives_):
+            raise ValueError(f'{where}: say what the figure shows, in a line #| fig-alt: ...')
 
 def title(source):
     "`# Title` and `> subtitle` of a notebook's first cell, and what follows them"
@@ -131,6 +145,10 @@ def type_text(annotation):
     text = inspect.formatannotation(annotation).replace("'", '')
     return re.sub(r'\b(?:\w+\.)+(\w+)', r'\1', text)
 
+def inline(text):
+    "Text whose lines begin no block: a leading `>`, `#`, `-` or `1.` is a sign, not a quotation, heading or list"
+    return re.sub(r'^( *(?:\d+(?=[.)] )|(?=[>#+*|_%~:=<{-])))', r'\1\\', text, flags=re.M)
+
 def parameters(obj):
     "A definition list of the documented parameters and the result"
     docs = docments(obj, full=True, args_kwargs=True)
@@ -140,7 +158,7 @@ def parameters(obj):
         if not d.docment: continue
         typed = '' if d.anno in (inspect.Parameter.empty, type(None)) else f' `{type_text(d.anno)}`{{.api-type}}'
         head = '[returns]{.api-returns}' if name == 'return' else f'`{name}`'
-        text = d.docment.replace('\n', '\n  ')
+        text = inline(d.docment).replace('\n', '\n  ')
         rows.append(f'{head}{typed}\n: {text}\n')
     return '\n'.join(rows)
 
@@ -156,16 +174,48 @@ def api_block(module, name, inner=(), owner=None):
     "MyST for one symbol: signature, docstring, parameters, and for a class its members"
     obj = attrgetter(f'{owner}.{name}' if owner else name)(module)
     target = obj.fget if isinstance(obj, property) else obj
-    body = [summary(target), parameters(target) if signature(obj) else '']
+    body = [inline(summary(target)), parameters(target) if signature(obj) else '']
     body += [api_block(module, member, owner=name) for member in inner]
     fence, place = (':::::', '') if owner else ('::::::', f':module: {module.__name__}\n')
     return (f'{fence}{{py:{kind(name, obj, owner)}}} {name}{signature(obj)}\n{place}\n'
             + '\n\n'.join(part for part in body if part) + f'\n{fence}')
 
+# --- the API page ---
+
+def public():
+    "Dotted name -> object, for each public function and class, the modules in the order of `TASKS`"
+    lib = get_config(ROOT).lib_name
+    order = ' '.join(TASKS.values()).split()
+    missing = {name.split('.')[-1] for name in import_module(f'{lib}._modidx').d['syms']} - {*order}
+    if missing: raise ValueError(f'say which task these modules serve, in TASKS of docs/build.py: {sorted(missing)}')
+    modules = [import_module(f'{lib}.{name}') for name in order]
+    return {f'{m.__name__}.{name}': getattr(m, name) for m in modules for name in getattr(m, '__all__', ())
+            if callable(getattr(m, name)) and getattr(m, name).__module__ == m.__name__}
+
+def call(name):
+    "What one types to get the object of this dotted name"
+    lib, module, name = name.split('.')
+    return f'ls.{name}' if name in import_module(lib).__all__ else f'ls.{module}.{name}'
+
+def api_page():
+    "Markdown that lists every public name once, by task, the names at the top of the package first"
+    lines = ['# API by task', '', '{.lead}', 'Every public name once; each leads to its place in the chapter that derives it.', '',
+             '`import llm_sampling as ls`. The same names from a to z: {ref}`genindex`.', '']
+    for task, modules in TASKS.items():
+        rows = [(call(name), name, obj) for name, obj in public().items() if name.split('.')[1] in modules.split()]
+        lines += [f'## {task}', '', '| name | what it does |', '|---|---|']
+        for called, name, obj in sorted(rows, key=lambda r: r[0].count('.')):
+            says = (inspect.getdoc(obj) or '').split('\n')[0].replace('|', r'\|')
+            lines.append(f'| {{py:obj}}`{called} <{name}>` | {inline(says)} |')
+        lines.append('')
+    return '\n'.join(lines)
+
 # --- MyST pages ---
 
 def relink(source):
-    "Links between notebooks lose the number, as pages do"
+    "Links between notebooks lose the number, as pages do; those to our own site stay in it"
+    source = source.replace(f"]({URLS['Changelog']})", '](changelog.md)')
+    source = re.sub(rf"\]\({re.escape(URLS['Documentation'])}/(\w+)\.html", r'](\1.md', source)
     return re.sub(r'\]\((\d+[a-z]*_)?([\w-]+)\.ipynb', r'](\2.ipynb', source)
 
 def opening(path, source, module):
@@ -183,7 +233,13 @@ def tags(cell):
     if d.get('output') == 'false': found.append('remove-output')
     if 'code-fold' in d: found.append('hide-cell' if cell.outputs else 'hide-input')
     if 'exports' in d: found.append('exported')
+    if any(map(is_prose, texts(cell.outputs))): found.append('prose')
     return found
+
+def is_prose(text):
+    "Is the longest line running text, which may wrap, and not a row of a table?"
+    longest = max(text.splitlines(), key=len, default='')
+    return max(map(len, longest.split('  '))) > 48
 
 def figure(cell):
     "Caption, alternative text and fold title, as MyST-NB reads them from a cell's metadata"
@@ -192,16 +248,16 @@ def figure(cell):
     caption = d.get('fig-cap', '').strip('"\'')
     if caption: meta['figure'] = {'caption': caption, **({'name': d['label']} if 'label' in d else {})}
     if any('image/png' in o.get('data', {}) for o in cell.outputs):
-        meta['image'] = {'alt': d.get('fig-alt', '').strip('"\'') or caption or 'Figure drawn by the code above'}
+        meta['image'] = {'alt': d.get('fig-alt', '').strip('"\'') or caption}
     return meta
 
-def as_text(outputs):
-    "Markdown that a cell printed or displayed"
-    return '\n\n'.join(''.join(o.get('text') or o.get('data', {}).get('text/markdown', '')) for o in outputs)
+def texts(outputs, kind='text/plain'):
+    "What a cell printed, or displayed as text of this kind"
+    return [''.join(o.get('text') or o.get('data', {}).get(kind, '')) for o in outputs]
 
 def code_cell(cell):
     "A code cell for MyST-NB"
-    if cell.directives_.get('output') == 'asis': return mk_cell(relink(as_text(cell.outputs)), 'markdown')
+    if cell.directives_.get('output') == 'asis': return mk_cell(relink('\n\n'.join(texts(cell.outputs, 'text/markdown'))), 'markdown')
     meta = {'tags': tags(cell)}
     if figure(cell): meta['mystnb'] = figure(cell)
     return mk_cell(cell.source, metadata=meta, outputs=cell.outputs, execution_count=cell.get('execution_count'))
@@ -289,6 +345,8 @@ def sources(nbs, src):
         nb = page(path, read(path))
         if path.stem == 'index': nb.cells.append(mk_cell(toctrees(paths), 'markdown', id='toc'))
         write_nb(nb, src/f'{page_name(path)}.ipynb')
+    (src/'api.md').write_text(api_page(), encoding='utf-8')
+    shutil.copy2(ROOT/'CHANGELOG.md', src/'changelog.md')
 
 def site(nbs, out):
     "Build the pages; returns Sphinx's exit code, which is 1 after a warning"

@@ -1,5 +1,6 @@
 "Sphinx configuration; docs/build.py writes the pages it reads"
 import sys
+import tomllib
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -10,6 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from llm_sampling._modidx import d as modidx  # noqa: E402
 
+urls = tomllib.loads((ROOT/'pyproject.toml').read_text(encoding='utf-8'))['project']['urls']
 cfg = ConfigParser()
 cfg.read(ROOT/'settings.ini', encoding='utf-8')
 project = html_title = cfg['DEFAULT']['name']
@@ -31,6 +33,7 @@ nb_ipywidgets_js = {}                  # no CDN: a widget brings its static HTML
 nb_mime_priority_overrides = [('html', 'text/html', 5)]
 myst_enable_extensions = ['dollarmath', 'amsmath', 'colon_fence', 'attrs_inline', 'attrs_block', 'deflist']
 myst_heading_anchors = 3
+myst_dmath_double_inline = True        # a display formula may stand in a paragraph, as in Jupyter and on GitHub
 suppress_warnings = ['myst.header']    # an API block may stand where a heading level is skipped
 
 mathjax_path = 'mathjax/tex-svg.js'    # bundled; draws SVG, so it fetches no fonts
@@ -41,7 +44,10 @@ html_theme = 'sphinx_book_theme'
 html_static_path = ['_static']
 html_favicon = '_static/favicon.svg'
 html_css_files = ['custom.css']
-html_js_files = [('search.js', {'defer': 'defer'})]
+# At a first visit the theme finds no stored mode, and reports an error; without scripts the page is light
+first_visit = '''{ const d = document.documentElement.dataset; d.mode ||= "auto";
+  d.theme ||= matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"; }'''
+html_js_files = [(None, {'body': first_visit}), ('search.js', {'defer': 'defer'})]
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
@@ -49,6 +55,7 @@ html_theme_options = {
     'use_download_button': False, 'use_fullscreen_button': False,
     'pygments_light_style': 'a11y-high-contrast-light', 'pygments_dark_style': 'github-dark',
     'logo': {'text': project},
+    'repository_url': urls['Repository'], 'use_repository_button': True,
 }
 
 # Public symbols by the short name that prose puts in backticks.

@@ -69,6 +69,8 @@ class Siblings(Rows):
         top_k: int | Sequence[int | None] | Tensor | None,
         penalty_alpha: float | Sequence[float | None] | Tensor | None,
     ) -> None: ...
+    def read(self) -> None:
+        """Evaluate the prompts; one that fills the window leaves its law, and room for candidates"""
     def select(self, index: Any) -> None:
         """Keep these rows, in this order"""
     def scores(self, logprobs: Any) -> Any: ...
@@ -85,6 +87,7 @@ class Siblings(Rows):
 def contrastive_search(
     lm: LanguageModel,
     prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
+    *,
     top_k: int = 4,
     penalty_alpha: float | Sequence[float | None] | Tensor | None = 0.6,
     max_new_tokens: int = 60,

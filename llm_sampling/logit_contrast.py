@@ -290,7 +290,7 @@ def dola(
     *,
     dola_layers,         # Layers to choose from: 'low', 'high', or a list of numbers, 0 is the embeddings
     alpha=.1,            # Share of the best probability to reach, in [0, 1], or one per prompt; 0: off
-    published=False,     # True: as the authors' code and transformers 4.55 do it, see below
+    published=False,     # True: no final norm, and `published_divergence`, as in the authors' code and transformers 4.55
     sampler=None,        # A `Sampler`, which sees the contrast as its logits; None: greedy
     max_new_tokens=60,   # Each row ends after so many tokens at the latest; 0: no token
     n=1,                 # Samples of each prompt

@@ -14,7 +14,8 @@ from typing import Literal
 
 __all__ = ['BETA', 'HEAT', 'SCALE', 'contrast', 'Contrasted', 'Pair',
            'contrastive_decoding', 'js_divergence', 'premature_layer', 'dola_contrast',
-           'with_exits', 'candidate_layers', 'Exits', 'dola', 'guided']
+           'with_exits', 'candidate_layers', 'Exits', 'dola', 'guided',
+           'published_divergence']
 
 def contrast(
     logits: Tensor,
@@ -91,6 +92,7 @@ def contrastive_decoding(
     lm: LanguageModel,
     amateur: LanguageModel,
     prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
+    *,
     alpha: float | Sequence[float | None] | Tensor | None = 0.1,
     beta: float | Sequence[float | None] | Tensor | None = ...,
     amateur_temperature: float | Sequence[float | None] | Tensor | None = 1.0,
@@ -138,12 +140,13 @@ def js_divergence(logits: Tensor, other: Tensor) -> Tensor:
         Nats, shape `(...)`, from 0 to ln 2
     """
 
-def premature_layer(logits: Tensor, exits: Tensor) -> Tensor:
+def premature_layer(logits: Tensor, exits: Tensor, published: bool = False) -> Tensor:
     """Which exit disagrees most with the end
 
     Args:
         logits: Of the whole model, `(..., vocab)`
         exits: Of its early exits, `(..., exits, vocab)`
+        published: Compared by `published_divergence`; False: by `js_divergence`
 
     Returns:
         Number of an exit, `(...)`; of equal ones the first
@@ -153,6 +156,7 @@ def dola_contrast(
     logits: Tensor,
     exits: Tensor,
     alpha: float | Sequence[float | None] | Tensor | None = 0.1,
+    published: bool = False,
 ) -> Tensor:
     """What the whole model says beyond the exit that disagrees most with it (Chuang et al., 2024)
 
@@ -161,6 +165,7 @@ def dola_contrast(
         exits: Of its early exits, `(..., exits, vocab)`
         alpha: Share of the best probability to reach, in [0, 1], or one per row; None or 0:
             off
+        published: As in `premature_layer`
 
     Returns:
         Shape and dtype of `logits`
@@ -171,7 +176,7 @@ def with_exits(
     layers: Any,
     final_norm: bool = True,
 ) -> LanguageModel:
-    """A model that also tells what it would say if it ended earlier; `ValueError` if it shows no layers
+    """A model that also tells what it would say if it ended earlier; `ValueError` if it cannot tell
 
     Args:
         lm: The model, a `LanguageModel`
@@ -181,7 +186,8 @@ def with_exits(
             embeddings
 
     Returns:
-        Its logits `(..., (1 + exits) * vocab)` are the model's own, then each exit's
+        Its logits `(..., (1 + exits) * vocab)` are the model's own, then each exit's; for
+        one thread
     """
 
 def candidate_layers(
@@ -207,7 +213,10 @@ class Exits(Contrasted):
     Args:
         lm: The model, a `LanguageModel`
     """
+    layers: Any
+    published: Any
     laws: Any
+    lm: Any
     pending: Any
     def __init__(
         self,
@@ -215,9 +224,10 @@ class Exits(Contrasted):
         ids: Tensor,
         mask: Tensor,
         layers: Any,
-        final_norm: Any,
+        published: Any,
         **knobs: Any,
     ) -> None: ...
+    def read(self) -> None: ...
     def contrast(self, alpha: float | Sequence[float | None] | Tensor | None) -> Any: ...
     def measure(self) -> None:
         """Measure the laws that are pending: the model's own"""
@@ -225,9 +235,10 @@ class Exits(Contrasted):
 def dola(
     lm: LanguageModel,
     prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
+    *,
     dola_layers: Literal['low', 'high'] | Sequence[int],
     alpha: float | Sequence[float | None] | Tensor | None = 0.1,
-    final_norm: bool = True,
+    published: bool = False,
     sampler: Sampler | None = None,
     max_new_tokens: int = 60,
     n: int = 1,
@@ -245,7 +256,8 @@ def dola(
         dola_layers: Layers to choose from: 'low', 'high', or a list of numbers, 0 is the
             embeddings
         alpha: Share of the best probability to reach, in [0, 1], or one per prompt; 0: off
-        final_norm: Exits go through the final norm; False: not, as in the authors' code
+        published: True: no final norm, and `published_divergence`, as in the authors' code
+            and transformers 4.55
         sampler: A `Sampler`, which sees the contrast as its logits; None: greedy
         max_new_tokens: Each row ends after so many tokens at the latest; 0: no token
         n: Samples of each prompt
@@ -265,7 +277,8 @@ def guided(
     lm: LanguageModel,
     prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
     negative_prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]] | None,
-    guidance_scale: float | Sequence[float | None] | Tensor | None,
+    *,
+    guidance_scale: float | Sequence[float | None] | Tensor | None = 1.5,
     sampler: Sampler | None = None,
     max_new_tokens: int = 60,
     n: int = 1,
@@ -295,4 +308,15 @@ def guided(
 
     Returns:
         `len(prompts) * n` rows; `scores` are sums of the guided values
+    """
+
+def published_divergence(logits: Tensor, other: Tensor) -> Tensor:
+    """What the code of Chuang et al. (2024) has in the place of `js_divergence`
+
+    Args:
+        logits: Of one law, shape `(..., vocab)`
+        other: Of another, same shape
+
+    Returns:
+        Nats, shape `(...)`, from 0; infinite where only one of the laws has a zero
     """

@@ -77,11 +77,12 @@ class LanguageModel:
         Returns:
             logits `(B, S_new, V)` float32, and the cache for the next call
         """
-    def check_window(self, mask: Tensor) -> None:
+    def check_window(self, mask: Tensor, name: str = 'prompt') -> None:
         """Raise `ValueError` if a prompt is longer than what the model reads at once
 
         Args:
             mask: Of a prompt `(B, S)`, True = a token
+            name: What the error calls it
         """
     def next_logits(
         self,

@@ -588,21 +588,26 @@ def tables(self:Explanation,
         second.append([name, *(f'{p[id]:.4f}' if z[row, id] > -torch.inf else '–' for z, p in zip(self.logits, laws))])
     return [first, second]
 
+def _numeric(table):
+    "For each column, does it hold numbers? They are set flush right"
+    return [i > 0 and any(x[:1].isdigit() for x in c[1:]) for i, c in enumerate(zip(*table))]
+
 def as_text(
     table,  # Rows of strings, the header first
 )->str:     # Columns padded with spaces; text flush left, numbers flush right
     "A table for the terminal"
-    columns = [*zip(*table)]
-    width = [max(map(len, c)) for c in columns]
-    left = [i == 0 or not any(x[:1].isdigit() for x in c[1:]) for i, c in enumerate(columns)]
-    cells = lambda r: (c.ljust(w) if l else c.rjust(w) for c, w, l in zip(r, width, left))
-    return '\n'.join('  '.join(cells(r)).rstrip() for r in table)
+    width = [max(map(len, c)) for c in zip(*table)]
+    pads = [str.rjust if number else str.ljust for number in _numeric(table)]
+    line = lambda r: '  '.join(pad(c, w) for pad, c, w in zip(pads, r, width)).rstrip()
+    return '\n'.join(map(line, table))
 
 def as_html(
     table,  # Rows of strings, the header first
 )->str:
     "A table for a page, texts escaped; it takes its colours from the page"
-    line = lambda tag, r: '<tr>' + ''.join(f'<{tag}>{escape(c)}</{tag}>' for c in r) + '</tr>'
+    kinds = [' class="number"' if number else '' for number in _numeric(table)]
+    line = lambda tag, r: ('<tr>' + ''.join(f'<{tag}{kind}>{escape(c)}</{tag}>'
+                                            for kind, c in zip(kinds, r)) + '</tr>')
     body = ''.join(line('td', r) for r in table[1:])
     return f"<table><thead>{line('th', table[0])}</thead><tbody>{body}</tbody></table>"
 

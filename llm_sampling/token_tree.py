@@ -348,14 +348,14 @@ _found, _asking = WeakKeyDictionary(), RLock()     # answers by model; only one 
 def once_per_model(
     lm:LanguageModel,
     question, # Anything hashable, a name among it
-    answer,   # A function without arguments, called the first time: it may make forward passes
+    find,     # A function without arguments, called the first time: it may make forward passes
 ):            # What it returned
     "What was found out about a model, at its place, in its precision and with its attention; safe under threads"
     config, weight = getattr(lm.model, 'config', None), next(lm.model.parameters(), None)
     key = question, lm.cached, lm.device.type, getattr(weight, 'dtype', None), getattr(config, '_attn_implementation', None)
     with _asking:
         known = _found.setdefault(lm.model, {})
-        if key not in known: known[key] = answer()
+        if key not in known: known[key] = find()
         return known[key]
 
 # %% ../nbs/11_token_tree.ipynb #0de81c02

@@ -6,7 +6,7 @@ from torch import Tensor
 from typing import Any
 from typing import Literal
 
-__all__ = ['TokenTree']
+__all__ = ['TokenTree', 'twin', 'same_logits', 'once_per_model']
 
 class TokenTree:
     """Prompts and the tokens tried after them, each evaluated once
@@ -17,12 +17,14 @@ class TokenTree:
         attention_mask: With ids `(B, S)`: True = a token, pads on the left
         backend: 'tree' (one sequence, masked) or 'rows' (a row per branch); None: what is
             exact and fast
-        prompt_states: Keep the hidden states of all tokens of the prompts `(B, S, width)`,
-            as an attribute of this name
+        hidden: Keep hidden states: for `hidden`, and those of the prompts `(B, S, width)`
+            as `prompt_states`
     """
+    ids: Any
     lm: LanguageModel
     way: Any
-    ids: Any
+    reader: Any
+    heard: Any
     mask: Any
     batch: Any
     prompts: Any
@@ -37,18 +39,19 @@ class TokenTree:
     positions: Any
     ancestors: Any
     cache: Any
+    moves: tuple[Any, ...]
     passes: int
     evaluated: int
-    laws: list[Any]
-    states: list[Any]
     prompt_states: Any
+    laws: list[Any]
+    states: Any
     def __init__(
         self,
         lm: LanguageModel,
         prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
         attention_mask: Tensor | None = None,
         backend: Literal['tree', 'rows'] | None = None,
-        prompt_states: bool = False,
+        hidden: bool = False,
     ) -> None: ...
     @property
     def backend(self) -> str: ...
@@ -79,7 +82,7 @@ class TokenTree:
             `(batch, n, vocab)` float32; -inf for -2
         """
     def hidden(self, nodes: Tensor) -> Tensor:
-        """The last hidden states of nodes, from which their laws are computed; raises `ValueError` if the model shows none
+        """The last hidden states of nodes, from which their laws are computed; raises `ValueError` if the tree keeps none
 
         Args:
             nodes: `(batch, n)` long; -1 = the end of the prompt, -2 = none
@@ -116,3 +119,35 @@ class TokenTree:
         Returns:
             `(batch, n)` long: the new numbers of these nodes
         """
+
+def twin(lm: LanguageModel) -> LanguageModel:
+    """A model on whose modules hooks can sit that no other call sees
+
+    Args:
+        lm: The model, a `LanguageModel`
+
+    Returns:
+        The same tensors and settings in modules of its own
+    """
+
+def same_logits(lm: LanguageModel, got: Tensor, want: Tensor) -> bool:
+    """Do logits differ by no more than the rounding of the model's numbers?
+
+    Args:
+        lm: The model, a `LanguageModel`
+        got: Of the model, any shape
+        want: Of the model on another way, same shape
+    """
+
+def once_per_model(lm: LanguageModel, question: Any, find: Any) -> Any:
+    """What was found out about a model, at its place, in its precision and with its attention; safe under threads
+
+    Args:
+        lm: The model, a `LanguageModel`
+        question: Anything hashable, a name among it
+        find: A function without arguments, called the first time: it may make forward
+            passes
+
+    Returns:
+        What it returned
+    """

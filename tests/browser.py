@@ -48,12 +48,13 @@ def serve(folder):
 
 
 class Log:
-    "What pages of a browser did: requests that left the machine (refused), failed local ones, page errors"
+    "What pages of a browser did: requests that left the machine (refused), failed local ones, errors and complaints"
     def __init__(self, context):
-        self.outside, self.missing, self.errors = [], [], []
+        self.outside, self.missing, self.errors, self.said = [], [], [], []
         context.route('**/*', self.route)
         context.on('response', lambda r: self.missing.append(f'{r.status} {r.url}') if r.status >= 400 else None)
         context.on('weberror', lambda e: self.errors.append(str(e.error)))
+        context.on('console', lambda m: self.said.append(m.text) if m.type in ('error', 'warning') else None)
 
     def route(self, route):
         url = route.request.url
@@ -92,7 +93,7 @@ def lab_environment(tmp):
         path.write_text(json.dumps(value))
     dirs = {'JUPYTERLAB_SETTINGS_DIR': 'settings', 'JUPYTERLAB_WORKSPACES_DIR': 'ws', 'JUPYTER_CONFIG_DIR': 'cfg',
             'JUPYTER_DATA_DIR': 'data', 'JUPYTER_RUNTIME_DIR': 'rt', 'IPYTHONDIR': 'ipython'}
-    return {**os.environ, **{k: str(tmp/v) for k, v in dirs.items()}, 'IN_TEST': '1', 'OMP_NUM_THREADS': '1',
+    return {**os.environ, **{k: str(tmp/v) for k, v in dirs.items()}, 'OMP_NUM_THREADS': '1',
             'PYTHONPATH': os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH')])),
             'PATH': os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])}
 

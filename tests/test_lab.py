@@ -1,10 +1,20 @@
 "JupyterLab on a copy of the notebooks: every cell runs, sliders and players move, and the kernel sees where they stand"
+import ast
+import os
+import shutil
+import sys
+
+import nbformat
 import pytest
 from browser import ROOT, browser, jupyterlab
-from test_site import nine, probs
+from test_site import nine, probs, tools
 
 # One notebook for each kind of widget: (notebook, variable that holds the widget)
 NOTEBOOKS = [('00b_widgets.ipynb', 'bars')]
+
+# What `pip install "llm_sampling[widgets]"` and a Jupyter bring, by themselves and by what they need
+INSTALLED = {'llm_sampling', 'torch', 'numpy', 'transformers', 'tokenizers', 'safetensors', 'tqdm', 'fastcore', 'matplotlib',
+             'anywidget', 'ipywidgets', 'traitlets', 'IPython', *sys.stdlib_module_names}
 
 OPEN = 'window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel'
 RUN_ALL = '''async () => {
@@ -25,6 +35,36 @@ ASK = '''async code => {
   await future.done;
   return said.trim();
 }'''
+
+
+def code_of(path):
+    "What the code cells of a notebook say, magics left out"
+    source = '\n'.join(c.source for c in nbformat.read(path, 4).cells if c.cell_type == 'code')
+    return ast.walk(ast.parse('\n'.join(line for line in source.splitlines() if line.lstrip()[:1] not in ('%', '!'))))
+
+
+def imported(node):
+    "Top modules that a statement imports"
+    if isinstance(node, ast.Import): return {a.name.split('.')[0] for a in node.names}
+    return {node.module.split('.')[0]} if isinstance(node, ast.ImportFrom) and not node.level else set()
+
+
+@pytest.mark.parametrize('path', sorted((ROOT/'nbs').glob('*.ipynb')), ids=lambda p: p.stem)
+def test_notebook_needs_no_clone(path):
+    "It imports only what an install brings (nbdev is not among it), and names no file of the folders around it"
+    nodes = [*code_of(path)]
+    assert set().union(*map(imported, nodes)) <= INSTALLED
+    assert [n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str) and '../' in n.value] == []
+
+
+def test_notebook_runs_anywhere(tmp_path, monkeypatch):
+    "A chapter that shows saved benchmarks, copied away, where there is no nbdev"
+    (tmp_path/'nbdev.py').write_text('raise ImportError("there is no nbdev here")')
+    monkeypatch.setenv('PYTHONPATH', os.pathsep.join([str(tmp_path), str(ROOT)]))
+    copy = shutil.copy(ROOT/'nbs/09_sampler.ipynb', tmp_path)
+    ran = tools.execute(copy, tools.flags())
+    printed = ''.join(o.get('text', '') for c in ran.cells if 'benchmark_sampler' in c.source for o in c.outputs)
+    assert 'torch' in printed and len(printed.splitlines()) > 10
 
 
 def ask(page, code): return page.evaluate(ASK, code)

@@ -16,9 +16,11 @@ from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
-from browser import ROOT, browser, serve
+from browser import ROOT, Log, browser, serve
 from fastcore.basics import AttrDict
 from nbclient import NotebookClient
+
+import llm_sampling
 
 
 
@@ -34,6 +36,7 @@ docs, tools = load(ROOT/'docs'/'build.py'), load(ROOT/'tools'/'run_nbs.py')
 CALL = re.compile(r'^(?:\w+ = )?slider_bars\(', flags=re.M)
 PLAYER = re.compile(r'^(?:\w+ = )?frames\(', flags=re.M)
 PAGES = {docs.page_name(p): p for p in docs.notebooks(ROOT/'nbs')}
+ALL = [*PAGES, *docs.REFERENCE, 'genindex', 'search']
 
 
 def calling(call):
@@ -70,7 +73,7 @@ def page(chrome):
     page = context.new_page()
     yield page
     page.close()
-    assert log.outside == [] and log.missing == [] and log.errors == []
+    assert log.outside == [] and log.missing == [] and log.errors == [] and log.said == []
 
 
 # --- the build's parts ---
@@ -94,10 +97,45 @@ def test_dead_widgets_and_errors_are_refused():
     docs.check(cell('#| varies\n#| code-fold: true\n1'), Path('x.ipynb'))
 
 
+def test_figures_without_words_are_refused():
+    png = AttrDict(output_type='display_data', data={'image/png': ''})
+    with pytest.raises(ValueError, match='fig-alt'): docs.check(cell('plot()', outputs=[png]), Path('x.ipynb'))
+    docs.check(cell('#| fig-alt: Two bars\nplot()', outputs=[png]), Path('x.ipynb'))
+
+
+@pytest.mark.parametrize('text', ['>= 0; 1 is off', '# of tokens', '- 1 is off', '+ 1 at least', '1. of two', '2) of two', '| x | is one',
+                                  '*all* of them', '_all_ of them', '=== as ids', '% of the mass', '~~~', '<eos> too', '{id: bias}',
+                                  ': a colon', 'one,\n>= 0', '-inf is masked', '`k` is 1.5', '1.5 is off', '(batch, length)'])
+def test_comments_of_parameters_are_shown_as_they_are(text):
+    "The sign that a comment begins with makes no quotation, heading or list of it"
+    from docutils import nodes
+    from docutils.core import publish_doctree
+    from myst_parser.parsers.docutils_ import Parser
+    doc = publish_doctree(docs.inline(text), parser=Parser())
+    assert [type(n) for n in doc.children] == [nodes.paragraph]
+    assert doc.astext() == text.replace('`', '')
+
+
+@pytest.mark.parametrize('text, prose', [
+    ('Once upon a time there was a poor woodcutter who had a little cottage, and he was very fond of it', True),
+    ('greedy  rep-4 0.86: "I have been a very good man, and I have been a good man, and I have"', True),
+    ('step           kept  removed  mass removed  entropy  likeliest removed          why\nmodel             9        0', False),
+    ('a  1\nb  2\n\nThe king had three sons, and the youngest was the best of all the three', True), ('', False)])
+def test_prose_wraps_and_tables_do_not(text, prose): assert docs.is_prose(text) == prose
+
+
 def test_parts_follow_the_numbers():
     parts = {'tour': 'Start', '00a_plots': 'Helpers', '01_softmax': 'I. One token', '09_sampler': 'I. One token',
              '10_models': 'II. A text', '12_generation': 'II. A text', '13_beam': 'III. A search', '24a_vllm': 'IV. In use'}
     assert {name: docs.part(Path(f'{name}.ipynb')) for name in parts} == parts
+
+
+def test_helpers_are_read_last(tmp_path):
+    for name in ('00_testing', '02_multinomial', '10_models', 'index', 'tour', '01_softmax', '00a_plots'): (tmp_path/f'{name}.ipynb').touch()
+    want = 'index tour softmax multinomial models testing plots'.split()
+    assert [docs.page_name(p) for p in docs.notebooks(tmp_path)] == want
+    trees = docs.toctrees(docs.notebooks(tmp_path))
+    assert [line for line in trees.splitlines() if line in [*want, *docs.REFERENCE]] == [*want[1:5], *docs.REFERENCE, *want[5:]]
 
 
 def test_markdown_for_github():
@@ -111,7 +149,7 @@ class Html(HTMLParser):
     "What a page links to, loads and names"
     def __init__(self, text):
         super().__init__()
-        self.links, self.loads, self.ids = [], [], []
+        self.links, self.loads, self.ids, self.alts = [], [], [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
@@ -119,6 +157,7 @@ class Html(HTMLParser):
         if tag == 'a' and attrs.get('href'): self.links.append(attrs['href'])
         if tag in ('script', 'img', 'iframe', 'source') and attrs.get('src'): self.loads.append(attrs['src'])
         if tag == 'link' and attrs.get('rel') in ('stylesheet', 'icon', 'preload'): self.loads.append(attrs['href'])
+        if tag == 'img' and '_images/' in attrs.get('src', ''): self.alts.append(attrs.get('alt', ''))
         if attrs.get('id'): self.ids.append(attrs['id'])
 
 
@@ -148,7 +187,7 @@ def test_pages_load_nothing_from_elsewhere(site):
     assert far == []
 
 
-@pytest.mark.parametrize('name', PAGES)
+@pytest.mark.parametrize('name', ALL)
 def test_ids_are_unique(site, name):
     ids = parsed(site/f'{name}.html').ids
     assert sorted(i for i in set(ids) if ids.count(i) > 1) == []
@@ -171,6 +210,60 @@ def test_each_page_has_a_markdown_twin(site, name):
     assert [link for link in links if not (site/link).exists()] == []
 
 
+def test_every_figure_says_what_it_shows(site):
+    "An alternative text of its own, in words: not a default, not a file name"
+    alts = [alt for name in PAGES for alt in parsed(site/f'{name}.html').alts]
+    assert len(alts) > 80 and len({*alts}) == len(alts)
+    assert [alt for alt in alts if len(alt.split()) < 8] == []
+
+
+@pytest.mark.parametrize('name', ALL)
+def test_signatures_show_names_not_objects(site, name):
+    text = (site/f'{name}.html').read_text(encoding='utf-8')
+    found = re.findall(r'<dt class="sig.*?</dt>', text, flags=re.S)
+    assert [f for f in found if re.search(r'&lt;(class|function|object)|object at 0x', re.sub('<[^>]+>', '', f))] == []
+
+
+@pytest.mark.parametrize('name', ALL)
+def test_no_dollar_is_left_of_a_formula(site, name):
+    "A `$` outside code is a formula that was not read"
+    text = (site/f'{name}.html').read_text(encoding='utf-8').split('<article')[-1].split('</article>')[0]
+    text = re.sub(r'<(pre|code|script|style|svg)\b.*?</\1>', '', text, flags=re.S)
+    assert re.findall(r'.{0,40}\$.{0,40}', re.sub('<[^>]+>', '', text)) == []
+
+
+def called(link):
+    "The dotted name that an anchor of an API block bears, or None"
+    parts = urlsplit(link)
+    return parts.fragment if parts.fragment.startswith('llm_sampling.') else None
+
+
+def test_api_page_names_everything_once(site):
+    "Each public name of the package and of its modules, by the text that one types, and once"
+    text = (site/'api.html').read_text(encoding='utf-8')
+    rows = [re.sub('<[^>]+>', '', r) for r in re.findall(r'<tr.*?<td>(.*?)</td>', text, flags=re.S)]
+    shown = [r.strip() for r in rows]
+    assert len(shown) == len({*shown})
+    assert {*shown} >= {f'ls.{n}' for n in llm_sampling.__all__}
+    for module in llm_sampling._modules:
+        names = [n for n in getattr(llm_sampling, module).__all__ if callable(getattr(getattr(llm_sampling, module), n))]
+        for n in names: assert (f'ls.{n}' in shown) + (f'ls.{module}.{n}' in shown) == 1, (module, n)
+    targets = [t for link in parsed(site/'api.html').links if (t := called(link))]
+    assert len({*targets}) >= len(shown)
+    assert all(re.search(r'<td><p>.*?</p></td>\s*<td><p>.+?</p></td>', r, flags=re.S) for r in re.findall('<tr.*?</tr>', text, flags=re.S)[1:]
+               if '<th' not in r), 'a name without a line that says what it does'
+
+
+def test_front_page_leads_to_the_rest(site):
+    "Install line, repository, changelog and API stand before the first heading below the title"
+    text = (site/'index.html').read_text(encoding='utf-8').split('<article')[1]
+    first = text[:text.index('<h2')]
+    links = re.findall(r'href="([^"]+)"', first)
+    assert 'pip install' in re.sub('<[^>]+>', '', first)
+    assert {docs.URLS['Repository'], 'changelog.html', 'api.html'} <= {*links}
+    assert 'genindex.html' in parsed(site/'api.html').links
+
+
 def test_llms_txt(site): assert '# llm_sampling' in (site/'llms.txt').read_text()
 
 
@@ -182,6 +275,27 @@ def visit(page, address):
     page.evaluate('window.MathJax?.startup?.promise')
 
 
+@pytest.mark.parametrize('name', ALL)
+def test_first_visit_is_quiet(url, chrome, name):
+    "No error, warning or failed request in a browser that has never been here"
+    context = chrome[0].browser.new_context()
+    try:
+        log, page = Log(context), context.new_page()
+        visit(page, f'{url}/{name}.html')
+        page.wait_for_load_state('networkidle')
+        assert (log.said, log.errors, log.missing, log.outside) == ([], [], [], [])
+    finally: context.close()
+
+
+@pytest.mark.parametrize('name', PAGES)
+def test_printed_prose_is_not_cut(url, page, name):
+    "Only tables scroll sideways: where a printed line does, it has several columns"
+    visit(page, f'{url}/{name}.html')
+    lines = page.evaluate('''() => [...document.querySelectorAll(".cell_output .output pre")].filter(e => e.scrollWidth > e.clientWidth + 1)
+        .map(e => e.textContent.split("\\n").reduce((a, b) => b.length > a.length ? b : a))''')
+    assert [line for line in lines if len(re.findall(r'\S {2,}\S', line)) < 2] == []
+
+
 @pytest.mark.parametrize('name', PAGES)
 def test_page_opens_cleanly_and_shows_its_math(url, page, name):
     visit(page, f'{url}/{name}.html')
@@ -190,7 +304,7 @@ def test_page_opens_cleanly_and_shows_its_math(url, page, name):
     assert page.locator('.llms-static:not([data-on]), .llms-frames:not([data-on])').count() == 0
 
 
-@pytest.mark.parametrize('name', PAGES)
+@pytest.mark.parametrize('name', [*PAGES, *docs.REFERENCE])
 def test_phone_needs_no_sideways_scroll(url, page, name):
     page.set_viewport_size({'width': 390, 'height': 844})
     visit(page, f'{url}/{name}.html')
@@ -219,7 +333,7 @@ TEXT = ('.bd-article p, .bd-article li, .bd-article h1, .bd-article h2, .bd-arti
 
 
 @pytest.mark.parametrize('theme', ['light', 'dark'])
-@pytest.mark.parametrize('name', PAGES)
+@pytest.mark.parametrize('name', [*PAGES, *docs.REFERENCE])
 def test_text_and_figures_are_legible(url, page, name, theme):
     "Contrast of text at least 4.5 (WCAG AA); of a figure's grey lettering on what lies behind it, 3"
     page.goto(f'{url}/{name}.html')
@@ -246,8 +360,22 @@ def test_dark_mode_switch(url, page):
 def test_sidebar_lists_every_chapter_in_order(url, page):
     page.goto(f'{url}/index.html')
     links = page.locator('nav.bd-links li > a').evaluate_all('l => l.map(a => a.getAttribute("href"))')
-    assert [link.removesuffix('.html') for link in links] == [n for n in PAGES if n != 'index']
-    assert page.locator('nav.bd-links .caption').first.inner_text().lower() in ('start', 'helpers')
+    helpers = [n for n, p in PAGES.items() if p.name.startswith('00')]
+    chapters = [n for n in PAGES if n not in ('index', *helpers)]
+    assert [link.removesuffix('.html') for link in links] == [*chapters, *docs.REFERENCE, *helpers]
+    captions = [c.lower() for c in page.locator('nav.bd-links .caption').all_inner_texts()]
+    assert captions[0] == 'start' and captions[-1] == 'helpers'
+    page.goto(f'{url}/tour.html')
+    assert page.locator('a.right-next').get_attribute('href') == 'softmax.html'
+
+
+def test_explanation_is_a_table_with_numbers_flush_right(url, page):
+    visit(page, f'{url}/sampler.html')
+    number = page.locator('.cell_output table td.number').first
+    word = page.locator('.cell_output table td:not(.number)').first
+    style = 'e => [getComputedStyle(e).textAlign, parseFloat(getComputedStyle(e).paddingRight)]'
+    assert number.evaluate(style)[0] == 'right' and word.evaluate(style)[0] in ('left', 'start')
+    assert number.evaluate(style)[1] >= 8 and word.evaluate(style)[1] >= 8
 
 
 def test_search_finds_a_symbol(url, page):
@@ -326,7 +454,7 @@ def computed(path):
     calls = [i for i, c in enumerate(cells) if CALL.search(c.source)]
     cells = cells[:calls[0]] + [nbformat.v4.new_code_cell(RECORD)] + cells[calls[0]:calls[-1]+1] + [nbformat.v4.new_code_cell(TELL)]
     nb.cells = copy.deepcopy(cells)
-    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'IN_TEST': '1', 'HF_HUB_OFFLINE': '1', 'PYTHONPATH': str(ROOT)}
+    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'HF_HUB_OFFLINE': '1', 'PYTHONPATH': str(ROOT)}
     NotebookClient(nb, timeout=300, kernel_name='python3', resources={'metadata': {'path': str(path.parent)}}).execute(env=env)
     said = ''.join(o.text for o in nb.cells[-1].outputs if o.output_type == 'stream' and o.name == 'stdout')
     return json.loads(said.split('LAWS', 1)[1])
@@ -395,7 +523,7 @@ def test_sliders_by_hand(url, page):
 @pytest.mark.parametrize('name', ['index', 'widgets'])
 def test_straight_from_disk(site, page, name):
     page.goto(f'file://{site}/{name}.html', wait_until='load')
-    assert page.locator('nav.bd-links li > a').count() == len(PAGES) - 1
+    assert page.locator('nav.bd-links li > a').count() == len(PAGES) - 1 + len(docs.REFERENCE)
     if name == 'widgets': try_nine(page.locator('.llms-bars').first, page)
 
 

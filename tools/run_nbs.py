@@ -2,12 +2,12 @@
 
     python tools/run_nbs.py nbs/03_top_k.ipynb     # run one notebook and save its outputs
     python tools/run_nbs.py --check                # run all, two at a time; exit 1 where outputs moved"""
-import argparse, copy, os, re, sys, time
+import argparse, copy, os, re, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-# Notebooks run side by side, so each takes one core; IN_TEST makes a closing nbdev_export() a no-op.
-os.environ.update(IN_TEST='1', OMP_NUM_THREADS='1', PYDEVD_DISABLE_FILE_VALIDATION='1', HF_HUB_OFFLINE='1')
+# Notebooks run side by side, so each takes one core.
+os.environ.update(OMP_NUM_THREADS='1', PYDEVD_DISABLE_FILE_VALIDATION='1', HF_HUB_OFFLINE='1')
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
@@ -45,14 +45,14 @@ def merged(outputs):
     return out
 
 def execute(path, skip):
-    "The notebook run from the top in its own folder, cells with a directive in `skip` left as stored"
+    "The notebook run from the top in an empty folder, cells with a directive in `skip` left as stored"
     nb = nbformat.read(path, 4)
     run = copy.deepcopy(nb)
     for cell in run.cells:
         if cell.cell_type == 'code' and directives(cell) & skip: cell.source = ''
-    client = NotebookClient(run, timeout=900, kernel_name='python3', store_widget_state=False,
-                            resources={'metadata': {'path': str(path.parent)}})
-    client.execute()
+    with tempfile.TemporaryDirectory() as folder:
+        NotebookClient(run, timeout=900, kernel_name='python3', store_widget_state=False,
+                       resources={'metadata': {'path': folder}}).execute()
     for old, new in zip(nb.cells, run.cells):
         if old.cell_type != 'code' or directives(old) & skip: continue
         old.outputs, old.execution_count = merged(kernel_free(new.outputs)), None
