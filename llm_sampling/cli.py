@@ -433,8 +433,8 @@ def _add_demo(commands):
                    default='Once upon a time there was a poor woodcutter who')
     d.add_argument('--seed', default=1, **_KINDS['seed'],
                    help='of all that is drawn (default: 1)')
-    d.add_argument('--max-new-tokens', type=_whole(1), default=30, metavar='N',
-                   help='length of each text (default: 30)')
+    d.add_argument('--max-new-tokens', type=_whole(1), default=24, metavar='N',
+                   help='length of each text (default: 24)')
     d.add_argument('--figure', metavar='FILE', help='also write a figure: from what '
                    'the samplers draw the first token, e.g. demo.png')
     _add_model(d)
