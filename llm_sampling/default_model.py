@@ -294,12 +294,16 @@ def known_share(
 
 # %% ../nbs/27_default_model.ipynb #c54f52ef
 def held_out_prompts(
-    n:int=50,      # Prompts
-    words:int=12,  # Words of each
+    n:int=50,      # Prompts, from 0 to as many as there are: 95 of 12 words
+    words:int=12,  # Words of each, >= 1
 )->list[str]:
     "Beginnings of held-out stories, then of paragraphs of them that are long enough"
     places = [s['text'] for s in held_out()]
-    places += [p for s in held_out() for p in s['text'].split('\n\n')[5::9] if len(p.split()) >= 2*words]
+    paragraphs = (p for s in held_out() for p in s['text'].split('\n\n')[5::9])
+    places += [p for p in paragraphs if len(p.split()) >= 2 * words]
+    if not 0 <= n <= len(places):
+        raise ValueError(f'n must be from 0 to {len(places)}, the prompts of {words} words '
+                         f'that there are, not {n}')
     return [' '.join(p.split()[:words]) for p in places[:n]]
 
 def phenomena(

@@ -196,8 +196,8 @@ def held_out_prompts(n: int = 50, words: int = 12) -> list[str]:
     """Beginnings of held-out stories, then of paragraphs of them that are long enough
 
     Args:
-        n: Prompts
-        words: Words of each
+        n: Prompts, from 0 to as many as there are: 95 of 12 words
+        words: Words of each, >= 1
     """
 
 def phenomena(

@@ -84,7 +84,7 @@ def test_exports_in_step(tmp_path):
     for name in ('nbs', 'llm_sampling'): shutil.copytree(ROOT/name, tmp_path/name, ignore=shutil.ignore_patterns('data', '__pycache__'))
     for name in ('pyproject.toml', 'settings.ini', 'setup.py', 'README.md'): shutil.copy(ROOT/name, tmp_path)
     for f in (tmp_path/'llm_sampling').glob('*.py'):
-        if f.name != '__init__.py': f.unlink()
+        if f.name not in ('__init__.py', '__main__.py'): f.unlink()
     run(bin_dir/'nbdev-export', cwd=tmp_path)
     stored, fresh = ({f.name: f.read_text() for f in [*(d/'llm_sampling').glob('*.py'), d/'nbs/llms.txt']} for d in (ROOT, tmp_path))
     assert stored.keys() == fresh.keys()
