@@ -2,19 +2,8 @@
 from typing import Any
 from typing import NamedTuple
 
-__all__ = ['STRATEGIES', 'SAMPLER', 'printable', 'Shown', 'Parameter', 'Signature',
-           'read_signature', 'Strategy', 'knobs_of', 'takers', 'literal', 'make_parser',
-           'Job', 'main']
-
-def printable(text: str) -> str:
-    """Text that a terminal shows and does not obey
-
-    Args:
-        text: Of a model, of a config, of an error
-
-    Returns:
-        The same, control characters written as `\\x1b`
-    """
+__all__ = ['STRATEGIES', 'SAMPLER', 'Shown', 'Parameter', 'Signature', 'read_signature',
+           'Strategy', 'knobs_of', 'takers', 'literal', 'make_parser', 'Job', 'main']
 
 class Shown:
     """A text stream that prints what is `printable`

@@ -356,7 +356,7 @@ def _endings(lm, contexts, stop, eos):
         stream = TextStream(lm, contexts[row], stop)
         stream.add([i for i in ids if i not in eos])
         return stream
-    def ended(row, ids): return ids[-1] in eos or bool(stop) and said(row, ids).stopped
+    def ended(row, ids): return ids[-1] in eos or bool(stop) and said(row, ids).stopped is not None
     def write(row, ids):
         stream = said(row, ids)
         stream.finish()

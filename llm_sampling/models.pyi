@@ -7,7 +7,7 @@ from torch import nn
 from typing import Any
 import torch
 
-__all__ = ['LanguageModel', 'text_of', 'check_lm', 'TableModel', 'printable', 'load']
+__all__ = ['LanguageModel', 'text_of', 'check_lm', 'TableModel', 'load']
 
 class LanguageModel:
     """A causal language model and its tokenizer: text or ids in, float32 logits out
@@ -127,17 +127,6 @@ class TableModel(nn.Module):
     ) -> None: ...
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Any:
         """Logits `(B, S, V)` in `.logits`"""
-
-def printable(text: str) -> str:
-    """Text that a terminal shows and does not obey
-
-    Args:
-        text: Of a model, a config, an error
-
-    Returns:
-        The same, control characters written as `\\x1b`; line feeds, tabs and joiners of
-        emoji stay
-    """
 
 def load(
     name: str | PathLike[str] | None = None,

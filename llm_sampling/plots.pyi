@@ -5,8 +5,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from typing import Any
 
-__all__ = ['KEPT', 'GONE', 'OTHER', 'literal', 'plot_probs', 'small_multiples',
-           'plot_lines', 'highlight_text']
+__all__ = ['KEPT', 'GONE', 'OTHER', 'literal', 'printable', 'plot_probs',
+           'small_multiples', 'plot_lines', 'highlight_text']
 
 KEPT: str
 
@@ -22,6 +22,17 @@ def literal(text: Any) -> str:
 
     Returns:
         For matplotlib: `$` is a dollar, half a surrogate pair a question mark
+    """
+
+def printable(text: str) -> str:
+    """Text that a terminal shows and does not obey
+
+    Args:
+        text: Of a model, a config, an error
+
+    Returns:
+        The same, control characters written as `\\x1b`; line feeds, tabs and joiners of
+        emoji stay
     """
 
 def plot_probs(
