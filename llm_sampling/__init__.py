@@ -24,7 +24,7 @@
 - `llm_sampling.typical`: Three filters that measure a token against the entropy of its law, and a plain floor under the probability
 - `llm_sampling.widgets`: Sliders over a probability law and frames of an algorithm, alive in Jupyter and on a page without Python"""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 import sys
 from functools import cache
