@@ -39,6 +39,7 @@ def meet(lm):
     "Let threads wait for each other in the middle of each one's first passes"
     barrier, passes = threading.Barrier(THREADS), threading.local()
     def wait(*_):
+        assert hooks(lm.model) == 1                               # this one: nothing else can be seen during a pass
         passes.count = getattr(passes, 'count', 0) + 1
         if passes.count <= MEETINGS: barrier.wait(timeout=20)
     stack(lm.model)[1].register_forward_pre_hook(wait)
