@@ -119,6 +119,7 @@ def _check_state(state, logits):
     if not isinstance(state, Tensor) or state.shape != shape:
         found = f'shape {tuple(state.shape)}' if isinstance(state, Tensor) else repr(state)
         raise ValueError(f'state must be what init or update returned, shape {shape}, not {found}')
+    if state.device.type == 'cpu' and state.isnan().any(): raise ValueError('state must hold no nan')
 
 # %% ../nbs/08_adaptive.ipynb #b90dfffe
 class Mirostat:

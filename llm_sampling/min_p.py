@@ -64,7 +64,7 @@ def top_a_filter(
     return logits.masked_fill(z < cut, -torch.inf)
 
 # %% ../nbs/05_min_p.ipynb #c8dd46c0
-TOP_N_SIGMA = Knob('a number > 0', lambda v: v > 0, neutral=float('inf'))
+TOP_N_SIGMA = Knob('a number > 0 that float32 holds, or inf', lambda v: (v > 0) & ((v <= torch.finfo(torch.float32).max) | (v == float('inf'))), neutral=float('inf'))
 
 def top_n_sigma_filter(
     logits:Tensor,  # Scores, shape `(..., vocab)`

@@ -149,6 +149,7 @@ def encode(self:LanguageModel,
     if attention_mask is not None and not isinstance(prompt, Tensor):
         raise ValueError('attention_mask goes with a tensor of ids; other prompts are padded here')
     if isinstance(prompt, Mapping): prompt, attention_mask = _tokenized(prompt)
+    elif hasattr(prompt, '__array__'): prompt = torch.as_tensor(prompt)          # of numpy
     if not isinstance(prompt, Tensor): prompt, attention_mask = _pad_left(self._rows(prompt))
     ids, mask = _check_ids(prompt, attention_mask, self.vocab_size)
     return ids.to(self.device), mask.to(self.device)

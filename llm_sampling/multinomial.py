@@ -88,14 +88,17 @@ def _light(
 # %% ../nbs/02_multinomial.ipynb #f5a29a38
 def _integers(name, value, device=None):
     "`value` as an int64 tensor: an integer, or one per row as a list or tensor"
+    if hasattr(value, 'tolist') and not isinstance(value, Tensor): value = value.tolist()     # numpy's
     if isinstance(value, int) and not isinstance(value, bool) and -2**63 <= value < 2**63:
         return torch.full((), value, dtype=torch.int64, device=device)     # a fill: no copy from the CPU
     if not isinstance(value, Tensor):
         try: value = torch.tensor(value)
         except (TypeError, ValueError, RuntimeError, OverflowError):
             raise ValueError(f'{name} must be an integer that fits in 64 bits, or one per row, not {value!r}') from None
-    if value.is_floating_point() or value.dtype == torch.bool:
+    if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
         raise TypeError(f'{name} must be an integer or one per row, not {value.dtype}')
+    if value.dtype == torch.uint64 and (value.view(torch.int64) < 0).any():
+        raise ValueError(f'{name} must be an integer that fits in 64 bits with its sign, not {value.tolist()}')
     return value.to(device or value.device, torch.int64)
 
 def _keys(

@@ -129,6 +129,7 @@ NO_REPEAT_NGRAM_SIZE = Knob('an integer >= 1', lambda v: v >= 1, neutral=2**62, 
 
 def _shared(knob, name, value):
     "A knob that all rows share, checked"
+    if value is None and knob.neutral is None: raise ValueError(knob.refusal(name, value))
     value = knob.entries(name, value)
     if isinstance(value, Tensor): raise TypeError(f'{name} must be {knob.allowed}, the same for all rows')
     return value

@@ -34,7 +34,7 @@ from .adaptive import XTC_PROBABILITY, XTC_THRESHOLD, dynamic_temperature, xtc_f
 from .min_p import (MIN_P, TAIL_FREE, TOP_A, TOP_N_SIGMA, min_p_filter, p_less_filter,
                                 tail_free_filter, top_a_filter, top_n_sigma_filter)
 from .multinomial import _integers, fresh_seeds, greedy, sample
-from .penalties import (DRY_ALLOWED_LENGTH, DRY_BASE, DRY_MULTIPLIER, FREQUENCY_PENALTY,
+from .penalties import (DRY_ALLOWED_LENGTH, DRY_BASE, DRY_MULTIPLIER, FREQUENCY_PENALTY, LOGIT_BIAS,
                                     NO_REPEAT_NGRAM_SIZE, PRESENCE_PENALTY, REPETITION_PENALTY,
                                     ban_tokens, dry_penalty, frequency_penalty, logit_bias,
                                     no_repeat_ngram, presence_penalty, repetition_penalty)
@@ -104,7 +104,7 @@ DYNAMIC = Whole(
 BIASES = Whole(
     'a dict of token ids or texts, and finite numbers or -inf',
     lambda v: isinstance(v, dict) and _ids_or_texts(v)
-        and all(type(b) is not bool and b < float('inf') for b in v.values()))
+        and all(type(b) is not bool and LOGIT_BIAS.inside(b) for b in v.values()))
 SEQUENCES = Whole(
     'a list of texts or lists of token ids, none empty',
     lambda v: not isinstance(v, str) and all(s in _texts(v) or len(s) and _ids(s) for s in v))
@@ -335,6 +335,8 @@ class Sampler:
                 raise ValueError(f'order must hold every step in use, and lacks {n!r}')
         self.steps = [n for n in names if values[n] is not None]
         self.knobs = {n: values[n] for n in self.steps}
+        for e in ('dry_base', 'dry_allowed_length'):                      # they have no off
+            if given[e] is None: raise ValueError(f'{e} must be {EXTRA[e].allowed}, not None')
         self.idle = {e: EXTRA[e].entries(e, given[e]) for e in EXTRA}     # of steps not in use
         self.knobs |= {e: self.idle.pop(e) for n in self.steps for e in STEPS[n].extra}
         self.seed = None if seed is None else _integers('seed', seed)
@@ -468,7 +470,7 @@ def rows(self:Sampler,
     seed=None,     # Seeds of the new rows; `None` takes the old ones along
 )->Sampler:
     "The sampler of the rows `index` of a batch: per-row knobs are taken along, shared ones stay"
-    index = torch.as_tensor(index)
+    index = torch.as_tensor(index, dtype=torch.long)
     take = lambda v: v[index.to(v.device)] if isinstance(v, Tensor) and v.ndim else v
     new = copy(self)
     new.knobs = {name: take(value) for name, value in self.knobs.items()}

@@ -27,9 +27,10 @@ def upcast(
     logits:Tensor,  # Unnormalised scores, shape `(..., vocab)`; half precision is computed in float32, float64 stays
 )->Tensor:
     "Check that `logits` are scores over at least one token, and return them in at least float32"
-    if not isinstance(logits, Tensor) or not logits.is_floating_point():
+    known = torch.float16, torch.bfloat16, torch.float32, torch.float64
+    if not isinstance(logits, Tensor) or logits.dtype not in known:
         kind = logits.dtype if isinstance(logits, Tensor) else type(logits).__name__
-        raise TypeError(f'logits must be a floating point tensor, not {kind}')
+        raise TypeError(f'logits must be a floating point tensor of 16 to 64 bits, not {kind}')
     if logits.ndim == 0 or logits.shape[-1] == 0:
         raise ValueError(f'logits must have shape (..., vocab) with vocab >= 1, not {tuple(logits.shape)}')
     return logits if logits.dtype == torch.float64 else logits.float()
@@ -92,7 +93,8 @@ def check(self:Knob,
         if len(bad): raise ValueError(self.refusal(name, bad[0].item()))
     elif isinstance(value, bool) or not isinstance(value, int if self.integer else (int, float)):
         raise TypeError(self.refusal(name, value))
-    elif not self.inside(value): raise ValueError(self.refusal(name, value))
+    elif not self.inside(value) or self.integer and value >= 2**63:
+        raise ValueError(self.refusal(name, value))
 
 @patch
 def refusal(self:Knob, name, value)->str:
@@ -113,6 +115,7 @@ def entries(self:Knob,
         for v in value: self.check(name, v)
         return torch.tensor(value, dtype=torch.int64 if self.integer else torch.float32)
     self.check(name, value)
+    if isinstance(value, int) and value >= 2**63: return float(value)      # a tensor takes no such integer
     return value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
 
 # %% ../nbs/01_softmax.ipynb #593d0f8d
