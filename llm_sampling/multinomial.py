@@ -196,7 +196,7 @@ def _prompt_hash(
     key = _scramble_(place.int())
     each = _scramble_(ids.to(torch.int32, copy=True), key).masked_fill(~real, 0)
     h = _scramble_(_xor(each) ^ place[:, -1].int())
-    return (h.long() & 0xffffffff) + (0x70726f6d << 32)    # 'prom': no sample has such a number
+    return (h.long() & 0xffffffff) + (0x70726f6d << 32)    # no sample has such a number
 
 # %% ../nbs/02_multinomial.ipynb #bf191fdb
 def row_seeds(
