@@ -5,7 +5,7 @@ from collections import Counter
 import pytest, torch
 
 import llm_sampling as ls
-from llm_sampling.generation import generate
+from llm_sampling.generation import Rows, _steps, _whole_run, generate
 from llm_sampling.models import LanguageModel, TableModel
 from llm_sampling.multinomial import mix
 from llm_sampling.rerank import best_of_n, majority_vote, minimum_bayes_risk, ngram_similarity
@@ -56,9 +56,11 @@ def numbers(out):
 
 def ids_of(out): return [i.tolist() for i in out.ids]
 
-def plain_samples(lm, prompt, n, seed, **kw):
+def plain_samples(lm, prompt, n, seed, max_new_tokens, eos_token_id):
     "The n samples of one prompt, each a generation of its own"
-    return [generate(lm, prompt, Sampler(temperature=1.), seed=mix(seed, j).item(), **kw) for j in range(n)]
+    ids, mask = lm.encode(prompt)
+    drawn = [Sampler(temperature=1., seed=s) for s in ls.row_seeds(seed, ids, mask, n).tolist()]
+    return [_whole_run(_steps(Rows(lm, ids, mask), s, 1, max_new_tokens, (), eos_token_id, False, 0.)) for s in drawn]
 
 
 # ---- laws
