@@ -102,7 +102,7 @@ def _move(self:Siblings, full, left):
     "Plant a new tree, in which these rows begin with their last `left` tokens"
     self.seen[full, :-left] = False
     for i in full: self.lengths[i] = left
-    for row in (self.live[i] for i in full): self.restarts[row] = self.restarts.get(row, 0) + 1
+    self.restarts.update(self.live[i] for i in full)
     self._trim()
     self.spent = self.passes, self.evaluated
     self._plant(self.ids[:, -self.seen.shape[1]:])

@@ -18,6 +18,7 @@ __all__ = ['Rows', 'Branches', 'TextStream', 'TokenStep', 'Piece', 'Trace', 'Com
 
 # %% ../nbs/12_generation.ipynb #f3178f5c
 import math, time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass
@@ -50,7 +51,7 @@ class Rows:
         self.lengths = mask.sum(-1).tolist()                 # how much that is
         self.logits = self.cache = self.state = None         # state: of the sampler, if it has a memory
         self.passes = self.evaluated = self.peak_bytes = 0
-        self.restarts = {}                                   # how often a row has reached the window
+        self.restarts = Counter()                            # how often a row has reached the window
         self.pending, self.steps, self.owners = [], [], []   # laws to be measured, measures, and the rows of each step
 
     def read(self):
@@ -116,7 +117,7 @@ def _restart(self:Rows, full):
     fresh = Rows(self.lm, self.ids[full, -self.lengths[full[0]]:], self.mask[full, -self.lengths[full[0]]:])
     fresh.read()
     self.logits[full] = fresh.logits
-    for i in full: self.restarts[self.live[i]] = self.restarts.get(self.live[i], 0) + 1
+    self.restarts.update(self.live[i] for i in full)
     for old, new in zip(_layers(self.cache), _layers(fresh.cache)):
         old.keys[full, :, -new.keys.shape[2]:], old.values[full, :, -new.keys.shape[2]:] = new.keys, new.values
     self.passes, self.evaluated = self.passes + fresh.passes, self.evaluated + fresh.evaluated
@@ -574,7 +575,7 @@ def _result(lm, rows, writers, start):
     measures = _by_row(rows.steps, rows.owners, len(writers))
     logprobs = [m['logprobs'] for m in measures]
     stats = dict(forward_passes=rows.passes, tokens_evaluated=rows.evaluated, peak_cache_bytes=rows.peak_bytes)
-    if rows.restarts: stats['window_restarts'] = [rows.restarts.get(i, 0) for i in range(len(writers))]
+    if rows.restarts: stats['window_restarts'] = [rows.restarts[i] for i in range(len(writers))]
     return Generation(
         texts=None if lm.tokenizer is None else [w.text(lm) for w in writers], ids=[m['ids'] for m in measures],
         logprobs=logprobs, scores=rows.scores(logprobs), finish_reasons=[w.reason for w in writers],

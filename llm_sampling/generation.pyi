@@ -37,7 +37,7 @@ class Rows:
     passes: int
     evaluated: int
     peak_bytes: int
-    restarts: dict[Any, Any]
+    restarts: Any
     pending: list[Any]
     steps: list[Any]
     owners: list[Any]

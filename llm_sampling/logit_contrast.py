@@ -100,8 +100,9 @@ class Pair(Contrasted):
         "Take over what the others have cost"
         self.passes += self.other.passes
         self.evaluated += self.other.evaluated
-        for row, n in self.other.restarts.items(): self.restarts[row] = self.restarts.get(row, 0) + n
-        self.other.passes, self.other.evaluated, self.other.restarts = 0, 0, {}
+        self.restarts.update(self.other.restarts)
+        self.other.passes = self.other.evaluated = 0
+        self.other.restarts.clear()
         both = _layers(self.cache) + _layers(self.other.cache)
         self.peak_bytes = max(self.peak_bytes, sum(l.keys.nbytes + l.values.nbytes for l in both))
 
