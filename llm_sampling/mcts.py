@@ -256,15 +256,16 @@ def _values(values, n):
 # %% ../nbs/17_mcts.ipynb #0cdc0417
 @patch
 def pick(self:Search, row, n):
-    "Up to `n` different leaves of a row; a walk that comes to one of them again did not take place"
-    leaves, root = [], self.roots[row]
-    while len(leaves) < n:
+    "Up to `n` simulations of a row: those that came to the end of a text of known value, and the different leaves of others"
+    known, leaves, root = 0, [], self.roots[row]
+    while known + len(leaves) < n:
         leaf = select(root, self.c_puct, lambda *move: self.child(row, *move))
-        if leaf in leaves:
+        if leaf in leaves:                     # a walk to where one is under way did not take place
             back_up(leaf, root)
             break
-        leaves.append(leaf)
-    return leaves
+        if leaf.ended and leaf.value is not None: known += 1; back_up(leaf, root, leaf.value)
+        else: leaves.append(leaf)
+    return known, leaves
 
 @patch
 def simulate(self:Search,
@@ -273,9 +274,12 @@ def simulate(self:Search,
     "One round: leaves, their rollouts, values, moves, and what it all means for the nodes above"
     rollouts, made = [], [0] * len(left)
     for row, n in enumerate(left):
-        for leaf in self.pick(row, min(n, self.leaves)):
+        known, leaves = self.pick(row, min(n, self.leaves))
+        self.count[row] += known
+        for leaf in leaves:
             rollouts.append(Rollout(row, leaf, mix(self.seeds[row], self.count[row]).item(), leaf))
-            self.count[row], made[row] = self.count[row] + 1, made[row] + 1
+            self.count[row] += 1
+        made[row] = known + len(leaves)
     self.roll(rollouts)
     self.judge([(r.row, r.node) for r in rollouts])
     self.expand([(r.row, r.leaf) for r in rollouts])

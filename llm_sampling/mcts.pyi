@@ -160,7 +160,7 @@ class Search:
     def judge(self, ends: Any) -> None:
         """Give the texts that stop at nodes their values, in one call; a node is judged once"""
     def pick(self, row: Any, n: int) -> Any:
-        """Up to `n` different leaves of a row; a walk that comes to one of them again did not take place"""
+        """Up to `n` simulations of a row: those that came to the end of a text of known value, and the different leaves of others"""
     def simulate(self, left: Any) -> list[Any]:
         """One round: leaves, their rollouts, values, moves, and what it all means for the nodes above
 

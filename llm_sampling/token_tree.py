@@ -34,7 +34,9 @@ def _growing_layer():
     from transformers.cache_utils import DynamicLayer
     class GrowingLayer(DynamicLayer):
         "Keys and values as views of buffers: new ones are written behind the old, which stay where they are"
-        def __init__(self, prompt): super().__init__(); self.prompt, self.buffers = prompt, None
+        def __init__(self, prompt):
+            super().__init__()
+            self.prompt, self.buffers, self.only = prompt, None, None     # `only`: the columns that a pass reads; None: all
 
         def update(self, keys, values, *args, **kw):
             if not self.is_initialized:
@@ -47,7 +49,8 @@ def _growing_layer():
                 self.make_room(self.prompt + 2 * (length - self.prompt))
             for buffer, new in zip(self.buffers, (keys, values)): buffer[:, :, used:length] = new
             self.show(length)
-            return self.keys, self.values
+            if self.only is None: return self.keys, self.values
+            return [x.index_select(2, self.only) for x in (self.keys, self.values)]
 
         def show(self, length):
             "Let the first `length` columns be the cache"
@@ -270,12 +273,20 @@ class _MaskedTree(_CachedRows):
 
     def step(self, tree, parents, tokens, seen, positions):
         device, here = tree.lm.device, positions[:, -tokens.shape[1]:]
+        only = _worth_reading(seen)
+        if only is not None: seen, positions = seen[..., only], positions[:, only]
+        for layer in tree.cache.layers: layer.only = None if only is None else only.to(device)
         distance = here[..., None] - positions[:, None]
         masks = {w: _in_form(seen if w is None else seen & (distance < w), tree.lm) for w in set(self.windows.values())}
         masks = {kind: masks[w] for kind, w in self.windows.items()}
         found = tree._forward(tokens.clamp(min=0).to(device), masks.get(None, masks), tree.cache, here.to(device))
         tree.evaluated += (tokens >= 0).sum().item()
         return found
+
+def _worth_reading(seen):
+    "The columns that a pass reads, where a copy of them is cheaper than all; else None"
+    used = seen.any(1).any(0)
+    return used.nonzero()[:, 0] if 2 * used.sum() < len(used) else None
 
 def _in_form(seen, lm):
     "A mask `(B, n, columns)` as `(B, 1, n, columns)` in the form that the model's attention takes"
@@ -528,8 +539,7 @@ def keep(self:TokenTree,
     device, nodes = getattr(nodes, 'device', None), self._nodes(nodes)
     if self.columns == 0: return nodes.to(device)
     self._settle()
-    above = _pick(self.slots, nodes, -1)[..., None]
-    stay = (self._seen_by(above) & (above >= 0)).any(1)[:, :self.columns]              # (B, columns)
+    stay = self._above(nodes)
     kept = (self.slots >= 0) & _pick(stay, self.slots, False)                          # (B, nodes)
     books = {name: getattr(self, name) for name in _books} | self._kept_laws(nodes)
     if (width := int(stay.sum(1).max())) < self.columns: books |= self._kept_columns(stay, width)
@@ -537,6 +547,13 @@ def keep(self:TokenTree,
     self._swap(**_renumbered(books, kept, number))
     self._settle()
     return torch.where(nodes >= 0, _pick(number, nodes, -1), nodes).to(device)
+
+@patch
+def _above(self:TokenTree, nodes):
+    "The columns `(B, columns)` of nodes and their ancestors"
+    named = torch.zeros(self.batch, self.columns + 1, dtype=torch.bool)
+    named.scatter_(1, _pick(self.slots, nodes, -1) + 1, True)
+    return (self.ancestors[:, :self.columns, :self.columns] & named[:, 1:, None]).any(1)
 
 @patch
 def _kept_laws(self:TokenTree, nodes):
@@ -553,7 +570,7 @@ def _kept_columns(self:TokenTree, stay, width):
     "The books of the columns that stay, moved to the left, and the moves of the cache"
     order, real = _left(stay)
     S, room = self.ids.shape[1], max(64, width) - width
-    seen = self._seen_by(order[..., None]).gather(2, order[:, None].expand(-1, width, -1))
+    seen = torch.stack([mask[at][:, at] for mask, at in zip(self.ancestors, order)])
     at = order.to(self.lm.device)
     return dict(
         ancestors=pad(seen & real[..., None] & real[:, None], (0, room) * 2),

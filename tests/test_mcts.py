@@ -113,13 +113,17 @@ class Plain:
         while not self.ended(text):
             left = self.num_simulations
             while left:
-                pending = []
-                while len(pending) < min(left, self.leaves):
+                known, pending = 0, []
+                while known + len(pending) < min(left, self.leaves):
                     leaf = self.select(text, pending)
                     if leaf in pending: break
-                    pending.append(leaf)
+                    if leaf in self.whole:               # worth what it was the last time
+                        self.log.append((leaf, self.whole[leaf]))
+                        known += 1
+                    else: pending.append(leaf)
+                self.made += known
                 self.log += [(leaf, self.rollout(leaf)) for leaf in pending]
-                left -= len(pending)
+                left -= known + len(pending)
             visits = {t: sum(l[:len(text)+1] == (*text, t) for l, _ in self.log) for t, _ in self.moves(text)}
             history.append(visits)
             if self.temperature:
@@ -311,7 +315,7 @@ def test_a_round_takes_as_many_passes_as_its_newest_text_has_new_nodes(tinies, m
         before, passes = search.tree.counts.clone(), search.tree.passes
         search.simulate([4, 4])
         new = [[n.number is not None and n.number >= before[row] for n in end.path] for row, end in found[-1]]
-        assert search.tree.passes - passes == max(map(sum, new))
+        assert search.tree.passes - passes == max(map(sum, new), default=0)
         mixed += len({n.index(True) for n in new if any(n)}) > 1        # some begin with more known nodes than others
     assert mixed > 3
 
