@@ -69,10 +69,19 @@ def _check_kind(model):
                          'AutoModelForCausalLM loads it')
 
 # %% ../nbs/10_models.ipynb #bc4ab026
+def _counts_ids(model):
+    "The tables of positions that are counted by the ids which are no padding token, from its number on, as RoBERTa does"
+    return [m for name, m in model.named_modules()
+            if name.endswith('position_embeddings') and getattr(m, 'padding_idx', None) is not None]
+
+def _places(model, config, window):
+    "How many tokens there are positions for; ProphetNet also reads the one after the last"
+    return min([window, *(t.num_embeddings - t.padding_idx - 1 - hasattr(config, 'ngram') for t in _counts_ids(model))])
+
 def _keeps_tokens(model, config):
     "Does its cache hold keys and values of each token, and nothing else?"
     if not hasattr(model, '_supports_default_dynamic_cache'): return True      # not of transformers
-    if getattr(config, 'prompt_length', 0): return False           # a prompt of its own, entries that are no tokens
+    if config.model_type == 'cpmant' or _counts_ids(model): return False     # a prompt of its own before each text; ids that are read once more
     if getattr(model, '_is_stateful', False) or not model._supports_default_dynamic_cache(): return False
     from transformers import DynamicCache
     try: layers = {type(layer).__name__ for layer in DynamicCache(config=config).layers}
@@ -93,7 +102,7 @@ class LanguageModel:
         config = getattr(model, 'config', None)
         if hasattr(config, 'get_text_config'): config = config.get_text_config(decoder=True)
         window = getattr(config, 'max_position_embeddings', None)
-        self.window = window if window and window > 0 else None     # most tokens it reads at once; None: no limit
+        self.window = _places(model, config, window) if window and window > 0 else None     # most tokens it reads at once; None: no limit
         self.eos_token_ids = _eos_token_ids(model, tokenizer)
         self.cached = 'past_key_values' in self._takes and _keeps_tokens(model, config)
         self.vocab_size = getattr(config, 'vocab_size', None) or self._probe()
@@ -340,9 +349,12 @@ def ignores_padding(self:LanguageModel):
 
 def _sees_pads(lm):
     "Are two rows right together, one of them padded, and after a token more? A model may also refuse the mask, by any error"
-    width = min(8, lm.window or 8)
+    width, config = min(8, lm.window or 8), getattr(lm.model, 'config', None)
     if 'attention_mask' not in lm._takes or width < 3: return False
+    if hasattr(config, 'get_text_config'): config = config.get_text_config(decoder=True)
+    if any(getattr(config, name, None) for name in ('index_topk', 'indexer_budget')): return False     # a choice of keys, with ties
     ids = (1 + 5 * torch.arange(2 * width, device=lm.device).view(2, width)) % lm.vocab_size
+    ids[:, -2] = 0                                             # as under pads: some models look for pads among the ids
     mask = torch.arange(width, device=lm.device) >= torch.tensor([[0], [width // 2]], device=lm.device)
     try: return all(same_logits(lm, *pair) for pair in _with_pads_and_without(lm, ids, mask))
     except torch.OutOfMemoryError: raise
