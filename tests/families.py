@@ -195,4 +195,4 @@ if __name__ == '__main__':          # python tests/families.py [families]: look,
         print(family, '|', rows[family], f'| {time.perf_counter() - start:.1f}', flush=True)
     if not sys.argv[1:]:
         table = dict(transformers=transformers.__version__, families=rows)
-        (Path(__file__).parent/'data'/'families.json').write_text(json.dumps(table, indent=1) + '\n')
+        (Path(__file__).parents[1]/'llm_sampling'/'data'/'families.json').write_text(json.dumps(table, indent=1) + '\n')

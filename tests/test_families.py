@@ -9,7 +9,7 @@ from families import ARCHITECTURES, ROWS, near, outcome, quiet, tiny, truth
 from llm_sampling import models
 from llm_sampling.generation import Branches
 
-TABLE = json.loads((Path(__file__).parent/'data'/'families.json').read_text())
+TABLE = json.loads((Path(__file__).parents[1]/'llm_sampling'/'data'/'families.json').read_text())
 KNOWN, SAME = TABLE['families'], TABLE['transformers'] == transformers.__version__
 FEW = ('llama gemma2 bloom gpt_neo mamba rwkv recurrent_gemma roberta bart xlm xlnet git lfm2 minimax cpmant gemma3n_text '
        'deepseek_v32 openai-gpt').split()                     # every kind of behaviour
