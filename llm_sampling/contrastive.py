@@ -90,6 +90,7 @@ class Siblings(Rows):
 def _plant(self:Siblings, ids):
     "The tree of the prompts, and the directions of the states of their tokens"
     self.tree = TokenTree(self.lm, ids, self.seen, hidden=True)
+    self.unpadded |= self.tree.unpadded
     self.node = torch.full((len(ids), 1), -1)                          # where each row of the tree has come to
     self.at = list(range(len(ids)))                                    # which of them each live row is
     states, self.tree.prompt_states = self.tree.prompt_states, None

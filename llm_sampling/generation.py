@@ -51,6 +51,7 @@ class Rows:
         self.lengths = mask.sum(-1).tolist()                 # how much that is
         self.logits = self.cache = self.state = None         # state: of the sampler, if it has a memory
         self.passes = self.evaluated = self.peak_bytes = 0
+        self.unpadded = False                                # True: the model ignores pads, and was not shown them
         self.restarts = Counter()                            # how often a row has reached the window
         self.pending, self.steps, self.owners = [], [], []   # laws to be measured, measures, and the rows of each step
 
@@ -78,7 +79,7 @@ class Rows:
         self.mask, self.seen = pad(self.mask, (0, 1), value=True), pad(self.seen, (0, 1), value=True)
         self.lengths = [n + 1 for n in self.lengths]
         if brim: self._forget(brim)
-        self._evaluate(tokens[:, None], len(tokens) if self.lm.cached else sum(self.lengths))
+        self._evaluate(tokens[:, None], sum(self.lengths) if isinstance(self.cache, _IdCache) else len(tokens))
         if full := sorted({*brim, *self._full()}): self._restart(full)
 
     def law(self):
@@ -96,6 +97,7 @@ def _evaluate(self:Rows, ids, tokens):
     logits, self.cache = self.lm.forward(ids, self.seen if self.padded else None, self.cache, last_only=True)
     self.logits = logits[:, -1]
     self.passes, self.evaluated = self.passes + 1, self.evaluated + tokens
+    self.unpadded |= self.padded and isinstance(self.cache, _IdCache) and self.lm.ignores_padding
     self.peak_bytes = max(self.peak_bytes, sum(l.keys.nbytes + l.values.nbytes for l in _layers(self.cache)))
 
 @patch
@@ -129,7 +131,8 @@ def _trim(self:Rows):
     unseen = int(self.seen.any(0).int().argmax())
     self.seen = self.seen[:, unseen:]
     self.padded = not self.seen.all().item()        # no mask is faster than one that is all True
-    if isinstance(self.cache, _IdCache): self.cache.ids = self.cache.ids[:, unseen:]
+    if self.padded and _layers(self.cache) and self.lm.ignores_padding: self.cache = _IdCache(self.ids[:, -self.seen.shape[1]:])
+    elif isinstance(self.cache, _IdCache): self.cache.ids = self.cache.ids[:, unseen:]
     for l in _layers(self.cache): l.keys, l.values = l.keys[:, :, unseen:], l.values[:, :, unseen:]
 
 # %% ../nbs/12_generation.ipynb #b894f11b
@@ -351,7 +354,7 @@ class Generation:
     logprobs:list        # 1-D float32 tensors: of each token under the raw model, in nats
     scores:list          # The strategy's own criterion; here the sum of the row's logprobs
     finish_reasons:list  # 'stop' (end-of-text or stop string) or 'length'
-    stats:dict           # forward_passes, tokens_evaluated, seconds, peak_cache_bytes; window_restarts per row, if any
+    stats:dict           # forward_passes, tokens_evaluated, seconds, peak_cache_bytes; window_restarts per row, and ignores_padding, if any
     trace:Sequence=None  # Per row a list of `TokenStep`
     stops:list=None      # The stop string or end-of-text id that ended each row; None: neither
 
@@ -575,6 +578,7 @@ def _result(lm, rows, writers, start):
     measures = _by_row(rows.steps, rows.owners, len(writers))
     logprobs = [m['logprobs'] for m in measures]
     stats = dict(forward_passes=rows.passes, tokens_evaluated=rows.evaluated, peak_cache_bytes=rows.peak_bytes)
+    if rows.unpadded: stats['ignores_padding'] = True
     if rows.restarts: stats['window_restarts'] = [rows.restarts[i] for i in range(len(writers))]
     return Generation(
         texts=None if lm.tokenizer is None else [w.text(lm) for w in writers], ids=[m['ids'] for m in measures],

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 from .generation import Generation, Rows, _count, _layers, _per_prompt, _run, _whole_run
 from .min_p import MIN_P, min_p_filter
-from .models import LanguageModel
+from .models import LanguageModel, once_per_model, same_logits
 from .softmax import Knob, apply_temperature, log_softmax, softmax, upcast
-from .token_tree import once_per_model, same_logits, twin
+from .token_tree import twin
 
 # %% ../nbs/16_logit_contrast.ipynb #1bf3df85
 def contrast(
@@ -101,6 +101,7 @@ class Pair(Contrasted):
         self.passes += self.other.passes
         self.evaluated += self.other.evaluated
         self.restarts.update(self.other.restarts)
+        self.unpadded |= self.other.unpadded
         self.other.passes = self.other.evaluated = 0
         self.other.restarts.clear()
         both = _layers(self.cache) + _layers(self.other.cache)

@@ -7,7 +7,8 @@ from torch import nn
 from typing import Any
 import torch
 
-__all__ = ['LanguageModel', 'text_of', 'check_lm', 'TableModel', 'load']
+__all__ = ['LanguageModel', 'text_of', 'same_logits', 'once_per_model', 'check_lm',
+           'TableModel', 'load']
 
 class LanguageModel:
     """A causal language model and its tokenizer: text or ids in, float32 logits out
@@ -77,6 +78,9 @@ class LanguageModel:
         Returns:
             logits `(B, S_new, V)` float32, and the cache for the next call
         """
+    @property
+    def ignores_padding(self) -> bool:
+        """Does a row behind pads get other logits than alone? Tried once, at the first padded call"""
     def check_window(self, mask: Tensor, name: str = 'prompt') -> None:
         """Raise `ValueError` if a prompt is longer than what the model reads at once
 
@@ -101,6 +105,28 @@ class LanguageModel:
 
 def text_of(tokenizer: Any, ids: Tensor) -> Any:
     """The text of some ids, without special tokens, spaces left as they are"""
+
+def same_logits(lm: LanguageModel, got: Tensor, want: Tensor) -> bool:
+    """Do logits differ by no more than the rounding of the model's numbers?
+
+    Args:
+        lm: The model, a `LanguageModel`
+        got: Of the model, any shape
+        want: Of the model on another way, same shape
+    """
+
+def once_per_model(lm: LanguageModel, question: Any, find: Any) -> Any:
+    """What was found out about a model, at its place, in its precision and with its attention; safe under threads
+
+    Args:
+        lm: The model, a `LanguageModel`
+        question: Anything hashable, a name among it
+        find: A function without arguments, called the first time: it may make forward
+            passes
+
+    Returns:
+        What it returned
+    """
 
 def check_lm(lm: Any, name: str = 'lm') -> None:
     """Raise `TypeError` unless it is a `LanguageModel`

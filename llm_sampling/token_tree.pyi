@@ -6,7 +6,7 @@ from torch import Tensor
 from typing import Any
 from typing import Literal
 
-__all__ = ['TokenTree', 'twin', 'same_logits', 'once_per_model']
+__all__ = ['TokenTree', 'twin']
 
 class TokenTree:
     """Prompts and the tokens tried after them, each evaluated once
@@ -59,7 +59,11 @@ class TokenTree:
     def nbytes(self) -> int:
         """Bytes of the cache, with its room"""
     @property
-    def stats(self) -> dict[str, int]: ...
+    def unpadded(self) -> bool:
+        """Were rows of different lengths read apart, because the model ignores pads?"""
+    @property
+    def stats(self) -> dict[str, int]:
+        """What it has cost; and that the model ignores padding, where that mattered"""
     def __repr__(self) -> str: ...
     def extend(self, parents: Tensor, tokens: Tensor) -> Tensor:
         """Add nodes, all evaluated in one forward pass; raises `ValueError` for what does not exist or goes past the window
@@ -128,26 +132,4 @@ def twin(lm: LanguageModel) -> LanguageModel:
 
     Returns:
         The same tensors and settings in modules of its own
-    """
-
-def same_logits(lm: LanguageModel, got: Tensor, want: Tensor) -> bool:
-    """Do logits differ by no more than the rounding of the model's numbers?
-
-    Args:
-        lm: The model, a `LanguageModel`
-        got: Of the model, any shape
-        want: Of the model on another way, same shape
-    """
-
-def once_per_model(lm: LanguageModel, question: Any, find: Any) -> Any:
-    """What was found out about a model, at its place, in its precision and with its attention; safe under threads
-
-    Args:
-        lm: The model, a `LanguageModel`
-        question: Anything hashable, a name among it
-        find: A function without arguments, called the first time: it may make forward
-            passes
-
-    Returns:
-        What it returned
     """
