@@ -107,7 +107,8 @@ def _integers(name, value, device=None):
     if isinstance(value, int) and not isinstance(value, bool) and -2**63 <= value < 2**63:
         return torch.full((), value, dtype=torch.int64, device=device)     # a fill: no copy from the CPU
     if not isinstance(value, Tensor):
-        try: value = torch.tensor(value)
+        none = isinstance(value, (list, tuple)) and not value             # which torch takes for floats
+        try: value = torch.tensor(value, dtype=torch.int64 if none else None)
         except (TypeError, ValueError, RuntimeError, OverflowError):
             raise ValueError(f'{name} must be an integer that fits in 64 bits, or one per row, not {shown(value)}') from None
     if value.dtype == torch.uint64:

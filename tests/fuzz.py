@@ -102,7 +102,7 @@ def unfair(f, name, value):
 
 MEANS = dict(                                   # what a message may call an argument, where not by its name alone
     logits=('logit', 'state must be', 'ids must be below', 'sequences must hold'), ids=('ids', 'mask must have shape'), history=('ids', 'history', 'mask'),
-    prompt=('prompt', 'row', 'attention_mask'), negative_prompt=('prompt',), mask=('mask', 'prompt has'), sampler=('sampler', 'top_k must'),
+    prompt=('prompt', 'row', 'attention_mask'), negative_prompt=('prompt',), mask=('mask', 'tokens, more than the window'), sampler=('sampler', 'top_k must'),
     eos_token_id=('eos_token_id', 'do not end a text'), name=('name', 'no model'), force_words_ids=('force_words_ids', 'hypotheses'), table=('table', 'key'),
     n=('n must', ' n '), p=('p must',), u=('u must',), z=('z must',))
 ENDS = dict(load=(OSError, ValueError, TypeError))

@@ -1,9 +1,8 @@
 """Attacks that are drawn: hostile arguments, chains of filters, walks on trees, broken folders, interrupts, threads.
 A minute with the whole suite; `make fuzz` goes on for an hour with other examples and prints how many there were of each class."""
 import json, math, pickle, random, shutil, sys
-from collections import Counter
-from pathlib import Path
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest, torch
@@ -106,7 +105,8 @@ def changed(name, z, value, ids, said):
 @st.composite
 def chains(draw):
     names = draw(st.lists(st.sampled_from(sorted(KNOBS)), unique=True, min_size=1, max_size=5))
-    z = draw(batches())
+    flat = st.lists(st.floats(-2, 2, width=32), min_size=12, max_size=12)                  # many tokens near every cut
+    z = draw(batches() | st.lists(flat, min_size=1, max_size=3).map(torch.tensor))
     one = {n: draw(KNOBS[n] if n == 'p_less' or draw(st.booleans()) else st.lists(KNOBS[n], min_size=len(z), max_size=len(z))) for n in names}
     ids = torch.tensor(draw(st.lists(st.lists(st.integers(0, z.shape[1] - 1), min_size=4, max_size=4), min_size=len(z), max_size=len(z))))
     return z, ids, one, draw(st.integers(0, 4)), draw(st.integers(-2**63, 2**63 - 1))
@@ -140,7 +140,7 @@ def check_chain(chain):
         assert before[0].tolist() == out[row].tolist(), 'a chain is its steps'
 
 
-def test_chains_of_filters(record_property): explore(record_property, check_chain, chains(), ci=250, per_minute=1500)
+def test_chains_of_filters(record_property): explore(record_property, check_chain, chains(), ci=250, per_minute=1000)
 
 
 # Walks on trees
@@ -167,7 +167,7 @@ def check_walk(family, batch, seed):
 
 
 def test_walks_on_trees(record_property):
-    explore(record_property, check_walk, st.sampled_from([*trees.FAMILIES, 'table']), st.integers(1, 4), seeds, ci=25, per_minute=150)
+    explore(record_property, check_walk, st.sampled_from([*trees.FAMILIES, 'table']), st.integers(1, 4), seeds, ci=25, per_minute=100)
 
 
 # Broken folders
@@ -221,7 +221,7 @@ def test_broken_folders(whole, tmp_path, record_property, monkeypatch, capfd):
             assert '\n' not in text and text == printable(text) and len(text) < 700, text
         else: assert lm.next_logits([[1, 2]]).shape == (1, lm.vocab_size)
         finally: (folder/name).write_bytes(good)
-    explore(record_property, check, st.sampled_from(files), seeds, ci=40, per_minute=200)
+    explore(record_property, check, st.sampled_from(files), seeds, ci=40, per_minute=150)
     out = capfd.readouterr()
     assert not any(c in out.out + out.err for c in '\x1b\u202e')
 
@@ -259,7 +259,7 @@ def test_interrupts_of_strategies(record_property):
         except KeyboardInterrupt: pass
         assert hooks(lm.model) == 0 and not lm.model.training and said(STRATEGIES[name](lm, PROMPT, 1)) == want
         assert all(torch.equal(x, state[n]) for n, x in lm.model.state_dict().items())
-    explore(record_property, check, strategies, st.floats(0, 1), ci=60, per_minute=400)
+    explore(record_property, check, strategies, st.floats(0, 1), ci=60, per_minute=250)
 
 
 def test_interrupts_of_books(record_property):
@@ -275,7 +275,7 @@ def test_interrupts_of_books(record_property):
         trees.check_books(tree)
         trees.wander(tree, g, steps=2)
         trees.check(tree)
-    explore(record_property, check, seeds, st.integers(1, 200), ci=25, per_minute=200)
+    explore(record_property, check, seeds, st.integers(1, 200), ci=25, per_minute=120)
 
 
 # Threads
@@ -296,4 +296,4 @@ def test_threads_of_random_strategies(record_property):
             with ThreadPoolExecutor(4) as pool: found = [*pool.map(run, jobs)]
         finally: sys.setswitchinterval(usual)
         assert found == [alone[j] for j in jobs] and hooks(lm.model) == 0
-    explore(record_property, check, st.lists(job, min_size=4, max_size=4), ci=20, per_minute=100)
+    explore(record_property, check, st.lists(job, min_size=4, max_size=4), ci=20, per_minute=70)

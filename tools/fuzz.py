@@ -18,7 +18,7 @@ class Table:
     def pytest_runtest_logreport(self, report):
         name = report.nodeid.partition('::')[2].partition('[')[0]
         self.seconds[name] += report.duration
-        if report.when == 'call': self.cases[name] += dict(report.user_properties).get('cases', 1)
+        if report.when == 'call': self.cases[name] += sum(n for key, n in report.user_properties if key == 'cases') or 1
         if report.failed: self.failed[name].append(report.nodeid)
 
     def pytest_terminal_summary(self, terminalreporter):
