@@ -4,12 +4,15 @@ BIN := .venv/bin
 OLDEST := .venv-oldest/bin
 META := settings.ini setup.py pyproject.toml constraints.txt
 
-.PHONY: help demo test test-oldest docs lab bench model notebooks export clean
+MINUTES := 60
+
+.PHONY: help demo test test-oldest fuzz docs lab bench model notebooks export clean
 
 help:
 	@echo "make demo                generate and explain real text with the bundled model"
 	@echo "make test                everything CI checks: sync, notebooks, pytest, site, browser"
 	@echo "make test-oldest         the tests of the code with the oldest torch, transformers, ... (Python 3.11 or 3.12; fetches gigabytes)"
+	@echo "make fuzz                attack the package with new examples for an hour (MINUTES=60): cases per class, and what failed"
 	@echo "make docs                build the site into _docs/ and write README.md"
 	@echo "make lab                 open the notebooks in JupyterLab"
 	@echo "make bench               time the package against transformers"
@@ -33,6 +36,9 @@ demo: .venv/base
 test: .venv/dev
 	$(BIN)/python tools/run_nbs.py --check
 	$(BIN)/python -m pytest
+
+fuzz: .venv/dev
+	$(BIN)/python tools/fuzz.py --minutes $(MINUTES)
 
 test-oldest: .venv-oldest/ready
 	$(OLDEST)/python -m pytest $(patsubst %,--ignore=tests/test_%.py,project site lab types)

@@ -23,17 +23,17 @@ import math
 import torch
 from torch import Tensor
 
-from .multinomial import _integers, fresh_seeds, uniform_noise
-from .softmax import (TEMPERATURE, Knob, apply_temperature, entropy, log_softmax,
-                                  softmax, upcast)
+from .multinomial import _integers, _tokens, fresh_seeds, uniform_noise
+from .softmax import (_FLOATS, TEMPERATURE, Knob, apply_temperature, check_choice, entropy,
+                                  log_softmax, shown, softmax, upcast)
 from .top_k import largest, top_k_filter
 
 # %% ../nbs/08_adaptive.ipynb #6dc4f10f
 def _number(knob, name, value):
     "A knob of the whole batch: a number in its range, or an error"
-    value = value.tolist() if hasattr(value, 'tolist') else value
+    if hasattr(value, 'tolist'): value = value.tolist() if getattr(value, 'ndim', 0) == 0 else [value]
     knob.check(name, value)
-    return value
+    return float(value)
 
 def dynamic_temperature(
     logits:Tensor,     # Scores, shape `(..., vocab)`
@@ -42,8 +42,9 @@ def dynamic_temperature(
     exponent=1.0,      # Finite, >= 0; above 1 the temperature stays low for longer
 )->Tensor:             # Same shape and dtype; a row with one finite logit is left as it is
     "Divide each row by a temperature that grows with its entropy (kalomaze, 2023)"
-    for name, value in dict(low=low, high=high, exponent=exponent).items(): _number(TEMPERATURE, name, value)
-    if low > high: raise ValueError(f'low must be at most high, not {low!r} > {high!r}')
+    given = dict(low=low, high=high, exponent=exponent)
+    low, high, exponent = (_number(TEMPERATURE, name, value) for name, value in given.items())
+    if low > high: raise ValueError(f'low must be at most high, not {shown(low)} > {high!r}')
     z = upcast(logits)
     n = z.isfinite().sum(-1).double()
     share = (entropy(z.double()) / n.log()).clamp(max=1)
@@ -96,14 +97,17 @@ def _bits(z):
 
 def _chosen(values, ids):
     "The entry of each row that its id points to; id -1 takes the first"
-    if ids.is_floating_point() or ids.shape != values.shape[:-1]:
-        raise ValueError(f'ids must be one integer per row, shape {tuple(values.shape[:-1])}, not {ids.dtype} of shape {tuple(ids.shape)}')
-    return values.gather(-1, ids.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    vocab = values.shape[-1]
+    if _tokens('ids', ids, values.shape[:-1]).device.type == 'cpu' and (ids >= vocab).any():
+        raise ValueError(f'ids must be below the size of the vocabulary, {vocab}, not {ids.max().item()}')
+    return values.gather(-1, ids.long().clamp(min=0).unsqueeze(-1)).squeeze(-1)
 
 def _targets(name, value, batch, device):
     "One float32 number per row"
-    if type(batch) is not int or batch < 0: raise ValueError(f'batch must be a number of rows, not {batch!r}')
-    value = torch.as_tensor(value, dtype=torch.float32, device=device)
+    if type(batch) is not int or batch < 0: raise ValueError(f'batch must be a number of rows, not {shown(batch)}')
+    try: value = torch.as_tensor(value, dtype=torch.float32, device=device)
+    except (RuntimeError, TypeError, ValueError, AssertionError) as e:
+        raise ValueError(f'device must be one that torch has here, not {shown(device)}') from e
     if value.ndim and value.shape != (batch,):
         raise ValueError(f'{name} must have one entry per row, shape {(batch,)}, not {tuple(value.shape)}')
     return value.expand(batch)
@@ -115,9 +119,9 @@ def _same(one, other):
 
 def _check_state(state, logits):
     "Raise unless there is a state for each row"
-    shape = (*logits.shape[:-1], 2)
-    if not isinstance(state, Tensor) or state.shape != shape:
-        found = f'shape {tuple(state.shape)}' if isinstance(state, Tensor) else repr(state)
+    shape = (*upcast(logits).shape[:-1], 2)
+    if not isinstance(state, Tensor) or state.shape != shape or state.dtype not in _FLOATS or state.layout != torch.strided:
+        found = f'{state.dtype} of shape {tuple(state.shape)}' if isinstance(state, Tensor) else shown(state)
         raise ValueError(f'state must be what init or update returned, shape {shape}, not {found}')
     if state.device.type == 'cpu' and state.isnan().any(): raise ValueError('state must hold no nan')
 
@@ -131,7 +135,7 @@ class Mirostat:
     ):
         self.tau = MIROSTAT_TAU.neutral if tau is None else MIROSTAT_TAU.entries('tau', tau)
         self.eta = _number(MIROSTAT_ETA, 'eta', eta)
-        if surprise not in ('original', 'kept'): raise ValueError(f"surprise must be 'original' or 'kept', not {surprise!r}")
+        check_choice('surprise', surprise, ('original', 'kept'))
         self.surprise = surprise
 
     def __eq__(self, other): return _same(self, other)

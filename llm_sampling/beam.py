@@ -27,6 +27,7 @@ from .generation import (Generation, TextStream, Trace, _by_row, _count, _eos_id
                                      _measure, _stop_strings, _Writer, own_sampler)
 from .models import LanguageModel, check_lm
 from .multinomial import gumbel_noise, row_seeds
+from .softmax import shown
 from .token_tree import TokenTree
 
 # %% ../nbs/13_beam.ipynb #d2fc7032
@@ -265,7 +266,8 @@ def _number(name, value, low, high, why=''):
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not low <= value <= high:
         raise ValueError(f'{name} must be a number from {low:.4g} to {high:.4g}{why}, '
-                         f'not {value!r}')
+                         f'not {shown(value)}')
+    return float(value)          # a tensor takes no integer of more than 64 bits
 
 def _check(lm, num_beams, max_new_tokens, length_penalty, early_stopping, num_return_sequences):
     "Raise for arguments that make no sense"
@@ -279,8 +281,8 @@ def _check(lm, num_beams, max_new_tokens, length_penalty, early_stopping, num_re
     limit = 30 / math.log10(max(2, max_new_tokens))
     _number('length_penalty', length_penalty, -limit, limit,
             f' (max_new_tokens = {max_new_tokens} to this power is at most 1e30)')
-    if not (isinstance(early_stopping, bool) or early_stopping == 'never'):
-        raise ValueError(f"early_stopping must be True, False or 'never', not {early_stopping!r}")
+    if not isinstance(early_stopping, bool) and not (isinstance(early_stopping, str) and early_stopping == 'never'):
+        raise ValueError(f"early_stopping must be True, False or 'never', not {shown(early_stopping)}")
 
 def _history(beams, ids, mask):
     "Prompt and tokens of each live hypothesis `(B*K, S)`, and their mask"
@@ -353,7 +355,7 @@ def _start(lm, prompt, num_beams, max_new_tokens, length_penalty, early_stopping
     "Check everything: the steps of a search, contexts, stop strings and end-of-text ids"
     _check(lm, num_beams, max_new_tokens, length_penalty, early_stopping, num_return_sequences)
     if not isinstance(do_sample, bool):
-        raise ValueError(f'do_sample must be True or False, not {do_sample!r}')
+        raise ValueError(f'do_sample must be True or False, not {shown(do_sample)}')
     ids, mask, contexts, stop, eos = _read(lm, prompt, max_new_tokens, stop, attention_mask, eos_token_id)
     filter, seeds = _seeded(lm, sampler, seed, ids, mask, num_beams, do_sample)
     noise = (lambda beams, n: gumbel_noise(seeds, beams.length, n)) if do_sample else None

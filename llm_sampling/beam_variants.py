@@ -27,6 +27,8 @@ from .beam import Beams, best_first, _check, _number, _read, _seeded, _stops
 from .generation import Generation, _count, _eos_ids
 from .models import LanguageModel
 from .multinomial import gumbel_noise, mix
+from .sampler import encodable
+from .softmax import shown
 from .token_tree import TokenTree
 
 # %% ../nbs/14_beam_variants.ipynb #1b4cdf47
@@ -120,7 +122,7 @@ def diverse_beam_search(
     _check(lm, num_beams, max_new_tokens, length_penalty, early_stopping, num_return_sequences)
     if num_beams % _count('num_beam_groups', num_beam_groups, 1):
         raise ValueError(f'num_beam_groups must be a divisor of num_beams, {num_beams}, not {num_beam_groups}')
-    _number('diversity_penalty', diversity_penalty, 0, 1e30)
+    diversity_penalty = _number('diversity_penalty', diversity_penalty, 0, 1e30)
     width = num_beams // num_beam_groups
     ids, mask, contexts, stop, eos = _read(lm, prompt, max_new_tokens, stop, attention_mask, eos_token_id)
     filter, _ = _seeded(lm, sampler, seed, ids, mask, width)
@@ -228,13 +230,14 @@ def _words(lm, force_words_ids, max_new_tokens, eos):
     "`Words` from the argument of a search, or an error"
     name = 'force_words_ids'
     if not isinstance(force_words_ids, (list, tuple)) or not force_words_ids:
-        raise ValueError(f'{name} must be a list of words, not {force_words_ids!r}')
+        raise ValueError(f'{name} must be a list of words, not {shown(force_words_ids)}')
     def phrase(x):
         if isinstance(x, str):
             if lm.tokenizer is None: raise ValueError(f'{name}: {x!r} needs a tokenizer, and this LanguageModel has none')
+            if not encodable(x): raise ValueError(f'{name}: {x!r} is no valid text')
             x = lm.tokenizer(x, add_special_tokens=False)['input_ids']
         if not isinstance(x, (list, tuple)) or not x or not all(type(i) is int and 0 <= i < lm.vocab_size and i not in eos for i in x):
-            raise ValueError(f'{name}: a word must hold ids from 0 to {lm.vocab_size-1} that do not end a text, not {x!r}')
+            raise ValueError(f'{name}: a word must hold ids from 0 to {lm.vocab_size-1} that do not end a text, not {shown(x)}')
         return tuple(x)
     nested = [isinstance(x, (list, tuple)) and len(x) > 0 and not isinstance(x[0], int) for x in force_words_ids]
     sets = [[phrase(p) for p in x] if deep else [phrase(x)] for x, deep in zip(force_words_ids, nested)]

@@ -33,7 +33,9 @@ from torch.nn.functional import pad
 
 from .models import LanguageModel, _as_tuple, _IdCache, check_lm, text_of
 from .multinomial import greedy, row_seeds
+from .penalties import listed
 from .sampler import check_sampler
+from .softmax import check_choice, check_flag, shown
 from .token_tree import TokenTree, _way
 
 # %% ../nbs/12_generation.ipynb #22f0754b
@@ -369,6 +371,7 @@ class Generation:
         trace=False, # The record of every token too
     )->dict:         # Ready for `json.dumps`; a log-probability of -inf is None
         "The same in lists, numbers and strings"
+        check_flag('trace', trace)
         plain = lambda values: [v if math.isfinite(v) else None for v in values]
         out = dict(texts=self.texts, ids=[i.tolist() for i in self.ids],
                    logprobs=[plain(l.tolist()) for l in self.logprobs], scores=plain(self.scores),
@@ -388,6 +391,9 @@ class Generation:
     ):                       # An HTML object
         "The text of a row, each token coloured by how surprising it was"
         from llm_sampling.plots import highlight_text
+        check_choice('value', value, ('surprisal', 'entropy'))
+        if not isinstance(row, int) or not -len(self) <= row < len(self):
+            raise ValueError(f'row must be a number of the {len(self)} rows, not {shown(row)}')
         steps = self.trace[row]
         values = [-s.logprob if value == 'surprisal' else s.entropy for s in steps]
         return highlight_text([str(s.id) + ' ' if s.text is None else s.text for s in steps], values, label=f'{value} (nats)')
@@ -517,22 +523,25 @@ def _said(lm, context, pieces):
 # %% ../nbs/12_generation.ipynb #3ef0d1fe
 def _count(name, value, low):
     "A whole number of at least `low`, or an error"
-    if type(value) is not int or value < low: raise ValueError(f'{name} must be an integer >= {low}, not {value!r}')
+    if type(value) is not int or value < low: raise ValueError(f'{name} must be an integer >= {low}, not {shown(value)}')
     return value
 
 def _stop_strings(lm, stop):
     "`stop` as a tuple of strings, or an error"
     stop = () if stop is None else (stop,) if isinstance(stop, str) else stop
     if not isinstance(stop, (list, tuple)) or not all(isinstance(s, str) and s for s in stop):
-        raise ValueError(f'stop must be a string or a list of strings, none of them empty, not {stop!r}')
+        raise ValueError(f'stop must be a string or a list of strings, none of them empty, not {shown(stop)}')
     if stop and lm.tokenizer is None: raise ValueError('stop strings need a tokenizer, and this LanguageModel has none')
     return tuple(stop)
 
 def _eos_ids(lm, eos):
     "End-of-text ids: the model's for None, none for (), or an error"
-    eos = lm.eos_token_ids if eos is None else _as_tuple(eos)
+    if not (eos is None or isinstance(eos, int) or listed(eos) or hasattr(eos, 'tolist')):
+        raise TypeError(f'eos_token_id must be an id or a list of ids, not {shown(eos)}')
+    try: eos = lm.eos_token_ids if eos is None else _as_tuple(eos)
+    except (TypeError, RuntimeError): raise TypeError(f'eos_token_id must be an id or a list of ids, not {shown(eos)}') from None
     bad = [i for i in eos if type(i) is not int or not 0 <= i < lm.vocab_size]
-    if bad: raise ValueError(f'eos_token_id {bad[0]!r} is not in the vocabulary, 0 to {lm.vocab_size-1}')
+    if bad: raise ValueError(f'eos_token_id {shown(bad[0])} is not in the vocabulary, 0 to {lm.vocab_size-1}')
     return eos
 
 # %% ../nbs/12_generation.ipynb #b0067027
@@ -589,7 +598,7 @@ def _result(lm, rows, writers, start):
 # %% ../nbs/12_generation.ipynb #7cf40838
 def _whole_run(steps, streamer=None):
     "Take all steps of a run, hand its pieces to a function, if there is one, and return the `Generation`"
-    if streamer is not None and not callable(streamer): raise TypeError(f'streamer must be a function of a Piece, not {streamer!r}')
+    if streamer is not None and not callable(streamer): raise TypeError(f'streamer must be a function of a Piece, not {shown(streamer)}')
     while True:
         try: piece = next(steps)
         except StopIteration as end: return end.value

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 
 from .generation import Generation, Rows, _count, _layers, _per_prompt, _run, _whole_run
 from .min_p import MIN_P, min_p_filter
-from .models import LanguageModel, once_per_model, same_logits
-from .softmax import Knob, apply_temperature, log_softmax, softmax, upcast
+from .models import LanguageModel, check_lm, once_per_model, same_logits
+from .softmax import (Knob, apply_temperature, check_flag, log_softmax, shown, softmax,
+                                  upcast)
 from .token_tree import twin
 
 # %% ../nbs/16_logit_contrast.ipynb #1bf3df85
@@ -136,6 +137,7 @@ def contrastive_decoding(
     streamer=None,          # A function, called with each `Piece` that has become certain
 )->Generation:              # `len(prompts) * n` rows; `scores` are sums of the contrast
     "What an expert finds likelier than an amateur (Li et al., 2023; `beta`: O'Brien and Lewis, 2023)"
+    check_lm(lm)
     _check_amateur(lm, amateur)
     if amateur_context is not None: _count('amateur_context', amateur_context, 1)
     def kind(lm, ids, mask):
@@ -254,11 +256,11 @@ def candidate_layers(
 )->list:          # Numbers of layers, ascending
     "The layers among which DoLa chooses (Chuang et al., 2024)"
     first = min(2, N - 1) if tied else 0
-    if dola_layers == 'low': return list(range(first, min(N // 2, 20), 2)) or [first]
-    if dola_layers == 'high': return list(range(max(N // 2, N - 20), N, 2))
+    if isinstance(dola_layers, str) and dola_layers == 'low': return list(range(first, min(N // 2, 20), 2)) or [first]
+    if isinstance(dola_layers, str) and dola_layers == 'high': return list(range(max(N // 2, N - 20), N, 2))
     known = isinstance(dola_layers, (list, tuple)) and all(type(i) is int and 0 <= i < N for i in dola_layers)
     if not known or not dola_layers:
-        raise ValueError(f"dola_layers must be 'low', 'high' or a list of layers from 0 to {N-1}, not {dola_layers!r}")
+        raise ValueError(f"dola_layers must be 'low', 'high' or a list of layers from 0 to {N-1}, not {shown(dola_layers)}")
     return sorted({*dola_layers})
 
 # %% ../nbs/16_logit_contrast.ipynb #a723b07a
@@ -303,6 +305,7 @@ def dola(
     streamer=None,       # A function, called with each `Piece` that has become certain
 )->Generation:           # `len(prompts) * n` rows; `scores` are sums of the contrast
     "Texts of what a model says at its end and not yet at an early layer (Chuang et al., 2024)"
+    check_lm(lm), check_flag('published', published)
     stack = _stack(lm.model)
     if stack is None:
         raise ValueError(f'{type(lm.model).__name__} shows no layers: DoLa contrasts them')

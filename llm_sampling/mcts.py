@@ -28,6 +28,7 @@ from .generation import Generation, TextStream, _by_row, _count, _measure, own_s
 from .models import LanguageModel, _pad_left
 from .multinomial import gumbel_noise, mix, row_seeds
 from .sampler import PAST, check_sampler
+from .softmax import check_flag, shown
 from .token_tree import TokenTree
 
 # %% ../nbs/17_mcts.ipynb #fb5edfa6
@@ -250,7 +251,7 @@ def _values(values, n):
     try: found = [float(v) for v in values]
     except (TypeError, ValueError, RuntimeError): found = []
     if len(found) != n or not all(map(math.isfinite, found)):
-        raise ValueError(f'value must return a finite number for each of the {n} texts, not {values!r}')
+        raise ValueError(f'value must return a finite number for each of the {n} texts, not {shown(values)}')
     return found
 
 # %% ../nbs/17_mcts.ipynb #0cdc0417
@@ -346,7 +347,7 @@ def _check(value, num_simulations, c_puct, max_new_tokens, top_k, temperature, s
     _number('c_puct', c_puct, 0, 1e30)
     _number('temperature', temperature, 0, 1e30)
     if not (value is None or callable(value)):
-        raise ValueError(f'value must be a function of texts and ids, or None, not {value!r}')
+        raise ValueError(f'value must be a function of texts and ids, or None, not {shown(value)}')
     if value is None and rollout_tokens is not None:
         raise ValueError(f'rollout_tokens = {rollout_tokens} needs a value: the default, log-probability, '
                          'is lower for longer texts, and rollouts that are cut differ in length')
@@ -400,6 +401,7 @@ def mcts_decode(
 )->Generation:            # A row for each prompt; `scores` are values; `stats` counts `nodes`, too
     "Choose each token by the values of texts that go on from it (Kocsis and Szepesvári, 2006; Silver et al., 2017)"
     start = time.perf_counter()
+    check_flag('return_best', return_best)
     _check(value, num_simulations, c_puct, max_new_tokens, top_k, temperature, sampler, rollout_tokens, leaves)
     ids, mask, contexts, stop, eos = _read(lm, prompt, max_new_tokens, stop, attention_mask, eos_token_id)
     sampler = own_sampler(sampler, lm, ids, mask, 1, seed)
@@ -408,7 +410,7 @@ def mcts_decode(
     seeds = None if seeds is None else seeds.tolist()
     search = Search(TokenTree(lm, ids, mask), value, max_new_tokens, c_puct, top_k, sampler, rollout_tokens,
                     leaves, seeds, *_endings(lm, contexts, stop, eos))
-    search.run(num_simulations, temperature)
+    search.run(num_simulations, float(temperature))
     ends = [b if return_best and b.value > n.value else n for b, n in zip(search.best, search.roots)]
     out = search.generation(ends, contexts, stop, eos)
     out.stats['seconds'] = time.perf_counter() - start

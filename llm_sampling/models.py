@@ -19,6 +19,7 @@ import inspect, json, re, sys
 from collections.abc import Mapping
 from contextlib import contextmanager
 from importlib.resources import files
+from os import PathLike
 from pathlib import Path
 from threading import RLock
 from types import SimpleNamespace
@@ -28,7 +29,9 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
 
+from .multinomial import _tokens
 from .plots import printable
+from .softmax import shown
 
 # %% ../nbs/10_models.ipynb #ebc47abc
 def _forward_names(model):
@@ -52,7 +55,7 @@ def _eos_token_ids(model, tokenizer):
 def _check_kind(model):
     "Raise unless `model` can be a causal language model"
     if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch module, not {model!r}; ls.load('name') reads one "
+        raise TypeError(f"model must be a torch module, not {shown(model)}; ls.load('name') reads one "
                         'by its name')
     if not hasattr(model, 'can_generate'): return           # not of transformers: its own business
     from transformers import MODEL_FOR_MASKED_LM_MAPPING
@@ -134,7 +137,9 @@ def _pad_left(rows):
     for i, r in enumerate(rows):
         if len(r) == 0: raise ValueError(f'row {i} of prompt is empty: a model needs at least one token to read')
     width = max(map(len, rows))
-    ids = torch.tensor([[0] * (width - len(r)) + r for r in rows])
+    try: ids = torch.tensor([[0] * (width - len(r)) + r for r in rows])
+    except (ValueError, RuntimeError, OverflowError):
+        raise ValueError('prompt holds an id that does not fit in 64 bits') from None
     return ids, torch.tensor([[False] * (width - len(r)) + [True] * len(r) for r in rows])
 
 # %% ../nbs/10_models.ipynb #5be453c0
@@ -150,8 +155,7 @@ def _check_mask(mask, ids):
 
 def _check_ids(ids, mask, vocab):
     "Ids as `long` with 0 under the pads, or an error that names the id"
-    if ids.dtype.is_floating_point or ids.dtype.is_complex or ids.dtype == torch.bool:
-        raise TypeError(f'prompt ids must be integers, not {ids.dtype}')
+    _tokens('prompt ids', ids)
     if ids.dim() != 2 or ids.numel() == 0:
         raise ValueError(f'prompt ids must have shape (batch, length), both at least 1, not {tuple(ids.shape)}')
     mask = _check_mask(mask, ids)
@@ -171,10 +175,16 @@ def encode(self:LanguageModel,
     if attention_mask is not None and not isinstance(prompt, Tensor):
         raise ValueError('attention_mask goes with a tensor of ids; other prompts are padded here')
     if isinstance(prompt, Mapping): prompt, attention_mask = _tokenized(prompt)
-    elif hasattr(prompt, '__array__'): prompt = torch.as_tensor(prompt)          # of numpy
+    elif hasattr(prompt, '__array__') and not isinstance(prompt, Tensor): prompt = _of_numpy(prompt)
     if not isinstance(prompt, Tensor): prompt, attention_mask = _pad_left(self._rows(prompt))
     ids, mask = _check_ids(prompt, attention_mask, self.vocab_size)
     return ids.to(self.device), mask.to(self.device)
+
+def _of_numpy(array):
+    "An array of numbers as a tensor"
+    try: return torch.as_tensor(array)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f'prompt ids must be integers, not {shown(array)}') from None
 
 def _all_are(kind, values): return len(values) > 0 and all(isinstance(v, kind) for v in values)
 
@@ -249,7 +259,9 @@ def decode(self:LanguageModel,
 )->str:  # Their text, without special tokens
     "The text of some ids"
     if self.tokenizer is None: raise ValueError('this LanguageModel has no tokenizer to decode ids with')
-    return text_of(self.tokenizer, ids)
+    try: return text_of(self.tokenizer, ids)
+    except (TypeError, ValueError, OverflowError, RuntimeError, KeyError):
+        raise ValueError(f'ids must be token ids of one row, not {shown(ids)}') from None
 
 def text_of(tokenizer, ids):
     "The text of some ids, without special tokens, spaces left as they are"
@@ -393,8 +405,8 @@ def check_lm(
     "Raise `TypeError` unless it is a `LanguageModel`"
     if isinstance(lm, LanguageModel): return
     if isinstance(lm, nn.Module): advice = f'LanguageModel({name}, tokenizer) makes one of it'
-    else: advice = f'ls.load({lm!r}) reads one' if isinstance(lm, str) else 'ls.load() gives one'
-    kind = repr(lm) if isinstance(lm, str) else f'a {type(lm).__name__}'
+    else: advice = f'ls.load({shown(lm)}) reads one' if isinstance(lm, str) else 'ls.load() gives one'
+    kind = shown(lm) if isinstance(lm, str) else f'a {type(lm).__name__}'
     raise TypeError(f'{name} must be a LanguageModel, not {kind}; {advice}')
 
 @patch
@@ -403,6 +415,8 @@ def check_window(self:LanguageModel,
     name='prompt', # What the error calls it
 ):
     "Raise `ValueError` if a prompt is longer than what the model reads at once"
+    if _tokens('mask', mask, None, torch.bool).ndim != 2 or not len(mask):
+        raise ValueError(f'mask must have shape (batch, length), not {tuple(mask.shape)}')
     longest = mask.sum(-1).max().item()
     if self.window and longest > self.window:
         raise ValueError(f'{name} has {longest} tokens, more than the window of {self.window}')
@@ -425,6 +439,8 @@ class TableModel(nn.Module):
         eos_token_id=None, # The id, or ids, that end a text; None: none does
     ):
         super().__init__()
+        if not isinstance(table, dict):
+            raise TypeError(f'table must be a dict of contexts and laws, not {shown(table)}')
         if () not in table: raise ValueError('table must hold the key (), the law when no longer suffix is known')
         laws = {key: _law(key, p) for key, p in table.items()}
         vocab = len(laws[()])
@@ -451,8 +467,10 @@ class TableModel(nn.Module):
 # %% ../nbs/10_models.ipynb #329d772c
 def _law(key, probs):
     "A law as a float32 tensor, or an error that names its context"
-    if not isinstance(key, tuple): raise TypeError(f'keys of table are tuples of token ids, not {key!r}')
-    p = torch.as_tensor(probs, dtype=torch.float32)
+    if not isinstance(key, tuple): raise TypeError(f'keys of table are tuples of token ids, not {shown(key)}')
+    try: p = torch.as_tensor(probs, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise TypeError(f'table[{key}] must be probabilities, not {shown(probs)}') from None
     if p.dim() != 1 or not (p >= 0).all() or abs(p.sum().item() - 1) > 1e-4:
         raise ValueError(f'table[{key}] must be probabilities, at least 0 and with sum 1 (it is {p.sum():.4g})')
     return p
@@ -547,11 +565,11 @@ def _load_tokenizer(name):
 def _check_place(device, dtype):
     "Raise unless a tensor can be made on `device`, and `dtype` is one to compute in"
     try: torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, TypeError, ImportError) as e:
-        raise ValueError(f'device {device!r} cannot be used here: {_reason(e)}') from e
+    except (RuntimeError, AssertionError, TypeError, ValueError, ImportError) as e:
+        raise ValueError(f'device {shown(device)} cannot be used here: {_reason(e)}') from e
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if dtype != 'auto' and not (isinstance(found, torch.dtype) and found.is_floating_point):
-        raise ValueError(f"dtype must be a floating dtype of torch, its name, 'auto' or None, not {dtype!r}")
+    if not (isinstance(dtype, str) and dtype == 'auto') and not (isinstance(found, torch.dtype) and found.is_floating_point):
+        raise ValueError(f"dtype must be a floating dtype of torch, its name, 'auto' or None, not {shown(dtype)}")
 
 # %% ../nbs/10_models.ipynb #3207898f
 def _read_weights(name, **kw):
@@ -559,7 +577,7 @@ def _read_weights(name, **kw):
     from transformers import AutoModelForCausalLM
     attention = kw['attn_implementation']
     if attention is not None and '/' in str(attention):
-        raise ValueError(f'attn_implementation {attention!r} names code of the Hub, which is never run here')
+        raise ValueError(f'attn_implementation {shown(attention)} names code of the Hub, which is never run here')
     try:
         with _reading(f'the weights of {name!r}'):
             model, info = AutoModelForCausalLM.from_pretrained(
@@ -569,7 +587,7 @@ def _read_weights(name, **kw):
         raise ValueError(f'{name!r} has no safetensors weights, and pickle files are refused: opening one runs code') from e.__cause__
     except ValueError as e:      # a package is missing, or there is no such implementation
         if attention is None or not isinstance(e.__cause__, (ImportError, ValueError)): raise
-        raise ValueError(f'attn_implementation {attention!r} cannot be used: {_reason(e.__cause__)}') from e.__cause__
+        raise ValueError(f'attn_implementation {shown(attention)} cannot be used: {_reason(e.__cause__)}') from e.__cause__
     for why in ('missing', 'unexpected', 'mismatched'):
         if keys := info.get(f'{why}_keys'):
             some = ', '.join(repr(k) for k in sorted(map(str, keys))[:3])
@@ -596,6 +614,10 @@ def load(
     attn_implementation=None, # 'eager', 'sdpa', 'flash_attention_2', …; None: transformers chooses
 )->LanguageModel:             # In eval mode, with its tokenizer
     "A causal model by name: safetensors only, no remote code; `OSError` if nothing is there, `ValueError` if it cannot be used"
+    if name is not None and not isinstance(name, (str, PathLike)):
+        raise TypeError(f'name must be a Hub id, a folder or None, not {shown(name)}')
+    if attn_implementation is not None and not isinstance(attn_implementation, str):
+        raise TypeError(f'attn_implementation must be a name or None, not {shown(attn_implementation)}')
     path = str(files('llm_sampling')/'data') if name is None else str(name)
     if dtype is None: dtype = torch.float32 if name is None else 'auto'
     _check_place(device, dtype)

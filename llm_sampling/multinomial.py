@@ -22,7 +22,7 @@ import math
 import torch
 from torch import Tensor
 
-from .softmax import shifted, upcast
+from .softmax import _FLOATS, _INTEGERS, check_flag, shifted, shown, upcast
 
 # %% ../nbs/02_multinomial.ipynb #c4475686
 def _checked(
@@ -45,19 +45,34 @@ def greedy(
     return _checked(*upcast(logits).max(-1), check=True)
 
 # %% ../nbs/02_multinomial.ipynb #3c6d4257
+def _reals(name, value):
+    "Real numbers as a tensor: a number, lists of numbers, or a tensor"
+    if not isinstance(value, Tensor):
+        try: value = torch.tensor(value, dtype=torch.float64)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            raise TypeError(f'{name} must be numbers, not {shown(value)}') from None
+    if value.dtype not in _FLOATS + _INTEGERS or value.layout != torch.strided:
+        raise TypeError(f'{name} must be numbers, not {value.dtype}')
+    return value
+
 def sample_cdf(
     probs,  # Weights >= 0, shape `(..., vocab)`, of any sum; a tensor or lists of numbers
     u,      # In [0, 1), shape `(...)`; compared in float64 if it or `probs` is, else float32
 )->Tensor:  # Token ids, shape `(...)`
     "Draw by the inverse CDF: the first id whose cumulated share is above `u`, never of weight 0"
-    if not isinstance(probs, Tensor): probs = torch.tensor(probs, dtype=torch.float64)
+    probs = _reals('probs', probs)
+    if probs.ndim == 0 or probs.shape[-1] == 0:
+        raise ValueError(f'probs must have shape (..., vocab) with vocab >= 1, not {tuple(probs.shape)}')
     cdf = probs.double().cumsum(-1)
     end = cdf[..., -1]
     if not (end.isfinite() & (end > 0) & (probs >= 0).all(-1)).all():
         raise ValueError('probs must be non-negative, with a positive finite sum in every row')
     tensors = (x for x in (probs, u) if isinstance(x, Tensor))
     precise = any(x.dtype == torch.float64 for x in tensors)
-    u = torch.as_tensor(u, dtype=torch.float64, device=probs.device).expand(end.shape)
+    u = _reals('u', u).to(probs.device, torch.float64)
+    if u.ndim and u.shape != end.shape:
+        raise ValueError(f'u must be one number or one per row, shape {tuple(end.shape)}, not {tuple(u.shape)}')
+    u = u.expand(end.shape)
     if not ((u >= 0) & (u < 1)).all():
         raise ValueError(f'u must be in [0, 1), not {u.min():g} to {u.max():g}')
     share, dart = cdf / end.unsqueeze(-1), u.unsqueeze(-1).contiguous()
@@ -92,15 +107,29 @@ def _integers(name, value, device=None):
     if isinstance(value, int) and not isinstance(value, bool) and -2**63 <= value < 2**63:
         return torch.full((), value, dtype=torch.int64, device=device)     # a fill: no copy from the CPU
     if not isinstance(value, Tensor):
-        try: value = torch.tensor(value)
+        none = isinstance(value, (list, tuple)) and not value             # which torch takes for floats
+        try: value = torch.tensor(value, dtype=torch.int64 if none else None)
         except (TypeError, ValueError, RuntimeError, OverflowError):
-            raise ValueError(f'{name} must be an integer that fits in 64 bits, or one per row, not {value!r}') from None
-    if value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
-        raise TypeError(f'{name} must be an integer or one per row, not {value.dtype}')
-    if value.dtype == torch.uint64 and (value.view(torch.int64) < 0).any():
-        raise ValueError(f'{name} must be an integer that fits in 64 bits with its sign, not {value.tolist()}')
-    return value.to(device or value.device, torch.int64)
+            raise ValueError(f'{name} must be an integer that fits in 64 bits, or one per row, not {shown(value)}') from None
+    if value.dtype == torch.uint64:
+        if (value.view(torch.int64) < 0).any():
+            raise ValueError(f'{name} must be an integer that fits in 64 bits with its sign, not {shown(value)}')
+        value = value.view(torch.int64)
+    return _tokens(name, value).to(device or value.device, torch.int64)
 
+def _tokens(
+    name,        # What the caller knows it as
+    ids,         # Should be integers in a tensor
+    shape=None,  # That it should have; `None`: any
+    *others,     # Further dtypes that it may have
+):               # `ids`
+    "Raise unless something is a tensor of integers"
+    if not isinstance(ids, Tensor) or ids.dtype not in _INTEGERS + others or ids.layout != torch.strided:
+        kind = ids.dtype if isinstance(ids, Tensor) else type(ids).__name__
+        raise TypeError(f'{name} must be integers, not {kind}')
+    if shape is not None and ids.shape != shape:
+        raise ValueError(f'{name} must have shape {tuple(shape)}, not {tuple(ids.shape)}')
+    return ids
 def _keys(
     seed:Tensor,      # int64, shape `(...)`
     position:Tensor,  # int64, a shape that broadcasts with it
@@ -157,12 +186,14 @@ def sample(
     ids:Tensor=None,  # Token ids that the columns of `logits` stand for, ascending, shape `(..., n)`; `None` is 0 to vocab - 1
 )->Tensor:            # Token ids, shape `(...)`
     "Draw a token per row from `softmax(logits)` by Gumbel-max (Gumbel, 1954; Yellott, 1977)"
+    check_flag('check', check)
     z = shifted(upcast(logits)).float()         # far from 0 a float32 has no room for the noise
     seed = _integers('seed', fresh_seeds(z.shape[:-1]) if seed is None else seed, z.device)
     position = _integers('position', position, z.device)
     for name, value in (('seed', seed), ('position', position)):
         if value.ndim and value.shape != z.shape[:-1]:
             raise ValueError(f'{name} must be one integer or one per row, shape {tuple(z.shape[:-1])}, not {tuple(value.shape)}')
+    if ids is not None: _tokens('ids', ids, z.shape)
     noise = gumbel_noise(seed, position, z.shape[-1] if ids is None else ids)
     top, column = (z + noise).max(-1)
     drawn = column if ids is None else ids.gather(-1, column.unsqueeze(-1)).squeeze(-1)
@@ -206,6 +237,10 @@ def row_seeds(
     n:int=1,          # Samples of each prompt
 )->Tensor:            # int64, shape `(batch * n,)`, the samples of a prompt together
     "The seeds that a strategy uses for its rows: a prompt's own, alone and in any batch"
+    if _tokens('ids', ids).ndim != 2 or ids.shape[1] == 0:
+        raise ValueError(f'ids must have shape (batch, length) with length >= 1, not {tuple(ids.shape)}')
+    if mask is not None: _tokens('mask', mask, ids.shape, torch.bool)
+    if type(n) is not int or n < 1: raise ValueError(f'n must be an integer >= 1, not {shown(n)}')
     batch = len(ids)
     given = fresh_seeds((batch,)) if seed is None else seed
     seed = _integers('seed', given, ids.device)

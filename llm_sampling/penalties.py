@@ -17,7 +17,7 @@ Docs: https://llm-sampling.github.io/llm_sampling/penalties.html.md"""
 # %% auto #0
 __all__ = ['FREQUENCY_PENALTY', 'PRESENCE_PENALTY', 'REPETITION_PENALTY', 'NO_REPEAT_NGRAM_SIZE', 'DRY_MULTIPLIER', 'DRY_BASE',
            'DRY_ALLOWED_LENGTH', 'LOGIT_BIAS', 'token_counts', 'frequency_penalty', 'presence_penalty',
-           'repetition_penalty', 'no_repeat_ngram', 'dry_penalty', 'logit_bias', 'ban_tokens']
+           'repetition_penalty', 'no_repeat_ngram', 'listed', 'dry_penalty', 'logit_bias', 'ban_tokens']
 
 # %% ../nbs/07_penalties.ipynb #3f3a0591
 import math
@@ -26,19 +26,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .softmax import Knob, log_softmax, upcast
+from .multinomial import _tokens
+from .softmax import Knob, check_flag, log_softmax, shown, upcast
 
 # %% ../nbs/07_penalties.ipynb #cdbb6a89
 def _check_history(logits, ids, mask):
     "Raise unless `ids` and `mask` are one history per row of `logits`"
-    if not isinstance(ids, Tensor) or ids.is_floating_point() or ids.dtype == torch.bool:
-        raise TypeError(f'ids must be a tensor of integers, not {ids.dtype if isinstance(ids, Tensor) else type(ids).__name__}')
+    _tokens('ids', ids)
     if ids.ndim == 0 or ids.shape[:-1] != logits.shape[:-1]:
         raise ValueError(f'ids must hold one history per row of logits, shape {tuple(logits.shape[:-1])} + (length,), not {tuple(ids.shape)}')
-    if mask is None: return
-    if not isinstance(mask, Tensor) or mask.is_floating_point():
-        raise TypeError('mask must be a tensor of bools, True = counts')
-    if mask.shape != ids.shape: raise ValueError(f'mask must have the shape of ids, {tuple(ids.shape)}, not {tuple(mask.shape)}')
+    if mask is not None: _tokens('mask', mask, ids.shape, torch.bool)
 
 # %% ../nbs/07_penalties.ipynb #d7838f8c
 def token_counts(
@@ -107,6 +104,7 @@ def repetition_penalty(
     normalize:bool=False,  # Penalise log-probabilities instead, so that a constant added to a row has no effect
 )->Tensor:                 # Same shape and dtype as `logits`; with `normalize` log-probabilities in rows that are not off
     "Shrink positive and grow negative logits of the tokens in the history (Keskar et al., 2019)"
+    check_flag('normalize', normalize)
     z = upcast(logits)
     _check_history(logits, ids, mask)
     penalty = REPETITION_PENALTY.read('penalty', penalty, z)
@@ -182,12 +180,17 @@ def _matches(
     return row, d, n
 
 # %% ../nbs/07_penalties.ipynb #69d303c9
+def listed(values):
+    "Is it a collection that ends, and no text?"
+    return isinstance(values, (list, tuple, set, frozenset, range))
+
 def _any_of(ids, values):
     "Where `ids` is one of some token ids, a list or a tensor"
     if not isinstance(values, Tensor):
-        if isinstance(values, str) or not all(isinstance(v, int) for v in values):
-            raise TypeError(f'breakers must be token ids, not {values!r}')
+        if not listed(values) or not all(type(v) is int and abs(v) < 2**63 for v in values):
+            raise TypeError(f'breakers must be token ids, not {shown(values)}')
         values = torch.tensor([*values], dtype=torch.long, device=ids.device)
+    values = _tokens('breakers', values).to(ids.device)
     return (ids == values.view(-1, *[1] * ids.ndim)).any(0)
 
 # %% ../nbs/07_penalties.ipynb #efb07519
@@ -208,10 +211,11 @@ def dry_penalty(
     z = upcast(logits)
     _check_history(logits, ids, mask)
     multiplier = DRY_MULTIPLIER.read('multiplier', multiplier, z)
+    if allowed_length is None: raise ValueError(f'allowed_length must be {DRY_ALLOWED_LENGTH.allowed}, not None')
     base, allowed = _shared(DRY_BASE, 'base', base), _shared(DRY_ALLOWED_LENGTH, 'allowed_length', allowed_length)
     if multiplier is None or ids.shape[-1] <= allowed: return logits
-    ids, shown = _pack(ids, mask)
-    ends = ~shown | _any_of(ids, breakers) | (ids < 0)
+    ids, real = _pack(ids, mask)
+    ends = ~real | _any_of(ids, breakers) | (ids < 0)
     back = ids.long().masked_fill(ends, -1).flip(-1).reshape(-1, ids.shape[-1])
     steps = int(88 / math.log(base)) if base > 1 else 0                       # base ** steps still fits float32
     row, d, n = _matches(back, min(allowed + steps, ids.shape[-1] - 1))
@@ -227,8 +231,8 @@ def dry_penalty(
 # %% ../nbs/07_penalties.ipynb #b0dc8718
 def _known_id(name, i, vocab):
     "Raise unless `i` is the id of a token"
-    if isinstance(i, bool) or not isinstance(i, int): raise TypeError(f'{name} must hold integer token ids, not {i!r}')
-    if not 0 <= i < vocab: raise ValueError(f'{name} must hold token ids from 0 to {vocab - 1}, not {i}')
+    if isinstance(i, bool) or not isinstance(i, int): raise TypeError(f'{name} must hold integer token ids, not {shown(i)}')
+    if not 0 <= i < vocab: raise ValueError(f'{name} must hold token ids from 0 to {vocab - 1}, not {shown(i)}')
 
 LOGIT_BIAS = Knob('a finite number or -inf', lambda v: (v <= _most) & ((v >= -_most) | (v == -torch.inf)), neutral=0)
 
@@ -238,6 +242,8 @@ def logit_bias(
 )->Tensor:          # Same shape and dtype; all tokens may be banned
     "Add a constant to the logits of some tokens"
     z = upcast(logits)
+    if bias is None: return logits
+    if not isinstance(bias, dict): raise TypeError(f'bias must be a dict of token ids and numbers, not {shown(bias)}')
     if not bias: return logits
     for i, b in bias.items(): _known_id('bias', i, z.shape[-1]), LOGIT_BIAS.check(f'bias of token {i}', b)
     place = torch.tensor([*bias], device=z.device)
@@ -255,14 +261,16 @@ def ban_tokens(
 )->Tensor:             # Same shape and dtype as `logits`, banned tokens -inf; all may be banned
     "Ban the last token of each sequence wherever the history ends in the tokens before it"
     upcast(logits), _check_history(logits, ids, mask)
+    if sequences is None: return logits
+    if not listed(sequences): raise TypeError(f'sequences must be a list of lists of token ids, not {shown(sequences)}')
     if not sequences: return logits
     for s in sequences:
-        if not isinstance(s, (list, tuple)) or not s: raise ValueError(f'sequences must be lists of at least one token id, not {s!r}')
+        if not isinstance(s, (list, tuple)) or not s: raise ValueError(f'sequences must be lists of at least one token id, not {shown(s)}')
         for i in s: _known_id('sequences', i, logits.shape[-1])
     width = max(map(len, sequences)) - 1
     table = torch.tensor([[-1] * (width + 1 - len(s)) + [*s] for s in sequences], device=ids.device)
-    ids, shown = _pack(ids, mask)
-    ids = pad(ids.long().masked_fill(~shown, -2), (width, 0), value=-2)
+    ids, real = _pack(ids, mask)
+    ids = pad(ids.long().masked_fill(~real, -2), (width, 0), value=-2)
     tail = ids[..., ids.shape[-1]-width:]                                     # not `-width:`, which is everything at 0
     match = ((tail[..., None, :] == table[:, :-1]) | (table[:, :-1] == -1)).all(-1)  # (..., sequences)
     return _lower(logits, table[:, -1].expand(match.shape), match)

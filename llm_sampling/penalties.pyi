@@ -3,12 +3,13 @@ from .softmax import Knob
 from collections.abc import Mapping
 from collections.abc import Sequence
 from torch import Tensor
+from typing import Any
 
 __all__ = ['FREQUENCY_PENALTY', 'PRESENCE_PENALTY', 'REPETITION_PENALTY',
            'NO_REPEAT_NGRAM_SIZE', 'DRY_MULTIPLIER', 'DRY_BASE', 'DRY_ALLOWED_LENGTH',
            'LOGIT_BIAS', 'token_counts', 'frequency_penalty', 'presence_penalty',
-           'repetition_penalty', 'no_repeat_ngram', 'dry_penalty', 'logit_bias',
-           'ban_tokens']
+           'repetition_penalty', 'no_repeat_ngram', 'listed', 'dry_penalty',
+           'logit_bias', 'ban_tokens']
 
 def token_counts(ids: Tensor, vocab: int, mask: Tensor | None = None) -> Tensor:
     """How often each token occurs in each row's history
@@ -110,6 +111,9 @@ def no_repeat_ngram(
     Returns:
         Same shape and dtype as `logits`, banned tokens -inf; all may be banned
     """
+
+def listed(values: Any) -> Any:
+    """Is it a collection that ends, and no text?"""
 
 DRY_MULTIPLIER: Knob
 

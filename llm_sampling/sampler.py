@@ -14,8 +14,8 @@ Docs: https://llm-sampling.github.io/llm_sampling/sampler.html.md"""
 
 # %% auto #0
 __all__ = ['P_LESS', 'DYNAMIC', 'BIASES', 'SEQUENCES', 'BREAKERS', 'ADAPTIVE', 'STEPS', 'EXTRA', 'PAST', 'ORDERS', 'READERS',
-           'CUTS', 'Context', 'generated', 'Whole', 'Step', 'read_order', 'as_entries', 'texts_in', 'as_ids', 'Sampler',
-           'check_sampler', 'StepReport', 'Explanation', 'as_text', 'as_html', 'candidates']
+           'CUTS', 'Context', 'generated', 'Whole', 'encodable', 'Step', 'read_order', 'as_entries', 'texts_in',
+           'as_ids', 'Sampler', 'check_sampler', 'StepReport', 'Explanation', 'as_text', 'as_html', 'candidates']
 
 # %% ../nbs/09_sampler.ipynb #02e2c581
 from collections.abc import Sequence
@@ -36,9 +36,9 @@ from .min_p import (MIN_P, TAIL_FREE, TOP_A, TOP_N_SIGMA, min_p_filter, p_less_f
 from .multinomial import _integers, fresh_seeds, greedy, sample
 from .penalties import (DRY_ALLOWED_LENGTH, DRY_BASE, DRY_MULTIPLIER, FREQUENCY_PENALTY, LOGIT_BIAS,
                                     NO_REPEAT_NGRAM_SIZE, PRESENCE_PENALTY, REPETITION_PENALTY,
-                                    ban_tokens, dry_penalty, frequency_penalty, logit_bias,
+                                    ban_tokens, dry_penalty, frequency_penalty, listed, logit_bias,
                                     no_repeat_ngram, presence_penalty, repetition_penalty)
-from .softmax import (TEMPERATURE, Knob, apply_temperature, entropy, shifted, softmax,
+from .softmax import (TEMPERATURE, Knob, apply_temperature, entropy, shifted, shown, softmax,
                                   upcast)
 from .top_k import TOP_K, top_k_filter
 from .top_p import TOP_P, top_p_filter, total_weight
@@ -84,32 +84,36 @@ def entries(self:Whole,
     if value is None or value is False or empty: return None
     try: fine = self.inside(value)
     except (TypeError, ValueError): fine = False
-    if not fine: raise ValueError(f'{name} must be {self.allowed}, not {value!r}')
+    if not fine: raise ValueError(f'{name} must be {self.allowed}, not {shown(value)}')
     return value
 
+def encodable(text):
+    "Has it no half of a surrogate pair, which no tokenizer reads?"
+    return not any('\ud800' <= c <= '\udfff' for c in text)
+
 def _ids(values): return all(type(i) is int and i >= 0 for i in values)
-def _texts(values): return [v for v in values if isinstance(v, str) and v]
+def _texts(values): return [v for v in values if isinstance(v, str) and v and encodable(v)]
 def _ids_or_texts(values): return _ids(v for v in values if v not in _texts(values))
 
 def _whole(knob):
     "A `Knob` of which all rows have the same value"
-    single = lambda v: not isinstance(v, (list, tuple, Tensor))
+    single = lambda v: not isinstance(v, (list, tuple, Tensor)) and not getattr(v, 'ndim', 0)
     one = lambda v: single(v) and knob.entries('', v) is not None
     return Whole(f'{knob.allowed}, one for all rows', one)
 
 P_LESS = Whole('True or False', lambda v: v is True)
 DYNAMIC = Whole(
     '(low, high) or (low, high, exponent) with 0 <= low <= high < inf and exponent >= 0',
-    lambda v: len(v) in (2, 3) and 0 <= v[0] <= v[1] < float('inf') and (*v, 1)[2] >= 0)
+    lambda v: isinstance(v, (list, tuple)) and len(v) in (2, 3) and 0 <= v[0] <= v[1] < float('inf') and (*v, 1)[2] >= 0)
 BIASES = Whole(
     'a dict of token ids or texts, and finite numbers or -inf',
     lambda v: isinstance(v, dict) and _ids_or_texts(v)
         and all(type(b) is not bool and LOGIT_BIAS.inside(b) for b in v.values()))
 SEQUENCES = Whole(
     'a list of texts or lists of token ids, none empty',
-    lambda v: not isinstance(v, str) and all(s in _texts(v) or len(s) and _ids(s) for s in v))
+    lambda v: listed(v) and all(s in _texts(v) or listed(s) and len(s) and _ids(s) for s in v))
 BREAKERS = Whole(
-    'a list of token ids or texts', lambda v: not isinstance(v, str) and _ids_or_texts(v))
+    'a list of token ids or texts', lambda v: listed(v) and _ids_or_texts(v))
 ADAPTIVE = Whole(
     'a Mirostat1, Mirostat2 or AdaptiveP, made',
     lambda v: not isinstance(v, type)
@@ -225,14 +229,14 @@ def read_order(
     if isinstance(order, str):
         if order in ORDERS: return list(ORDERS[order])
         raise ValueError(f'order must be one of {", ".join(ORDERS)} or a list of step names, '
-                         f'not {order!r}')
-    order = list(order) if isinstance(order, Sequence) else [order]
+                         f'not {shown(order)}')
+    order = list(order) if isinstance(order, (list, tuple)) else [order]
     for name in order:
-        if name not in STEPS:
-            raise ValueError(f'order must hold step names, which {name!r} is not; '
+        if not isinstance(name, str) or name not in STEPS:
+            raise ValueError(f'order must hold step names, which {shown(name)} is not; '
                              f'they are {", ".join(STEPS)}')
         if order.count(name) > 1:
-            raise ValueError(f'order must hold each step once, not {name!r} twice')
+            raise ValueError(f'order must hold each step once, not {shown(name)} twice')
     return order
 
 # %% ../nbs/09_sampler.ipynb #1ad6cbef
@@ -290,7 +294,7 @@ def as_ids(
     tokenizer,   # Of transformers
 )->dict:         # The same knobs, with ids in place of texts
     "Read the texts that name tokens"
-    return {name: READERS[name](value, tokenizer) if value and name in READERS else value
+    return {name: READERS[name](value, tokenizer) if name in READERS and value else value
             for name, value in knobs.items()}
 
 # %% ../nbs/09_sampler.ipynb #73c0dadb
@@ -402,7 +406,7 @@ def check_sampler(
 ):
     "Raise `TypeError` unless it is a `Sampler` or `None`"
     if sampler is None or isinstance(sampler, Sampler): return
-    raise TypeError(f'sampler must be a Sampler or None (greedy), not {sampler!r}; '
+    raise TypeError(f'sampler must be a Sampler or None (greedy), not {shown(sampler)}; '
                     'for example ls.Sampler(temperature=0.8)')
 
 # %% ../nbs/09_sampler.ipynb #118e3ce1
@@ -447,7 +451,7 @@ def _position(self:Sampler, position, z, history, seeded):
                              'of the text that were generated before this one')
         return 0
     if type(position) is not int: position = _integers('position', position, z.device)
-    elif position < 0: raise ValueError(f'position must be >= 0, not {position}')
+    elif not 0 <= position < 2**63: raise ValueError(f'position must be >= 0 and fit in 64 bits, not {shown(position)}')
     if isinstance(position, Tensor) and position.ndim and position.shape != z.shape[:-1]:
         raise ValueError(f'position must be one integer or one per row, shape {tuple(z.shape[:-1])}, '
                          f'not {tuple(position.shape)}')
@@ -470,8 +474,12 @@ def rows(self:Sampler,
     seed=None,     # Seeds of the new rows; `None` takes the old ones along
 )->Sampler:
     "The sampler of the rows `index` of a batch: per-row knobs are taken along, shared ones stay"
-    index = torch.as_tensor(index, dtype=torch.long)
-    take = lambda v: v[index.to(v.device)] if isinstance(v, Tensor) and v.ndim else v
+    index = _integers('index', index)
+    def take(v):
+        if not isinstance(v, Tensor) or not v.ndim: return v
+        if len(index) and not -len(v) <= index.min() <= index.max() < len(v):
+            raise ValueError(f'index must hold numbers of the {len(v)} rows, not {shown(index.tolist())}')
+        return v[index.to(v.device)]
     new = copy(self)
     new.knobs = {name: take(value) for name, value in self.knobs.items()}
     new.seed = take(self.seed) if seed is None else _integers('seed', seed)

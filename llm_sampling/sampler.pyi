@@ -14,9 +14,9 @@ import torch
 
 __all__ = ['P_LESS', 'DYNAMIC', 'BIASES', 'SEQUENCES', 'BREAKERS', 'ADAPTIVE', 'STEPS',
            'EXTRA', 'PAST', 'ORDERS', 'READERS', 'CUTS', 'Context', 'generated',
-           'Whole', 'Step', 'read_order', 'as_entries', 'texts_in', 'as_ids', 'Sampler',
-           'check_sampler', 'StepReport', 'Explanation', 'as_text', 'as_html',
-           'candidates']
+           'Whole', 'encodable', 'Step', 'read_order', 'as_entries', 'texts_in',
+           'as_ids', 'Sampler', 'check_sampler', 'StepReport', 'Explanation', 'as_text',
+           'as_html', 'candidates']
 
 class Context(NamedTuple):
     """What a step may look at beside the logits
@@ -71,6 +71,9 @@ class Whole(NamedTuple):
         Returns:
             `None`, or `value`
         """
+
+def encodable(text: Any) -> Any:
+    """Has it no half of a surrogate pair, which no tokenizer reads?"""
 
 P_LESS: Whole
 

@@ -5,8 +5,9 @@ from torch import Tensor
 from typing import Any
 from typing import NamedTuple
 
-__all__ = ['TEMPERATURE', 'upcast', 'shifted', 'softmax', 'logsumexp', 'log_softmax',
-           'entropy', 'Knob', 'apply_temperature']
+__all__ = ['TEMPERATURE', 'upcast', 'shown', 'check_choice', 'check_flag', 'shifted',
+           'softmax', 'logsumexp', 'log_softmax', 'entropy', 'Knob',
+           'apply_temperature']
 
 def upcast(logits: Tensor) -> Tensor:
     """Check that `logits` are scores over at least one token, and return them in at least float32
@@ -14,6 +15,30 @@ def upcast(logits: Tensor) -> Tensor:
     Args:
         logits: Unnormalised scores, shape `(..., vocab)`; half precision is computed in
             float32, float64 stays
+    """
+
+def shown(value: Any) -> str:
+    """What an error says of a value: its `repr` on one line, cut where it is long
+
+    Args:
+        value: Anything
+    """
+
+def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    """Raise `ValueError` unless `value` is one of some strings
+
+    Args:
+        name: What the caller knows it as
+        value: What was given
+        allowed: Strings
+    """
+
+def check_flag(name: str, value: Any) -> None:
+    """Raise `TypeError` unless `value` is True or False
+
+    Args:
+        name: What the caller knows it as
+        value: What was given
     """
 
 def shifted(z: Any) -> Any:

@@ -23,7 +23,9 @@ from fastcore.basics import patch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .models import LanguageModel, once_per_model, same_logits
+from .models import LanguageModel, check_lm, once_per_model, same_logits
+from .multinomial import _integers
+from .softmax import check_choice, check_flag, shown
 
 # %% ../nbs/11_token_tree.ipynb #054b6986
 @functools.cache
@@ -103,6 +105,7 @@ class TokenTree:
         backend=None,        # 'tree' (one sequence, masked) or 'rows' (a row per branch); None: what is exact and fast
         hidden=False,        # Keep hidden states: for `hidden`, and those of the prompts `(B, S, width)` as `prompt_states`
     ):
+        check_lm(lm), check_flag('hidden', hidden)
         self.ids, mask = lm.encode(prompt, attention_mask)
         lm.check_window(mask)
         self.lm, self.way = lm, _way(lm, backend)
@@ -347,7 +350,7 @@ def _survives(lm, way):
 def _way(lm, backend):
     "The way of a model, or an error"
     if isinstance(backend, (_WholeRows, _CachedRows)): return backend        # the check itself
-    if backend not in (None, 'tree', 'rows'): raise ValueError(f"backend must be 'tree', 'rows' or None, not {backend!r}")
+    if backend is not None: check_choice('backend', backend, ('tree', 'rows'))
     def search(): return next((w for w in _ways(lm) if backend in (None, w.name) and _survives(lm, w)), None)
     way = once_per_model(lm, ('way', backend), search)
     if way is None:
@@ -496,6 +499,8 @@ def path(self:TokenTree,
     node:int, # A node of it, or -1
 )->list:      # Token ids; [] for -1
     "The tokens from the first after the prompt to a node"
+    for name, value in (('row', row), ('node', node)):
+        if _integers(name, value).numel() != 1 or isinstance(value, (list, tuple)): raise ValueError(f'{name} must be one integer, not {shown(value)}')
     row, node, ids = int(row), int(node), []
     if not 0 <= row < self.batch or not -1 <= node < self.counts[row]:
         raise ValueError(f'row {row} has no node {node}')

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from .min_p import _log
-from .softmax import Knob, upcast
+from .softmax import Knob, check_choice, upcast
 from .top_k import largest
 
 # %% ../nbs/06_typical.ipynb #a3836b2a
@@ -114,8 +114,7 @@ def top_h_filter(
     "Keep most likely tokens while their entropy is within `alpha` of the whole (Potraghloo et al., 2025)"
     z = upcast(logits)
     alpha = TOP_H.read('alpha', alpha, z)
-    if rule not in ('paper', 'transformers'):
-        raise ValueError(f"rule must be 'paper' or 'transformers', not {rule!r}")
+    check_choice('rule', rule, ('paper', 'transformers'))
     if alpha is None: return logits
     if isinstance(alpha, Tensor): alpha = alpha.float()                      # as the quotient is
     ranked = largest(z, z.shape[-1])

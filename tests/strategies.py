@@ -1,12 +1,30 @@
 """Rows of logits as they come in the wild, for hypothesis: ties, masked tokens, one token, large and tiny values"""
+import os
+
 import numpy as np
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-# the same examples in every run, and no example fails for being slow: a test says the same on every machine
-settings.register_profile('llm_sampling', derandomize=True, deadline=None, max_examples=60, database=None)
-settings.load_profile('llm_sampling')
+# `ci`: the same examples in every run, and no example fails for being slow: a test says the same on every machine.
+# `long`, by `make fuzz`: others in every run, as many as fill so many minutes.
+MINUTES = int(os.environ.get('LLM_SAMPLING_FUZZ_MINUTES', 0))
+settings.register_profile('ci', derandomize=True, deadline=None, max_examples=60, database=None)
+settings.register_profile('long', settings.get_profile('ci'), derandomize=False, print_blob=True)
+settings.load_profile('long' if MINUTES else 'ci')
+
+
+def explore(record_property, check, *drawn, ci, per_minute):
+    "Run a check on examples that are drawn for it, and tell pytest how many there were"
+    seen = []
+    @settings(max_examples=per_minute * MINUTES or ci, suppress_health_check=list(HealthCheck))
+    @given(st.tuples(*drawn))
+    def one(args):
+        seen.append(1)
+        check(*args)
+    try: one()
+    finally: record_property('cases', len(seen))
+
 
 values = st.one_of(st.integers(-4, 4).map(float),                         # ties
                    st.floats(-30, 30, width=32), st.just(-np.inf))
