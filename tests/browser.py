@@ -3,6 +3,7 @@ import contextlib
 import functools
 import http.server
 import json
+import math
 import os
 import shutil
 import socket
@@ -15,8 +16,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from scripts import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 USUAL = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome']
 ARGS = ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--disable-quic', '--no-first-run',
         '--disable-background-networking', '--disable-component-update', '--disable-sync']
@@ -143,3 +144,19 @@ def end(server):
     server.terminate()
     try: server.wait(15)
     except subprocess.TimeoutExpired: server.kill()
+
+
+LOGITS = [4.51, .89, -1.90, 6.75, 1.63, -1.62, -1.89, 6.28, 1.79]
+
+
+def nine(temperature, keep):
+    "The distribution of the first widget of `widgets`, by its formula"
+    weights = [math.exp(z/temperature) for z in LOGITS]
+    floor = sorted(weights)[-keep]
+    weights = [w if w >= floor else 0 for w in weights]
+    return [w/sum(weights) for w in weights]
+
+
+def probs(box):
+    "The bars of a widget"
+    return [float(p) for p in box.locator('.llms-fill').evaluate_all('l => l.map(e => e.dataset.value)')]

@@ -3,18 +3,13 @@ import math
 
 import numpy as np
 import pytest, torch
+from checks import commutes, frequencies, on_meta, rows_alone, same
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-import llm_sampling as ls
 from llm_sampling.adaptive import (XTC_SALT, AdaptiveP, Mirostat1, Mirostat2, dynamic_temperature, xtc_filter)
-from llm_sampling.multinomial import greedy, sample, uniform_noise
+from llm_sampling.multinomial import sample, uniform_noise
 from llm_sampling.softmax import apply_temperature, entropy, log_softmax, softmax
-from llm_sampling.testing import test_frequencies as check_frequencies
-from llm_sampling.testing import test_meta as check_meta
-from llm_sampling.testing import test_permutation as check_permutation
-from llm_sampling.testing import test_rows_alone as check_rows_alone
-from llm_sampling.testing import test_tensor as check_tensor
 from strategies import batches, rows
 
 INF = math.inf
@@ -56,14 +51,14 @@ def test_dynamic_temperature_ends():
     flat = torch.zeros(1, 7)
     flat[0, 2] = -INF
     for z in (flat, torch.zeros(2, 1), torch.tensor([[3., -INF, -INF]])):       # flat, or nothing to share
-        check_tensor(softmax(dynamic_temperature(z, 0, 5)), softmax(z))
+        same(softmax(dynamic_temperature(z, 0, 5)), softmax(z))
     assert dynamic_temperature(torch.tensor([1e4, 0, -1e4]), 0, 5).tolist() == [0, -INF, -INF]
     z = torch.randn(5, 9, generator=torch.Generator().manual_seed(0)) * 3
-    check_tensor(dynamic_temperature(z, .7, .7, 2), apply_temperature(z, .7))
-    check_tensor(dynamic_temperature(z, 1, 1), z, rtol=0, atol=0)
-    check_tensor(dynamic_temperature(z, .2, 3, 0), apply_temperature(z, 3))
+    same(dynamic_temperature(z, .7, .7, 2), apply_temperature(z, .7))
+    same(dynamic_temperature(z, 1, 1), z, rtol=0, atol=0)
+    same(dynamic_temperature(z, .2, 3, 0), apply_temperature(z, 3))
     share = entropy(z) / math.log(9)
-    check_tensor(dynamic_temperature(z, .5, 2, 2), apply_temperature(z, .5 + 1.5 * share**2))
+    same(dynamic_temperature(z, .5, 2, 2), apply_temperature(z, .5 + 1.5 * share**2))
     assert (entropy(dynamic_temperature(z, 0, .9)) <= entropy(z)).all()          # every T is below 1
 
 def test_entropy_summed_over_the_batch_is_caught():
@@ -71,9 +66,9 @@ def test_entropy_summed_over_the_batch_is_caught():
         share = entropy(z).sum() / math.log(z.isfinite().sum())
         return apply_temperature(z, (.5 + share).item())
     z = torch.tensor([[5., 0, 0, 0], [.1, 0, 0, 0], [1, 2, 3, 4]])
-    check_tensor(wrong(z[:1]), dynamic_temperature(z[:1], .5, 1.5))              # right for one row
-    with pytest.raises(AssertionError): check_rows_alone(wrong, z)
-    check_rows_alone(lambda z: dynamic_temperature(z, .5, 1.5), z)
+    same(wrong(z[:1]), dynamic_temperature(z[:1], .5, 1.5))              # right for one row
+    with pytest.raises(AssertionError): rows_alone(wrong, z)
+    rows_alone(lambda z: dynamic_temperature(z, .5, 1.5), z)
 
 @pytest.mark.parametrize('low, high, exponent', [(1.5, .5, 1), (-.1, 1, 1), (0, INF, 1), (math.nan, 1, 1), (0, 1, -1), (0, 1, math.nan),
                                                  ('0', 1, 1), ([0., 1], 2, 1), (torch.zeros(2), 1, 1), (True, 1, 1), (None, 1, 1)])
@@ -92,8 +87,8 @@ def test_xtc_is_the_definition(z, threshold):
     want = [x > -INF and not (i in good and x > least) for i, x in enumerate(z.tolist())]
     out = xtc_filter(z, threshold, 1, seed=0)
     assert kept(out) == want
-    check_tensor(out[want], z[want], rtol=0, atol=0)
-    check_tensor(xtc_filter(z, threshold, 0), z, rtol=0, atol=0)
+    same(out[want], z[want], rtol=0, atol=0)
+    same(xtc_filter(z, threshold, 0), z, rtol=0, atol=0)
 
 @pytest.mark.parametrize('threshold, want', [(.09, [.1]), (.19, [.2, .1]), (.29, [.3, .2, .1]), (.39, [.4, .3, .2, .1])])
 def test_xtc_published_cases(threshold, want):
@@ -101,7 +96,7 @@ def test_xtc_published_cases(threshold, want):
     p = torch.tensor([.4, .3, .2, .1])
     for order in ([0, 1, 2, 3], [2, 0, 3, 1], [3, 2, 1, 0]):
         out = xtc_filter(p[order].log(), threshold, 1, seed=5)
-        check_tensor(p[order][out > -INF].sort(descending=True).values, torch.tensor(want))
+        same(p[order][out > -INF].sort(descending=True).values, torch.tensor(want))
 
 def test_xtc_threshold_is_reached_by_an_exact_hit():
     z = torch.tensor([8, 4, 2, 1, 1], dtype=torch.float64).log()                # halves, exact once rounded to float32
@@ -111,14 +106,14 @@ def test_xtc_threshold_is_reached_by_an_exact_hit():
 
 @given(batches(), st.floats(.5, 1, exclude_min=True))
 def test_xtc_does_nothing_above_a_half(z, threshold):
-    check_tensor(xtc_filter(z, threshold, 1, seed=1), z, rtol=0, atol=0)
+    same(xtc_filter(z, threshold, 1, seed=1), z, rtol=0, atol=0)
 
 def test_xtc_knobs_and_rolls_per_row():
     z = torch.tensor([.4, .3, .2, .1]).log().repeat(6, 1)
     out = xtc_filter(z, [.09, None, .19, .29, .09, 1.], [1, 1, 1, 1, None, 1], seed=0)
     assert out.isfinite().sum(-1).tolist() == [1, 4, 2, 3, 4, 4]
     for per_row in ([.09, 1., .29, .09, .09, .2], torch.tensor([.09, 1, .29, .09, .09, .2]).double()):
-        check_rows_alone(lambda z, t, s, n: xtc_filter(z, t, .5, seed=s, position=n), z, per_row, torch.arange(6), torch.arange(6) * 3)
+        rows_alone(lambda z, t, s, n: xtc_filter(z, t, .5, seed=s, position=n), z, per_row, torch.arange(6), torch.arange(6) * 3)
     hit = xtc_filter(z, .09, .5, seed=torch.arange(6))[:, 0] == -INF
     assert hit.any() and not hit.all()
     shared = [xtc_filter(z, .09, .5, seed=9, position=t) for t in range(20)]
@@ -126,7 +121,7 @@ def test_xtc_knobs_and_rolls_per_row():
     assert len({x[0, 0].item() for x in shared}) == 2                           # that changes with the position
     torch.manual_seed(0); a = xtc_filter(z.repeat(20, 1), .09, .5)
     torch.manual_seed(0); b = xtc_filter(z.repeat(20, 1), .09, .5)
-    check_tensor(a, b, rtol=0, atol=0)
+    same(a, b, rtol=0, atol=0)
     assert 0 < (a[:, 0] == -INF).sum() < 120
 
 def expected(p, removed, q):
@@ -139,29 +134,29 @@ def test_xtc_draws_follow_the_expected_law(q):
     seeds = torch.arange(n)
     z = xtc_filter(p.log().expand(n, -1), .15, q, seed=seeds, position=2)
     want = expected(p, torch.tensor([False, True, False, False, True]), q)
-    check_frequencies(sample(z, seed=seeds, position=2), want)
-    check_frequencies((z[:, 1] == -INF).long(), torch.tensor([1 - q, q]))
+    frequencies(sample(z, seed=seeds, position=2), want)
+    frequencies((z[:, 1] == -INF).long(), torch.tensor([1 - q, q]))
 
 def test_xtc_negative_references():
     p, n = torch.tensor([.1, .4, .2, .3]), 20_000
     def loop(z, q=.5):                                                          # exllamav2: needs sorted candidates
         x = softmax(z)
         return expected(x, torch.cat([x[..., 1:] >= .15, torch.tensor([False])]), q)
-    check_tensor(loop(p.log()), [.05, .2, .1, .65])
-    with pytest.raises(AssertionError): check_permutation(loop, p.log())
+    same(loop(p.log()), [.05, .2, .1, .65])
+    with pytest.raises(AssertionError): commutes(loop, p.log())
     def one_roll(z, u=.1):                                                      # mlx-lm: one roll, and the least good of the batch
         x = softmax(z)
         return z.masked_fill(x > x.masked_fill(x <= .15, INF).min(), -INF) if u <= .5 else z
     pair = torch.tensor([[.5, .25, .2, .05], [.4, .35, .15, .1]]).log()
-    with pytest.raises(AssertionError): check_rows_alone(one_roll, pair)
+    with pytest.raises(AssertionError): rows_alone(one_roll, pair)
     assert one_roll(pair).isfinite()[1].tolist() == [False, False, True, True]
     want, seeds = expected(p, torch.tensor([False, True, False, True]), .5), torch.arange(n)
     for salt, right in ((0, False), (XTC_SALT, True)):                          # the roll must not be the draw's own noise
         hit = uniform_noise(seeds, 0, 1, salt=salt) <= .5
         ids = sample(torch.where(hit, xtc_filter(p.log(), .15, 1, seed=0), p.log()), seed=seeds)
-        if right: check_frequencies(ids, want)
+        if right: frequencies(ids, want)
         else:
-            with pytest.raises(AssertionError): check_frequencies(ids, want)
+            with pytest.raises(AssertionError): frequencies(ids, want)
 
 @pytest.mark.parametrize('kw', [dict(threshold=1.1), dict(threshold=-.1), dict(probability=2), dict(probability=math.nan), dict(probability='x'),
                                 dict(threshold=[.1]), dict(probability=torch.tensor([.1, .2, .3])), dict(seed='x'), dict(seed=[1, 2, 3]),
@@ -182,8 +177,8 @@ def test_mirostat2_is_the_definition(z, mu):
     out = Mirostat2(1.).filter(z, torch.tensor([mu, 1.]))
     assume(not any(min(bits) < b <= min(bits) + 2e-4 for b in bits))
     assert kept(out) == [b <= limit for b in bits]
-    check_tensor(out[out > -INF], z[out > -INF], rtol=0, atol=0)
-    check_tensor(Mirostat2(1.).filter(out, torch.tensor([mu, 1.])), out, rtol=0, atol=0)     # idempotent
+    same(out[out > -INF], z[out > -INF], rtol=0, atol=0)
+    same(Mirostat2(1.).filter(out, torch.tensor([mu, 1.])), out, rtol=0, atol=0)     # idempotent
 
 def rank_by_loop(row, mu, m=100):
     "The paper's k, in float64; None where the formula has no value"
@@ -203,7 +198,7 @@ def test_mirostat1_is_the_papers_rank(z, mu):
     row = z.tolist()
     out = Mirostat1(1.).filter(z, torch.tensor([mu, 1.]))
     k = rank_by_loop(row, mu)
-    if k is None: return check_tensor(out, z, rtol=0, atol=0)                   # one token, or all equal
+    if k is None: return same(out, z, rtol=0, atol=0)                   # one token, or all equal
     assume(k > 1e6 or abs(k - round(k)) > 1e-5 * k)
     ranked = sorted(row, reverse=True)
     kth = ranked[min(max(int(min(k, 1e6)), 1), len(row)) - 1]
@@ -218,14 +213,14 @@ def test_mirostat1_fits_a_long_law_by_its_first_hundred():
 
 def test_mirostat1_on_uniform_and_harmonic_laws():
     flat = torch.zeros(300)
-    for mu in (-5., 0, 5, 50): check_tensor(Mirostat1(1.).filter(flat, torch.tensor([mu, 1.])), flat)
+    for mu in (-5., 0, 5, 50): same(Mirostat1(1.).filter(flat, torch.tensor([mu, 1.])), flat)
     half = torch.cat([torch.zeros(150), torch.full((150,), -2.)])               # s = 0 on the first hundred
     assert Mirostat1(1.).filter(half, torch.tensor([3., 1.])).isfinite().sum() == 150
     s = torch.arange(1, 1001).double().log().neg()                              # s = 1: the sum becomes ln N
     k = 2**5 / math.log(1000)
     assert Mirostat1(1.).filter(s, torch.tensor([5., 1.])).isfinite().sum() == int(k)
     for row in (torch.tensor([3.]), torch.tensor([-INF, 3, -INF])):
-        check_tensor(Mirostat1(1.).filter(row, torch.tensor([2., 1.])), row)
+        same(Mirostat1(1.).filter(row, torch.tensor([2., 1.])), row)
 
 @given(rows(), st.floats(-1, 12, width=32), st.floats(-1, 12, width=32), st.sampled_from([Mirostat1, Mirostat2]))
 def test_a_larger_mu_keeps_more(z, a, b, kind):
@@ -241,8 +236,8 @@ def test_mirostat_update_is_the_definition(z, mu, surprise, kind, id):
     if surprise == 'kept': law = m.filter(z, state).tolist()
     want = mu - .2 * (surprises(law)[id] - 2.5) if law[id] > -INF else mu
     new = m.update(state, z, torch.tensor(id))
-    check_tensor(new, [want, 2.5], rtol=1e-4, atol=1e-4)
-    check_tensor(m.update(state, z, torch.tensor(-1)), state, rtol=0, atol=0)
+    same(new, [want, 2.5], rtol=1e-4, atol=1e-4)
+    same(m.update(state, z, torch.tensor(-1)), state, rtol=0, atol=0)
 
 def rows_of_laws(t, n):
     "Fresh laws over 200 tokens, easy and hard in no order, the same for a row alone"
@@ -268,7 +263,7 @@ def test_mean_surprise_comes_to_the_target(kind, surprise):
     _, bits, trace = steer(kind(taus, .2, surprise), 300, 12)
     fed_back = taus + (trace[:, 0, 0] - trace[:, -1, 0]) / (.2 * 300)           # no word about the laws
     assert ((fed_back.view(3, 4).mean(-1) - torch.tensor([3.5, 4.25, 5.])).abs() < .1).all()
-    if surprise == 'original': check_tensor(bits.mean(-1), fed_back, rtol=0, atol=1e-3)
+    if surprise == 'original': same(bits.mean(-1), fed_back, rtol=0, atol=1e-3)
     else: assert (bits.mean(-1) > fed_back - 1e-3).all() and (bits.mean(-1) - fed_back)[:4].min() > .2
     assert trace[:, :, 1].equal(taus[:, None].expand(-1, 301))
 
@@ -296,7 +291,7 @@ def test_rows_alone_and_reordered(name):
     for keep in ([0], [1], [2, 0], [2, 2, 1]):
         one, _, states_ = steer(m, 25, 3, keep=torch.tensor(keep))
         assert one.equal(ids[keep])
-        check_tensor(states_, trace[keep], rtol=0, atol=0)
+        same(states_, trace[keep], rtol=0, atol=0)
 
 @pytest.mark.parametrize('name', METHODS)
 def test_state_is_copied_indexed_and_rolled_back(name):
@@ -305,17 +300,17 @@ def test_state_is_copied_indexed_and_rolled_back(name):
     z = rows_of_laws(12, 3)
     before = trace[:, -1].clone()
     forks = [m.update(trace[:, -1], z, torch.full((3,), i)) for i in (0, 50, 199)]
-    check_tensor(trace[:, -1], before, rtol=0, atol=0)                          # nothing was written into it
+    same(trace[:, -1], before, rtol=0, atol=0)                          # nothing was written into it
     again = m.update(before, z, torch.full((3,), 50))
-    check_tensor(forks[1], again, rtol=0, atol=0)
+    same(forks[1], again, rtol=0, atol=0)
     parents = torch.tensor([2, 0, 0, 1])
-    check_tensor(m.update(before[parents], z[parents], torch.full((4,), 50)), again[parents], rtol=0, atol=0)
+    same(m.update(before[parents], z[parents], torch.full((4,), 50)), again[parents], rtol=0, atol=0)
     accepted = torch.tensor([3, 7, 12])
     state = trace[torch.arange(3), accepted]
     for i, n in enumerate(accepted.tolist()):
         short = m.init(3)
         for t in range(n): short = m.update(short, rows_of_laws(t, 3), ids[:, t])
-        check_tensor(state[i], short[i], rtol=0, atol=0)
+        same(state[i], short[i], rtol=0, atol=0)
 
 def test_state_of_row_zero_is_caught():
     class RowZero(Mirostat2):
@@ -339,7 +334,7 @@ def test_a_clone_that_forgets_is_caught():
     old.mu = 4.2
     assert old.clone().mu != old.mu
     state = torch.tensor([[4.2, 3.]])
-    check_tensor(state.clone(), state)
+    same(state.clone(), state)
 
 @pytest.mark.parametrize('kind', [Mirostat1, Mirostat2])
 def test_an_off_row_stays_as_it_is(kind):
@@ -365,7 +360,7 @@ def test_adaptive_p_is_llama_cpps_loop(laws, target, decay, data):
         aim = min(max(2 * target - w / n, 0), 1)
         far = [abs(x - aim) / .3 for x in p]
         want = [5 - 10 * d * d / (1 + d) if x > -INF else -INF for x, d in zip(row, far)]
-        check_tensor(a.filter(z, state), want, rtol=1e-3, atol=1e-3)
+        same(a.filter(z, state), want, rtol=1e-3, atol=1e-3)
         id = data.draw(st.sampled_from([i for i, x in enumerate(row) if x > -INF]))
         w, n = p[id] + decay * w, 1 + decay * n
         state = a.update(state, z, torch.tensor(id))
@@ -389,7 +384,7 @@ def test_adaptive_p_off():
     assert out[[0, 2]].equal(z[[0, 2]]) and not out[1].equal(z[1])
     assert AdaptiveP(None).filter(z, AdaptiveP(None).init(3)).equal(z)
     state = torch.tensor([[.3, .3]]*3)
-    for ids in ([-1, 3, 0],): check_tensor(AdaptiveP(.3).update(state, z.index_fill(1, torch.tensor([0]), -INF), torch.tensor(ids))[[0, 2]], state[[0, 2]])
+    for ids in ([-1, 3, 0],): same(AdaptiveP(.3).update(state, z.index_fill(1, torch.tensor([0]), -INF), torch.tensor(ids))[[0, 2]], state[[0, 2]])
 
 
 # --- all of them
@@ -409,15 +404,15 @@ def test_any_filter(name, z):
     before = z.clone()
     out = f(z)
     assert z.equal(before) and (out > -INF).any(-1).all() and (out[z == -INF] == -INF).all()
-    check_rows_alone(f, z)
-    check_permutation(f, z)
-    check_tensor(f(z[0]), out[0])
-    check_tensor(f(z[None, :, None]), out[None, :, None])
-    check_tensor(f(z.t().contiguous().t()), out)
-    check_meta(f, z)
+    rows_alone(f, z)
+    commutes(f, z)
+    same(f(z[0]), out[0])
+    same(f(z[None, :, None]), out[None, :, None])
+    same(f(z.t().contiguous().t()), out)
+    on_meta(f, z)
     for dtype in (torch.float16, torch.bfloat16):
         half = z.to(dtype)
-        check_tensor(f(half), f(half.float()).to(dtype))
+        same(f(half), f(half.float()).to(dtype))
     assert f(z.double()).dtype == torch.float64
 
 @pytest.mark.parametrize('name', FILTERS)
@@ -425,14 +420,14 @@ def test_masked_tokens_do_not_count(name):
     "A law is the same law beside any number of tokens that an earlier filter dropped"
     z = torch.randn(20, 40, generator=torch.Generator().manual_seed(4))
     wide = torch.cat([torch.full((20, 900), -INF), z], -1)
-    check_tensor(FILTERS[name](wide)[:, 900:], FILTERS[name](z))
+    same(FILTERS[name](wide)[:, 900:], FILTERS[name](z))
 
 @pytest.mark.parametrize('name', FILTERS)
 def test_bad_rows_pass_through(name):
     z = torch.tensor([[1., 2, math.nan, 0], [-INF]*4, [0, 1, 2, 3]])
     out = FILTERS[name](z)
     assert out[0].isnan().any() and (out[1] == -INF).all()
-    check_tensor(out[2], FILTERS[name](z[2]))
+    same(out[2], FILTERS[name](z[2]))
     with pytest.raises(ValueError): sample(out[:1], seed=0)
     with pytest.raises(ValueError): sample(out[1:2], seed=0)
 
@@ -445,8 +440,8 @@ def test_what_is_no_logits_is_refused(name):
 def test_states_are_checked(make):
     m, z = make(), torch.zeros(3, 5)
     assert m.init(3).shape == (3, 2) and m.init(3).dtype == torch.float32 and m.init(0).shape == (0, 2)
-    check_meta(m.filter, z, m.init(3))
-    check_meta(lambda state, z, ids: m.update(state, z, ids), m.init(3), z, torch.tensor([0, 1, -1]))
+    on_meta(m.filter, z, m.init(3))
+    on_meta(lambda state, z, ids: m.update(state, z, ids), m.init(3), z, torch.tensor([0, 1, -1]))
     for state in (None, m.init(2), m.init(3)[:, 0], 4.):
         with pytest.raises(ValueError, match='state'): m.filter(z, state)
         with pytest.raises(ValueError, match='state'): m.update(state, z, torch.zeros(3, dtype=torch.long))
@@ -467,8 +462,7 @@ def test_knobs_are_checked(make):
 # --- the bundled model
 
 @pytest.mark.parametrize('kind', [Mirostat1, Mirostat2])
-def test_target_on_the_bundled_model(kind):
-    lm = ls.load()
+def test_target_on_the_bundled_model(kind, lm):
     taus = torch.tensor([2., 3.]).repeat_interleave(6)
     m, eos = kind(taus, eta=.3), torch.tensor(lm.eos_token_ids)
     prompt, _ = lm.encode('Once upon a time there was a')
@@ -481,6 +475,6 @@ def test_target_on_the_bundled_model(kind):
             bits.append(-log_softmax(z).gather(-1, ids[:, None])[:, 0] / math.log(2))
             state, new = m.update(state, z, ids), ids[:, None]
     mean = torch.stack(bits, 1).mean(-1)
-    check_tensor(mean, taus + (2 * taus - state[:, 0]) / (.3 * 60), rtol=0, atol=1e-3)
+    same(mean, taus + (2 * taus - state[:, 0]) / (.3 * 60), rtol=0, atol=1e-3)
     low, high = mean.view(2, 6).mean(-1).tolist()
     assert abs(low - 2) < .3 and abs(high - 3) < .3 and high - low > .6

@@ -3,6 +3,7 @@ import contextlib, math, random, time
 from functools import partial
 
 import pytest, torch
+from checks import frequencies
 import transformers as tf
 
 import llm_sampling as ls
@@ -11,20 +12,13 @@ from llm_sampling.generation import generate
 from llm_sampling.models import LanguageModel, TableModel
 from llm_sampling.sampler import Sampler
 from llm_sampling.token_tree import TokenTree
-from test_models import tiny
 
 tf.logging.set_verbosity_error()
 
 
 @pytest.fixture(scope='module')
-def lm(): return ls.load()
+def tinies(tiny): return {f: tiny(f, layers=1) for f in ('llama', 'gpt2')}
 
-
-@pytest.fixture(scope='module')
-def tinies(): return {f: tiny(f) for f in ('llama', 'gpt2')}
-
-
-def prompts(dice, lengths): return [torch.tensor([dice.randrange(1, 60) for _ in range(n)]) for n in lengths]
 
 
 def compare(lm, rows, eos, extra=None, **kw):
@@ -42,10 +36,10 @@ def compare(lm, rows, eos, extra=None, **kw):
 
 
 @pytest.mark.parametrize('seed', range(8))
-def test_beams_are_transformers(seed, tinies):
-    "40 random cases each, 320 in all; batches are left-padded, and many hypotheses end by an end-of-text token"
+def test_beams_are_transformers(seed, tinies, prompts):
+    "24 random cases each, 192 in all; batches are left-padded, and many hypotheses end by an end-of-text token"
     dice, stopped, total = random.Random(seed), 0, 0
-    for _ in range(40):
+    for _ in range(24):
         K, lm = dice.randint(2, 8), dice.choice(list(tinies.values()))
         rows, steps = prompts(dice, [dice.randint(1, 9) for _ in range(dice.choice([1, 1, 2, 3]))]), dice.randint(1, 16)
         said = beam_search(lm, rows, max_new_tokens=steps, eos_token_id=()).ids[-1].tolist()      # ends that would occur
@@ -78,17 +72,18 @@ def ties_to(which):
         yield
 
 
-def all_tied():
+@pytest.fixture
+def all_tied(tiny):
     lm = tiny('llama')
     with torch.no_grad(): lm.model.lm_head.weight.copy_(torch.zeros(60, 32))
     return lm
 
 
 @pytest.mark.parametrize('seed', range(4))
-def test_ties_are_transformers(seed):
+def test_ties_are_transformers(seed, all_tied, prompts):
     """All words equally likely. Which of them transformers takes depends on the order in which `topk` lists ties. Ours does
     not: it is that of transformers with a `topk` that lists them by their place"""
-    dice, lm = random.Random(seed), all_tied()
+    dice, lm = random.Random(seed), all_tied
     for _ in range(10):
         K = dice.randint(2, 8)
         with ties_to('first'): compare(lm, prompts(dice, [3, 5]), dice.choice([(), (0,), (7, 59)]), num_beams=K, num_return_sequences=K, length_penalty=dice.choice([0., 1.]),
@@ -128,12 +123,12 @@ def searches(n=4):
 TIED = [{(): [.2] * 5}, {(): [.1, .1, .4, .4], (2,): [.4, .1, .4, .1], (3,): [.1, .4, .1, .4]}, {(): [0, .5, .5, 0, 0], (1,): [.2] * 5}]
 
 @pytest.mark.parametrize('table', TIED)
-def test_ties_do_not_depend_on_topk(table):
+def test_ties_do_not_depend_on_topk(table, lists):
     "Texts, their order and their scores are the same whatever order a device gives to equal numbers"
     def run(search, eos):
         try: out = search(LanguageModel(TableModel(table)), [[0], [2]], eos_token_id=eos)
         except ValueError as e: return str(e)                           # too few texts, or a word that is not there
-        return [i.tolist() for i in out.ids], out.scores
+        return lists(out.ids), out.scores
     told = []
     for search in searches():
         for eos in ((), 0, (0, 2)):
@@ -144,11 +139,11 @@ def test_ties_do_not_depend_on_topk(table):
     assert sum(told) > .6 * len(told)
 
 
-def test_ties_go_to_the_first():
+def test_ties_go_to_the_first(lists):
     "The better beam, then the lowest id; a text that finished earlier stays before an equal one"
     lm = LanguageModel(TableModel({(): [.2] * 5}))
     kw = dict(num_beams=3, max_new_tokens=2, eos_token_id=())
-    found = lambda f, **more: [i.tolist() for i in f(lm, [[0]], **kw, **more).ids]
+    found = lambda f, **more: lists(f(lm, [[0]], **kw, **more).ids)
     assert found(beam_search, num_return_sequences=3) == [[0, 0], [0, 1], [0, 2]]
     assert found(ls.diverse_beam_search, num_beam_groups=1, num_return_sequences=3) == [[0, 0], [0, 1], [0, 2]]
     assert found(ls.diverse_beam_search, num_beam_groups=3, num_return_sequences=3, diversity_penalty=0.) == [[0, 0]] * 3
@@ -156,7 +151,7 @@ def test_ties_go_to_the_first():
     assert found(ls.constrained_beam_search, force_words_ids=[[4]], num_return_sequences=2) == [[0, 4], [1, 4]]
     halves = LanguageModel(TableModel({(): [.25, .25, .25, .25], (1,): [1., 0, 0, 0]}, eos_token_id=0))
     out = beam_search(halves, [[2]], num_beams=2, num_return_sequences=2, max_new_tokens=2, length_penalty=0., early_stopping='never')
-    assert [i.tolist() for i in out.ids] == [[0], [1, 0]]                # equally likely, and the first finished a step before
+    assert lists(out.ids) == [[0], [1, 0]]                # equally likely, and the first finished a step before
 
 
 class Asleep:
@@ -191,18 +186,18 @@ DRAWS_NOT = [beam_search, partial(beam_search, sampler=Sampler(temperature=.5, t
              partial(ls.best_of_n, n=2, seed=3), partial(ls.majority_vote, n=2, seed=3), partial(ls.minimum_bayes_risk, n=2, seed=3)]
 
 @pytest.mark.parametrize('search,draws', [(s, True) for s in DRAWS] + [(s, False) for s in DRAWS_NOT])
-def test_torchs_generator_moves_only_if_something_is_drawn(search, draws):
+def test_torchs_generator_moves_only_if_something_is_drawn(search, draws, lists):
     lm = LanguageModel(TableModel({(): [.3, .3, .2, .2]}))
     def run():
         torch.manual_seed(5)
         before, out = torch.get_rng_state(), search(lm, [[0], [1]], max_new_tokens=3, eos_token_id=())
         assert torch.equal(torch.get_rng_state(), before) != draws
-        return [i.tolist() for i in out.ids]
+        return lists(out.ids)
     assert run() == run()
 
 
 @pytest.mark.parametrize('extra', [dict(repetition_penalty=1.7), dict(no_repeat_ngram_size=2), dict(repetition_penalty=.8, no_repeat_ngram_size=3)])
-def test_penalties_are_transformers(extra, tinies):
+def test_penalties_are_transformers(extra, tinies, prompts):
     "Processors act on log-probabilities, prompts count, and nothing is renormalised"
     dice = random.Random(0)
     for lm in tinies.values():
@@ -211,7 +206,7 @@ def test_penalties_are_transformers(extra, tinies):
 
 
 @pytest.mark.parametrize('T', [.5, 3., [.7, 1.]])
-def test_temperature_divides_log_probabilities(T, tinies):
+def test_temperature_divides_log_probabilities(T, tinies, lists, prompts):
     "Also the largest: a step that shifts a row would make every beam's best word free"
     warpers = lambda t: tf.LogitsProcessorList([tf.TemperatureLogitsWarper(t), tf.TopKLogitsWarper(5)])
     rows = prompts(random.Random(4), [5, 5])
@@ -224,7 +219,7 @@ def test_temperature_divides_log_probabilities(T, tinies):
             for our, their in zip(ours.ids[4*i:4*i+4], theirs.sequences[:, 5:].tolist()): assert our.tolist() == their[:len(our)]
             assert ours.scores[4*i:4*i+4] == pytest.approx(theirs.sequences_scores.tolist(), abs=1e-4)
     cold, plain = (beam_search(lm, rows, sampler=s, max_new_tokens=8) for s in (Sampler(dynamic_temperature=(2., 2.)), None))
-    assert [i.tolist() for i in cold.ids] == [i.tolist() for i in plain.ids]
+    assert lists(cold.ids) == lists(plain.ids)
     assert cold.scores == pytest.approx([x / 2 for x in plain.scores], abs=1e-4)
 
 
@@ -235,7 +230,7 @@ def test_bundled_model_is_transformers(lm):
 
 
 @pytest.mark.parametrize('family', ['llama', 'gpt2', 'mistral', 'bloom', 'mamba'])
-def test_row_is_row_alone(family):
+def test_row_is_row_alone(family, lists, prompts, tiny):
     lm, dice = tiny(family), random.Random(1)
     rows = prompts(dice, [2, 7, 4])
     kw = dict(num_beams=3, num_return_sequences=2, max_new_tokens=10, eos_token_id=(7, 21))
@@ -244,11 +239,11 @@ def test_row_is_row_alone(family):
         for i, row in enumerate(rows):
             one = dict(more, seed=more['seed'][i], sampler=more['sampler'].rows(torch.tensor([i]))) if more else {}
             alone = beam_search(lm, [row], **kw, **one)
-            assert [x.tolist() for x in alone.ids] == [x.tolist() for x in batch.ids[2*i:2*i+2]]
+            assert lists(alone.ids) == lists(batch.ids[2*i:2*i+2])
             assert alone.scores == pytest.approx(batch.scores[2*i:2*i+2], abs=1e-4)
 
 
-def test_scores_are_the_models(tinies):
+def test_scores_are_the_models(tinies, prompts):
     "logprobs are those of a plain forward pass, score = sum / length ** penalty, and the trace tells the same"
     lm, rows = tinies['gpt2'], prompts(random.Random(2), [3, 8])
     out = beam_search(lm, rows, num_beams=4, num_return_sequences=4, max_new_tokens=12, length_penalty=.7, eos_token_id=7)
@@ -263,11 +258,11 @@ def test_scores_are_the_models(tinies):
 
 
 @pytest.mark.parametrize('early_stopping', [True, False])
-def test_one_beam_is_greedy(early_stopping, tinies):
+def test_one_beam_is_greedy(early_stopping, tinies, lists, prompts):
     for lm in tinies.values():
         rows = prompts(random.Random(3), [3, 8, 1])
         a, b = beam_search(lm, rows, num_beams=1, early_stopping=early_stopping, max_new_tokens=20, eos_token_id=7), generate(lm, rows, max_new_tokens=20, eos_token_id=7)
-        assert [i.tolist() for i in a.ids] == [i.tolist() for i in b.ids] and a.finish_reasons == b.finish_reasons
+        assert lists(a.ids) == lists(b.ids) and a.finish_reasons == b.finish_reasons
 
 
 def enumerate_texts(law, length, eos):
@@ -298,7 +293,7 @@ def test_eos_that_never_stops(tinies):
     assert [len(i) for i in out.ids] == [9] * 4 and out.finish_reasons == ['length'] * 4
 
 
-def test_stop_strings(lm):
+def test_stop_strings(lm, lists):
     free = beam_search(lm, 'Once upon a time', max_new_tokens=30)
     word = free.texts[0].split()[5]
     out = beam_search(lm, 'Once upon a time', max_new_tokens=30, stop=[word], num_return_sequences=4)
@@ -308,7 +303,7 @@ def test_stop_strings(lm):
     comma = lm.tokenizer(',', add_special_tokens=False)['input_ids'][0]
     for kw in (dict(stop=[word]), dict(stop=['zzz', ' a']), dict(eos_token_id=comma), dict(eos_token_id=[comma, 0])):     # one beam is greedy, also at its end
         a, b = beam_search(lm, ['Once upon a time', 'The king'], num_beams=1, **kw), generate(lm, ['Once upon a time', 'The king'], **kw)
-        assert (a.texts, a.finish_reasons, [i.tolist() for i in a.ids]) == (b.texts, b.finish_reasons, [i.tolist() for i in b.ids])
+        assert (a.texts, a.finish_reasons, lists(a.ids)) == (b.texts, b.finish_reasons, lists(b.ids))
 
 
 def test_filters(lm):
@@ -330,7 +325,6 @@ def test_samples_follow_the_law():
     pairs = torch.tensor(out.ids).view(-1, 2)
     assert (pairs[:, 0] < pairs[:, 1]).all()                      # best first
     def both(i, j): return (law[i] * law[j] * (1 / (1 - law[i]) + 1 / (1 - law[j]))).item()
-    from llm_sampling.testing import test_frequencies as frequencies
     frequencies(pairs.sum(-1) - 1, torch.tensor([both(0, 1), both(0, 2), both(1, 2)]))
 
 
@@ -376,11 +370,11 @@ def test_penalties_of_any_size_that_is_allowed():
         for s, l in zip(out.scores, out.logprobs): assert s == pytest.approx(l.sum().item() / len(l)**penalty, rel=1e-4) and s < 0
 
 
-def test_a_tie_does_not_go_on():
+def test_a_tie_does_not_go_on(lists):
     "Two finished, the worse as good as the best live one: nothing *better* can come"
     lm = LanguageModel(TableModel({(): [.5, .25, .25], (1,): [1., 0, 0], (2,): [0, 0, 1.]}, eos_token_id=0))
     out = beam_search(lm, [[0]], num_beams=2, num_return_sequences=2, length_penalty=0., max_new_tokens=9)
-    assert [i.tolist() for i in out.ids] == [[0], [1, 0]] and out.stats['forward_passes'] == 2
+    assert lists(out.ids) == [[0], [1, 0]] and out.stats['forward_passes'] == 2
 
 
 def test_window_can_be_filled(tinies):
@@ -413,21 +407,21 @@ def streamed(*args, **kw):
 
 
 @pytest.mark.parametrize('seed', range(4))
-def test_safe_stream_is_beam_search(seed, tinies):
+def test_safe_stream_is_beam_search(seed, tinies, lists, prompts):
     "What was shown is never taken back, whatever ends and wins"
     dice = random.Random(seed)
-    for _ in range(12):
+    for _ in range(8):
         lm, rows, steps = dice.choice(list(tinies.values())), prompts(dice, [dice.randint(1, 9) for _ in range(3)]), dice.randint(1, 16)
         said = beam_search(lm, rows, max_new_tokens=steps, eos_token_id=()).ids[-1].tolist()
         kw = dict(num_beams=dice.randint(1, 6), max_new_tokens=steps, length_penalty=dice.choice([-1., 0., 1., 2.]),
                   early_stopping=dice.choice([True, False, 'never']), eos_token_id=dice.choice([(), said[-1], said[steps // 2], [7, *said[:2]]]))
         whole, out = beam_search(lm, rows, **kw), streamed(lm, rows, **kw)
-        assert [i.tolist() for i in out.ids] == [i.tolist() for i in whole.ids] and out.scores == whole.scores
+        assert lists(out.ids) == lists(whole.ids) and out.scores == whole.scores
         for k in (1, 2, 3):                                # whatever the haste, the pieces are the result
             hasty = streamed(lm, rows, lookahead=k, **kw)
             if k == 1:
                 greedy = generate(lm, rows, max_new_tokens=steps, eos_token_id=kw['eos_token_id'])
-                if kw['early_stopping'] != 'never' and kw['length_penalty'] >= 0: assert [i.tolist() for i in hasty.ids] == [i.tolist() for i in greedy.ids]
+                if kw['early_stopping'] != 'never' and kw['length_penalty'] >= 0: assert lists(hasty.ids) == lists(greedy.ids)
 
 
 @pytest.mark.parametrize('lookahead', [None, 1, 3])

@@ -3,16 +3,14 @@ import json, math
 from pathlib import Path
 
 import pytest, torch
+from checks import frequencies, same
 import transformers as tf
 
 from llm_sampling.beam import beam_search
 from llm_sampling.beam_variants import Words, constrained_beam_search, diverse_beam_search, stochastic_beam_search, truncated_gumbels
-from llm_sampling.generation import generate
 from llm_sampling.models import LanguageModel, TableModel
 from llm_sampling.sampler import Sampler
-from llm_sampling.testing import test_frequencies as same_law, test_tensor as same
 from llm_sampling.token_tree import TokenTree
-from test_models import tiny
 
 CASES = json.loads((Path(__file__).parent / 'data' / 'beam_variants.json').read_text())['cases']
 GROUPS, FORCED = ([c for c in CASES if key in c] for key in ('num_beam_groups', 'force_words_ids'))
@@ -84,7 +82,7 @@ def test_constraints_are_transformers(n, tinies):
             assert any(' ' + ' '.join(map(str, p)) + ' ' in text for p in (w if isinstance(w[0], list) else [w]))
 
 
-def test_rows_alone(tinies):
+def test_rows_alone(tinies, lists):
     for f, cases in ((diverse_beam_search, GROUPS), (constrained_beam_search, FORCED)):
         for c in [c for c in cases if len(c['prompts']) > 1 and c['expected']][:12]:
             lm, n = tinies[c['family'], c['seed']], c['num_return_sequences']
@@ -92,7 +90,7 @@ def test_rows_alone(tinies):
             whole = search(f, c, lm, **more)
             for row, prompt in enumerate(c['prompts']):
                 alone = search(f, c, lm, rows=[prompt], **more)
-                assert [i.tolist() for i in alone.ids] == [i.tolist() for i in whole.ids[row*n:row*n+n]]
+                assert lists(alone.ids) == lists(whole.ids[row*n:row*n+n])
                 assert alone.scores == pytest.approx(whole.scores[row*n:row*n+n], abs=1e-4)
 
 
@@ -113,7 +111,7 @@ def test_stochastic_rows_alone_and_nested(tinies):
 
 
 @pytest.mark.parametrize('groups', [1, 3])
-def test_one_group_or_no_penalty_is_beam_search(groups, tinies):
+def test_one_group_or_no_penalty_is_beam_search(groups, tinies, lists):
     rows = [torch.tensor(p) for p in ([3, 4, 5, 6], [9])]
     for lm in tinies.values():
         for early in (True, False, 'never'):
@@ -121,7 +119,7 @@ def test_one_group_or_no_penalty_is_beam_search(groups, tinies):
             beam = beam_search(lm, rows, num_beams=4, num_return_sequences=4, **kw)
             ours = diverse_beam_search(lm, rows, num_beams=4 * groups, num_beam_groups=groups, diversity_penalty=0., num_return_sequences=4 * groups, **kw)
             want = [i.tolist() for i in beam.ids for _ in range(groups)]
-            assert [i.tolist() for i in ours.ids] == want
+            assert lists(ours.ids) == want
             assert ours.stats['tokens_evaluated'] == beam.stats['tokens_evaluated']        # equal nodes once
 
 
@@ -151,7 +149,7 @@ def test_each_token_is_evaluated_once(name, eos, tinies, monkeypatch):
 
 
 @pytest.mark.parametrize('name', VARIANTS)
-def test_bfloat16_and_a_family_without_a_tree(name):
+def test_bfloat16_and_a_family_without_a_tree(name, lists, tiny):
     "Half precision, and a model whose branches are rows of their own: a row alone as in the batch, the raw model's laws"
     rows = [torch.tensor(p) for p in ([3, 4, 5, 6], [9], [11, 12])]
     half, bloom = tiny('llama'), tiny('bloom')
@@ -170,7 +168,7 @@ def test_bfloat16_and_a_family_without_a_tree(name):
         if lm is bloom:
             for i in range(3):
                 alone = VARIANTS[name](lm, rows[i:i+1], 6, eos_token_id=())
-                assert [t.tolist() for t in alone.ids] == [t.tolist() for t in out.ids[n*i:n*i+n]]
+                assert lists(alone.ids) == lists(out.ids[n*i:n*i+n])
 
 
 def test_scores_are_sums(tinies):
@@ -222,10 +220,10 @@ def test_the_first_is_a_draw_and_the_second_from_the_rest():
     p, n = torch.tensor([.5, .3, .15, .05]), 3000
     lm = LanguageModel(TableModel({(): p}))
     pairs = torch.stack(stochastic_beam_search(lm, [[0]] * n, num_beams=2, max_new_tokens=1, seed=torch.arange(n)).ids).view(n, 2)
-    same_law(pairs[:, 0], p)
+    frequencies(pairs[:, 0], p)
     for first in (0, 1):
         rest = p.clone(); rest[first] = 0
-        same_law(pairs[pairs[:, 0] == first, 1], rest / rest.sum())
+        frequencies(pairs[pairs[:, 0] == first, 1], rest / rest.sum())
 
 
 @pytest.mark.parametrize('K', [1, 3, 5])
@@ -258,9 +256,7 @@ def test_truncated_gumbels():
     assert got[0] == 3 and got[1].isfinite() and got[2] == -torch.inf
 
 
-def test_stops(tinies):
-    import llm_sampling as ls
-    lm = ls.load()
+def test_stops(tinies, lm):
     for f, more in ((diverse_beam_search, {}), (stochastic_beam_search, dict(seed=3))):
         plain = f(lm, 'Once upon a time there', max_new_tokens=12, eos_token_id=(), **more)
         word = plain.texts[0][5:8]
@@ -268,10 +264,8 @@ def test_stops(tinies):
         assert all(word not in t for t in out.texts)
 
 
-def test_forced_words_and_stops():
+def test_forced_words_and_stops(lm):
     "A stop string ends a text also if a forced token completes it, but not before all words are there"
-    import llm_sampling as ls
-    lm = ls.load()
     for words, stop in (([' castle', ' gold'], ' castle'), ([' gold'], ' gold'), ([' castle', [' gold', ' silver']], ' the')):
         try: out = constrained_beam_search(lm, 'Once upon a time there', force_words_ids=words, num_beams=6, max_new_tokens=12, stop=stop, num_return_sequences=1)
         except ValueError: continue

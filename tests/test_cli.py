@@ -1,5 +1,5 @@
 "The command: its options are those of the functions; codes, pipes, signals, encodings"
-import functools, importlib, inspect, io, json, math, os, shlex, shutil, signal, subprocess, sys
+import importlib, inspect, io, json, math, os, shlex, shutil, signal, subprocess, sys
 from importlib.resources import files
 
 import pytest
@@ -9,16 +9,6 @@ from llm_sampling.cli import STRATEGIES, main
 
 ENV = os.environ | dict(OMP_NUM_THREADS='1', HF_HUB_OFFLINE='1')
 COMMAND = [sys.executable, '-m', 'llm_sampling']
-plain_load = ls.load
-
-
-@functools.cache
-def bundled(): return plain_load()
-
-
-def load(name=None, **kw):
-    "One bundled model for all tests, but not on another device or in another dtype"
-    return bundled() if name is None and not any(kw.values()) else plain_load(name, **kw)
 
 
 def run(*args, env={}):
@@ -26,8 +16,15 @@ def run(*args, env={}):
 
 
 @pytest.fixture
-def here(capsys, monkeypatch):
-    "Run in this process, with one model: importing torch and transformers anew takes seconds"
+def load(lm):
+    "One bundled model for all tests, but not on another device or in another dtype"
+    plain = ls.load
+    return lambda name=None, **kw: plain(name, **kw) if name or any(kw.values()) else lm
+
+
+@pytest.fixture
+def here(capsys, monkeypatch, load):
+    "Run in this process, with one model: importing torch and transformers takes seconds"
     monkeypatch.setattr('llm_sampling.models.load', load)
     def run_here(*args):
         code = main(list(args))
@@ -140,11 +137,11 @@ CALLS = {
 }
 
 @pytest.mark.parametrize('name', STRATEGIES)
-def test_a_strategy_is_the_function_behind_it(name, here):
+def test_a_strategy_is_the_function_behind_it(name, here, lm, lists):
     options, call = CALLS[name]
     answer, = lines(here('generate', 'The wolf said', '--strategy', name, '--max-new-tokens', '4', '--json', *shlex.split(options)))
-    out = call(load(), 'The wolf said', max_new_tokens=4)
-    assert answer['strategy'] == name and [row['ids'] for row in answer['rows']] == [i.tolist() for i in out.ids]
+    out = call(lm, 'The wolf said', max_new_tokens=4)
+    assert answer['strategy'] == name and [row['ids'] for row in answer['rows']] == lists(out.ids)
     assert [row['text'] for row in answer['rows']] == out.texts
     assert [row['score'] for row in answer['rows']] == pytest.approx(out.scores)
     assert [row['logprob'] for row in answer['rows']] == pytest.approx([l.sum().item() for l in out.logprobs])
@@ -296,13 +293,13 @@ def test_a_bad_file_of_prompts_is_1_and_one_line(content, says, tmp_path, here):
 
 TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
 
-def test_chat_goes_through_the_template(tmp_path, here):
+def test_chat_goes_through_the_template(tmp_path, here, lm):
     folder = shutil.copytree(files('llm_sampling')/'data', tmp_path/'chat')
     (folder/'chat_template.jinja').write_text(TEMPLATE)
     asked = [{'role': 'user', 'content': 'Who are you?'}]
     options = ['--model', str(folder), '--max-new-tokens', '8']
     expected = ls.generate(ls.load(folder), asked, max_new_tokens=8).texts[0]
-    assert expected != ls.generate(load(), 'Who are you?', max_new_tokens=8).texts[0]
+    assert expected != ls.generate(lm, 'Who are you?', max_new_tokens=8).texts[0]
     p = here('generate', 'Who are you?', '--chat', *options)
     assert p.returncode == 0, p.stderr
     assert p.stdout == expected + '\n' == here('generate', 'Who are you?', '--chat', '--stream', *options).stdout
@@ -401,13 +398,13 @@ def test_control_characters_in_errors_are_shown(tmp_path, here):
         assert '\\x1b]0;title\\x07' in p.stderr and not set(p.stderr) & set('\x1b\x07\u202e\u2066\x9b\r'), p.stderr
 
 
-def test_control_characters_of_others_are_shown(here, monkeypatch):
+def test_control_characters_of_others_are_shown(here, lm, monkeypatch):
     "A warning of a library while the command runs"
     import logging
     def noisy(*args, **kw):
         logging.StreamHandler().emit(logging.LogRecord('x', 30, 'x', 1, HOSTILE, (), None))
         print(HOSTILE)
-        return load()
+        return lm
     monkeypatch.setattr('llm_sampling.models.load', noisy)
     p = here('generate', 'x', '--max-new-tokens', '0')
     assert p.returncode == 0 and p.stdout == f'{SHOWN}\nx\n' and p.stderr.startswith('a\\x1b]0;title\\x07b\\u202ec')
@@ -416,7 +413,7 @@ def test_control_characters_of_others_are_shown(here, monkeypatch):
 class Terminal(io.StringIO):
     def isatty(self): return True
 
-def test_progress_on_a_terminal_only(here, monkeypatch):
+def test_progress_on_a_terminal_only(here, lm, load, monkeypatch):
     args = ['generate', 'Once', '--strategy', 'contrastive', '--max-new-tokens', '5']
     assert here(*args).stderr == ''
     err = Terminal()
@@ -425,7 +422,7 @@ def test_progress_on_a_terminal_only(here, monkeypatch):
         m.setattr('llm_sampling.models.load', load)
         assert main(args) == 0
     assert 'prompt 1 of 1' in err.getvalue() and 'passes' in err.getvalue() and '\x1b' not in err.getvalue()
-    assert not [m for m in load().model.modules() if m._forward_hooks]
+    assert not [m for m in lm.model.modules() if m._forward_hooks]
 
 
 def output(monkeypatch, encoding, *args):
@@ -449,11 +446,6 @@ def test_json_is_ascii_under_any_encoding(here, monkeypatch):
 
 # the process
 
-def test_letters_under_a_poor_locale():
-    p = run('generate', 'café 🙂', '--max-new-tokens', '2', env=dict(LANG='C', LC_ALL='C'))
-    assert p.returncode == 0 and p.stdout.startswith(('café', 'caf\\xe9')), p.stderr
-
-
 def test_help_that_nobody_reads():
     "The reader is gone before anything is written"
     read, write = os.pipe()
@@ -463,17 +455,24 @@ def test_help_that_nobody_reads():
     assert p.returncode == 141 and p.stderr == b''
 
 
-def test_broken_pipe_is_quiet():
-    p = subprocess.Popen([*COMMAND, 'generate', 'Once', '--max-new-tokens', '400', '--stream'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV)
-    p.stdout.read(8)
+def generating(*args, **kw):
+    "The command in a process of its own"
+    return subprocess.Popen([*COMMAND, 'generate', *args, '--stream'], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, **kw)
+
+
+def test_letters_under_a_poor_locale_and_a_broken_pipe():
+    p = generating('café 🙂', '--max-new-tokens', '400', env=ENV | dict(LANG='C', LC_ALL='C'))
+    assert p.stdout.read(8).startswith(('café'.encode(), b'caf\\xe9'))
     p.stdout.close()
-    assert p.wait(60) == 141 and p.stderr.read() == b''
+    assert p.wait(120) == 141 and p.stderr.read() == b''
 
 
 def test_interrupt_ends_cleanly():
-    p = subprocess.Popen([*COMMAND, 'generate', 'Once', '--max-new-tokens', '100000', '--stream'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV,
-                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))      # a job in the background would inherit deafness to it
+    # a job in the background would inherit deafness to the signal
+    hearing = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    p = generating('Once', '--max-new-tokens', '100000', env=ENV, preexec_fn=hearing)
     p.stdout.read(8)                                  # it is generating
     p.send_signal(signal.SIGINT)
-    out, err = p.communicate(timeout=60)
+    out, err = p.communicate(timeout=120)
     assert p.returncode == 130 and b'Traceback' not in err and err.endswith(b'interrupted\n')

@@ -5,14 +5,9 @@ import pytest, torch
 
 import llm_sampling as ls
 from llm_sampling.models import LanguageModel
-from test_models import tiny
 
 PROMPTS = [f'The {a} {b}' for a in ('king', 'fox', 'old woman', 'wind', 'sea') for b in
            ('said', 'went', 'was', 'and', 'had', 'of the', 'in a', 'would', 'came', 'looked')]
-
-
-@pytest.fixture(scope='module')
-def lm(): return ls.load()
 
 
 # One seed, many prompts
@@ -143,13 +138,13 @@ def test_models_that_are_no_causal_lm():
     with pytest.raises(TypeError, match='ls.load'): LanguageModel('gpt2')
 
 
-def test_what_a_tokenizer_returns_is_a_prompt(lm):
+def test_what_a_tokenizer_returns_is_a_prompt(lm, lists):
     texts = [PROMPTS[0], 'The', 'Once upon a time there was a fox']
     want = lm.encode(texts)
     for kw in ({}, dict(padding=True, padding_side='left'), dict(padding=True, padding_side='left', return_tensors='pt')):
         batch = lm.tokenizer(texts, **kw)
         for prompt in (batch, dict(batch)):
-            assert [x.tolist() for x in lm.encode(prompt)] == [x.tolist() for x in want]
+            assert lists(lm.encode(prompt)) == lists(want)
     assert ls.generate(lm, lm.tokenizer(texts[0]), max_new_tokens=3).texts == ls.generate(lm, texts[0], max_new_tokens=3).texts
     right = lm.tokenizer(texts, padding=True, padding_side='right', return_tensors='pt')
     with pytest.raises(ValueError, match='pads go left'): lm.encode(right)
@@ -191,7 +186,7 @@ def test_texts_name_tokens(lm):
 
 # Windows
 
-def test_a_prompt_longer_than_the_window_is_refused():
+def test_a_prompt_longer_than_the_window_is_refused(tiny):
     "By every strategy, with both lengths, before any forward pass; one as long as the window is read whole"
     lm = tiny('gpt2')
     lm.window = 12
@@ -213,7 +208,7 @@ def test_a_prompt_longer_than_the_window_is_refused():
 
 @pytest.mark.parametrize('family', ['gpt2', 'llama', 'mamba'])
 @pytest.mark.parametrize('n', [1, 3])
-def test_a_prompt_as_long_as_the_window_is_read_whole(family, n):
+def test_a_prompt_as_long_as_the_window_is_read_whole(family, n, tiny):
     lm = tiny(family)
     lm.window = 12
     whole, short = torch.arange(1, 13), torch.arange(5, 9)
@@ -245,7 +240,7 @@ def test_a_generation_is_data(lm):
     assert {type(s) for s in out.stops} > {type(None)} or set(out.finish_reasons) == {'stop'}
 
 
-def test_a_generation_keeps_no_model_alive():
+def test_a_generation_keeps_no_model_alive(tiny):
     import gc, weakref
     lm = tiny('gpt2')
     model, out = weakref.ref(lm.model), ls.generate(lm, [[1, 2, 3]], n=2, max_new_tokens=3)

@@ -3,6 +3,7 @@ import json, math, random
 from pathlib import Path
 
 import pytest, torch
+from checks import same
 import transformers as tf
 from torch.nn.functional import cosine_similarity
 
@@ -11,19 +12,14 @@ from llm_sampling.contrastive import Siblings, candidates, contrastive_scores, c
 from llm_sampling.generation import generate
 from llm_sampling.models import LanguageModel, TableModel
 from llm_sampling.sampler import Sampler
-from llm_sampling.testing import test_tensor as same
-from test_models import FAMILIES, tiny
+from tiny_models import FAMILIES
 
 tf.logging.set_verbosity_error()
 REFERENCE = json.loads((Path(__file__).parent / 'data' / 'contrastive.json').read_text())
 
 
 @pytest.fixture(scope='module')
-def lm(): return ls.load()
-
-
-@pytest.fixture(scope='module')
-def named():
+def named(tiny):
     "The models of the reference: each weight is drawn from a seed made of its name, so that every version of transformers has them"
     models = {}
     for family in REFERENCE['checksums']:
@@ -35,8 +31,6 @@ def named():
         models[family] = LanguageModel(model)
     return models
 
-
-def prompts(dice, lengths): return [torch.tensor([dice.randrange(1, 60) for _ in range(n)]) for n in lengths]
 
 
 def read(model, ids):
@@ -95,7 +89,7 @@ def test_tokens_are_transformers(named):
 
 
 @pytest.mark.parametrize('family', ['llama', 'gpt2', 'mistral', 'gemma2', 'bloom', 'mamba'])
-def test_tokens_are_those_of_a_plain_loop(family):
+def test_tokens_are_those_of_a_plain_loop(family, prompts, tiny):
     "Cached is uncached; bloom and mamba take a row for each candidate"
     lm, dice = tiny(family), random.Random(0)
     for _ in range(4):
@@ -105,7 +99,7 @@ def test_tokens_are_those_of_a_plain_loop(family):
 
 
 @pytest.mark.parametrize('family', ['llama', 'gpt2', 'mistral', 'bloom', 'mamba'])
-def test_row_is_row_alone(family):
+def test_row_is_row_alone(family, prompts, tiny):
     lm, dice = tiny(family), random.Random(1)
     rows, kw = prompts(dice, [2, 9, 5, 1]), dict(top_k=5, max_new_tokens=14)
     free = said(contrastive_search(lm, rows, eos_token_id=(), **kw))
@@ -122,7 +116,7 @@ def test_row_is_row_alone(family):
             same(alone.logprobs[0], batch.logprobs[i], rtol=1e-3, atol=1e-4)
 
 
-def test_pads_are_no_context(monkeypatch):
+def test_pads_are_no_context(monkeypatch, prompts, tiny):
     "Neither the ids under the pads nor the model's states there matter, not even nan"
     lm, (row,) = tiny('llama'), prompts(random.Random(2), [5])
     want = said(contrastive_search(lm, [row], max_new_tokens=10))
@@ -166,7 +160,7 @@ def test_candidates_are_sorted():
             assert candidates(z, k).tolist() == [sorted(range(9), key=lambda i: (-row[i], i))[:k] for row in z.tolist()]
 
 
-def test_ties_take_the_lowest_ids():
+def test_ties_take_the_lowest_ids(prompts, tiny):
     "All laws uniform: the candidates are tokens 0 to 2, whose states decide; and with equal scores the first wins"
     lm = tiny('llama')
     with torch.no_grad(): lm.model.lm_head.weight.zero_()
@@ -190,7 +184,7 @@ def test_near_ties_keep_the_order_of_the_logits():
 
 @pytest.mark.parametrize('sampler', [dict(repetition_penalty=1.5), dict(temperature=2.), dict(top_p=.3), dict(no_repeat_ngram_size=2),
                                      dict(presence_penalty=1., logit_bias={3: -math.inf}), dict(adaptive=ls.Mirostat2(3., .3), temperature=1.5)])
-def test_filters_come_first(sampler):
+def test_filters_come_first(sampler, prompts, tiny):
     "The law of the candidates is what the sampler leaves, history and state included"
     dice, sampler, moved = random.Random(3), Sampler(**sampler), 0
     for lm in (tiny('llama'), tiny('gpt2')):
@@ -203,7 +197,7 @@ def test_filters_come_first(sampler):
     assert moved
 
 
-def test_a_banned_token_never_comes_back():
+def test_a_banned_token_never_comes_back(prompts, tiny):
     "Two tokens are left and five candidates wanted: the other three are none, however new they would be"
     lm = tiny('llama')
     ban = Sampler(logit_bias={i: -math.inf for i in range(2, 60)})
@@ -215,14 +209,14 @@ def test_a_banned_token_never_comes_back():
         contrastive_search(lm, [[5, 6]], sampler=Sampler(logit_bias={i: -math.inf for i in range(60)}))
 
 
-def test_a_law_that_is_none_names_its_row():
+def test_a_law_that_is_none_names_its_row(tiny):
     lm, rows = tiny('llama'), [[5, 6, 7], [8, 9]]
     contrastive_search(lm, rows, max_new_tokens=1)
     with torch.no_grad(): lm.model.get_input_embeddings().weight[9] = math.nan
     with pytest.raises(ValueError, match='row 1: its largest logit is nan'): contrastive_search(lm, rows)
 
 
-def test_cost():
+def test_cost(prompts, tiny):
     "A pass for each token, k tokens in each; a row that has ended costs nothing"
     lm, rows = tiny('llama'), prompts(random.Random(6), [4, 7])
     out = contrastive_search(lm, rows, top_k=3, max_new_tokens=10, eos_token_id=())
@@ -234,7 +228,7 @@ def test_cost():
     assert out.stats['peak_cache_bytes'] >= (7 + 10) * 2 * 32 * 4 * (4 + 1) and out.stats['seconds'] > 0
 
 
-def test_dead_candidates_leave_the_cache():
+def test_dead_candidates_leave_the_cache(prompts, tiny):
     kept = []
     lm = tiny('llama')
     class Watched(Siblings):
@@ -248,7 +242,7 @@ def test_dead_candidates_leave_the_cache():
     assert len(kept) == 40 and max(kept) <= 40 + 8 * 8
 
 
-def test_scores_and_trace():
+def test_scores_and_trace(prompts, tiny):
     lm, rows = tiny('gpt2'), prompts(random.Random(8), [5, 8])
     out = contrastive_search(lm, rows, top_k=4, penalty_alpha=.6, max_new_tokens=9, eos_token_id=())
     for row, ids, logprobs, score, trace in zip(rows, out.ids, out.logprobs, out.scores, out.trace):
@@ -273,7 +267,7 @@ def test_ends_and_stop_strings(lm):
     assert said(none) == [[], []] and none.texts == ['', ''] and none.scores == [0, 0] and none.stats['forward_passes'] == 0
 
 
-def test_stream_is_search(lm):
+def test_stream_is_search(lm, tiny):
     rows = ['Once upon a time', 'When the prince awoke']
     kw = dict(max_new_tokens=24, top_k=5, stop='ing')
     pieces = []
@@ -297,7 +291,7 @@ def test_small_vocabularies():
     assert said(contrastive_search(LanguageModel(model), [[0]], max_new_tokens=3, eos_token_id=())) == [[0] * 3]
 
 
-def test_bfloat16():
+def test_bfloat16(prompts, tiny):
     "Each choice is the best one by a plain loop's scores, up to the precision of bfloat16"
     lm = LanguageModel(tiny('llama').model.bfloat16())
     ids = prompts(random.Random(9), [5])
@@ -313,7 +307,7 @@ def test_bfloat16():
 
 
 @pytest.mark.parametrize('family', ['gpt2', 'llama', 'bloom'])
-def test_past_the_window(family):
+def test_past_the_window(family, prompts, tiny):
     "Rows reach the window at different steps, one with its prompt, which is read whole, and some end; each goes on with its last half window"
     lm = tiny(family)
     lm.window = 12
@@ -330,7 +324,7 @@ def test_past_the_window(family):
 
 @pytest.mark.parametrize('length', [11, 12])
 @pytest.mark.parametrize('family', ['gpt2', 'bloom'])
-def test_one_candidate_is_greedy_past_the_window(family, length):
+def test_one_candidate_is_greedy_past_the_window(family, length, prompts, tiny):
     "Also for a prompt that fills it"
     lm, ids = tiny(family), prompts(random.Random(5), [length])
     lm.window, seen, want = 12, ids[0].tolist(), []
@@ -342,7 +336,7 @@ def test_one_candidate_is_greedy_past_the_window(family, length):
 
 
 @pytest.mark.parametrize('steps', [0, 5])
-def test_a_prompt_longer_than_the_window_is_refused(steps):
+def test_a_prompt_longer_than_the_window_is_refused(steps, tiny):
     lm, passes = tiny('gpt2'), []
     lm.model.register_forward_pre_hook(lambda *_: passes.append(1))
     with pytest.raises(ValueError, match='prompt has 65 tokens, more than the window of 64'):
@@ -350,7 +344,7 @@ def test_a_prompt_longer_than_the_window_is_refused(steps):
     assert not passes
 
 
-def test_knobs_are_given_by_name():
+def test_knobs_are_given_by_name(tiny):
     with pytest.raises(TypeError, match='positional'): contrastive_search(tiny('gpt2'), [[1, 2]], 4)
 
 
@@ -363,7 +357,7 @@ def test_knobs_are_given_by_name():
     (dict(max_new_tokens=-1), ValueError, 'max_new_tokens'), (dict(stop=''), ValueError, 'stop'), (dict(stop='a'), ValueError, 'tokenizer'),
     (dict(eos_token_id=60), ValueError, 'eos_token_id'), (dict(seed=[1, 2, 3]), ValueError, 'seed'),
     (dict(sampler=Sampler(temperature=[1., 2., 3.])), ValueError, 'temperature')])
-def test_refusals_come_before_any_work(bad, error, words):
+def test_refusals_come_before_any_work(bad, error, words, tiny):
     lm, passes = tiny('llama'), []
     lm.model.register_forward_pre_hook(lambda *_: passes.append(1))
     with pytest.raises(error, match=words): contrastive_search(lm, [[1, 2], [3]], **bad)

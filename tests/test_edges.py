@@ -29,12 +29,12 @@ def test_refused_by_name(call, what):
     with pytest.raises((TypeError, ValueError), match=what): call()
 
 
-def test_large_and_small_that_are_fine():
+def test_large_and_small_that_are_fine(lists):
     assert ls.apply_temperature(z, 2**64).abs().max() < 1e-18
     assert torch.equal(ls.top_n_sigma_filter(z, math.inf), z)
     assert ls.sample(z, seed=np.uint64(7)).tolist() == ls.sample(z, seed=7).tolist()
     assert ls.generate(lm, [[1]], ls.Sampler(seed=3), eos_token_id=np.int64(2)).ids[0][-1] == 2
-    assert [x.tolist() for x in lm.encode(np.array([[1, 2]]))] == [[[1, 2]], [[True, True]]]
+    assert lists(lm.encode(np.array([[1, 2]]))) == [[[1, 2]], [[True, True]]]
 
 
 @pytest.mark.parametrize('knobs', [dict(top_k=2), dict(top_p=.5), dict(min_p=.1), dict(typical_p=.5, top_h=.5, tail_free=.5), dict(eta_cutoff=.1, top_a=.1, xtc_probability=.5)])

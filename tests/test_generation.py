@@ -1,26 +1,18 @@
 "The loop against transformers on other families, the window, rows alone, and streams"
 import pytest, torch
 
-import llm_sampling as ls
 from llm_sampling.generation import Branches, Rows, TextStream, _run, _whole_run, generate, rep_n, stream
 from llm_sampling.models import LanguageModel, TableModel
 from llm_sampling.sampler import Sampler
-from test_models import tiny
 
 
 @pytest.fixture(scope='module')
-def lm(): return ls.load()
-
-
-@pytest.fixture(scope='module')
-def rows():
-    g = torch.Generator().manual_seed(1)
-    return [torch.randint(1, 60, (n,), generator=g) for n in (3, 11, 7, 5)]
+def rows(rows): return [*rows, torch.tensor([10, 4, 22, 21, 38])]
 
 
 @pytest.mark.parametrize('family', ['gpt2', 'llama', 'qwen3', 'mistral', 'opt'])
 @pytest.mark.parametrize('count', [1, 4])
-def test_greedy_is_transformers(family, count, rows):
+def test_greedy_is_transformers(family, count, rows, tiny):
     lm = tiny(family)
     ids, mask = lm.encode(rows[:count])
     free = generate(lm, ids, attention_mask=mask, max_new_tokens=20, eos_token_id=())
@@ -34,7 +26,7 @@ def test_greedy_is_transformers(family, count, rows):
 
 
 @pytest.mark.parametrize('family', ['gpt2', 'llama', 'qwen3', 'mamba'])
-def test_window_restarts_are_uncached_ones(family, rows):
+def test_window_restarts_are_uncached_ones(family, rows, lists, tiny):
     "Rows reach the window at different steps, some drop out, and a model without cache must agree"
     lm, plain = tiny(family), tiny(family)
     lm.window = plain.window = 12
@@ -42,16 +34,16 @@ def test_window_restarts_are_uncached_ones(family, rows):
     kw = dict(sampler=Sampler(temperature=1., seed=5), n=2, max_new_tokens=40)
     ends = [i[19].item() for i in generate(plain, rows[:1], eos_token_id=(), **kw).ids]
     a, b = (generate(m, rows, eos_token_id=ends, **kw) for m in (lm, plain))
-    assert [i.tolist() for i in a.ids] == [i.tolist() for i in b.ids]
+    assert lists(a.ids) == lists(b.ids)
     assert len({len(i) for i in a.ids}) > 1 and max(len(i) for i in a.ids) > 12
     for i, row in enumerate(rows):
         alone = generate(lm, [row], eos_token_id=ends, **kw)
-        assert [x.tolist() for x in alone.ids] == [x.tolist() for x in a.ids[2*i:2*i+2]]
+        assert lists(alone.ids) == lists(a.ids[2*i:2*i+2])
 
 
 @pytest.mark.parametrize('least', [0, 1, 2**40])
 @pytest.mark.parametrize('family', ['gpt2', 'llama', 'mistral', 'bloom'])
-def test_samples_share_their_prompt(family, least, rows, monkeypatch):
+def test_samples_share_their_prompt(family, least, rows, monkeypatch, tiny):
     "Branches of a tree, or rows of their own, or first the one and then the other: each sample is what it is alone"
     monkeypatch.setattr(Branches, 'least', least)
     lm, left = tiny(family), []
@@ -73,7 +65,7 @@ def test_samples_share_their_prompt(family, least, rows, monkeypatch):
     else: assert left and (left[0] < 20 if least < 2 else left[0] == 20)     # at the window, when rows had ended; or before the first step
 
 
-def test_a_crowded_tree_is_left(rows, monkeypatch):
+def test_a_crowded_tree_is_left(rows, monkeypatch, lists, tiny):
     "Forty short samples of a short prompt: after some steps most columns of the tree are none of a row's business"
     monkeypatch.setattr(Branches, 'least', 0)
     lm, widths = tiny('llama'), []
@@ -83,10 +75,10 @@ def test_a_crowded_tree_is_left(rows, monkeypatch):
     out = generate(lm, [rows[0]], Sampler(seed=1), n=40, **kw)
     assert widths == [80]                                        # 3 + 80 columns against 16 * 5 tokens
     monkeypatch.setattr(Branches, 'least', 2**40)
-    assert [i.tolist() for i in out.ids] == [i.tolist() for i in generate(lm, [rows[0]], Sampler(seed=1), n=40, **kw).ids]
+    assert lists(out.ids) == lists(generate(lm, [rows[0]], Sampler(seed=1), n=40, **kw).ids)
 
 
-def test_rows_that_leave_a_tree_are_only_as_long_as_they_are(rows, monkeypatch):
+def test_rows_that_leave_a_tree_are_only_as_long_as_they_are(rows, monkeypatch, lists, tiny):
     "The samples of the longer prompt end soon; those of the shorter then have no use for a tree, nor for its columns"
     monkeypatch.setattr(Branches, 'least', 1)
     lm = tiny('gpt2')
@@ -97,7 +89,7 @@ def test_rows_that_leave_a_tree_are_only_as_long_as_they_are(rows, monkeypatch):
         if [len(i) for i in out.ids] == [8, 8, 3, 3]: break
     else: pytest.fail('no seed gives such samples')
     alone = generate(lm, [rows[0]], eos_token_id=eos, **kw)
-    assert [i.tolist() for i in out.ids[:2]] == [i.tolist() for i in alone.ids]
+    assert lists(out.ids[:2]) == lists(alone.ids)
 
 
 def test_order_of_a_batch_does_not_matter(lm):
@@ -122,14 +114,14 @@ def test_fresh_seeds_come_from_torch(lm):
 
 
 @pytest.mark.parametrize('stop', [None, ' the', [', and', 'ing ', '\n\n'], ['e', 'xyz']])
-def test_stream_is_generate(lm, stop):
+def test_stream_is_generate(lm, stop, lists):
     kw = dict(n=3, stop=stop, seed=4, max_new_tokens=40)
     whole = generate(lm, ['Once upon a time', 'The king'], Sampler(temperature=1.), **kw)
     texts, ids, reasons = [''] * 6, [[] for _ in range(6)], [None] * 6
     for p in stream(lm, ['Once upon a time', 'The king'], Sampler(temperature=1.), **kw):
         assert reasons[p.row] is None                       # nothing comes after the last piece
         texts[p.row] += p.text; ids[p.row] += p.ids; reasons[p.row] = p.finish_reason
-    assert (texts, ids, reasons) == (whole.texts, [i.tolist() for i in whole.ids], whole.finish_reasons)
+    assert (texts, ids, reasons) == (whole.texts, lists(whole.ids), whole.finish_reasons)
     for t in texts: assert not any(s in t for s in ([stop] if isinstance(stop, str) else stop or []))
 
 

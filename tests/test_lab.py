@@ -6,8 +6,10 @@ import sys
 
 import nbformat
 import pytest
-from browser import ROOT, browser, jupyterlab
-from test_site import nine, probs, tools
+from browser import browser, jupyterlab, nine, probs
+from scripts import ROOT, script
+
+tools = script('tools/run_nbs.py')
 
 # One notebook for each kind of widget: (notebook, variable that holds the widget)
 NOTEBOOKS = [('00b_widgets.ipynb', 'bars')]
@@ -86,6 +88,7 @@ def check(box, i, j):
     assert all(abs(a-b) <= 5.1e-5 for a, b in zip(probs(box), nine(float(t), int(k)), strict=True)), (t, k)
 
 
+@pytest.mark.xdist_group('browser')
 @pytest.mark.parametrize('notebook, variable', NOTEBOOKS)
 def test_notebook_runs_live(notebook, variable):
     with browser(viewport={'width': 1400, 'height': 1000}) as (context, log), jupyterlab(ROOT/'nbs') as url:

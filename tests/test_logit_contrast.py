@@ -3,37 +3,30 @@ import json, math
 from pathlib import Path
 
 import pytest, torch
+from checks import frequencies, same
 import transformers as tf
 
 import llm_sampling as ls
-from llm_sampling.generation import generate, stream
+from llm_sampling.generation import generate
 from llm_sampling.logit_contrast import (candidate_layers, contrast, contrastive_decoding, dola, dola_contrast, guided,
                                          js_divergence, premature_layer, published_divergence, with_exits)
 from llm_sampling.models import LanguageModel, TableModel
 from llm_sampling.sampler import Sampler
-from llm_sampling.testing import test_frequencies as frequencies, test_tensor as same
-from test_models import FAMILIES, SIZE, tiny
+from tiny_models import FAMILIES, SIZE
 
 INF = math.inf
 
 
-@pytest.fixture(scope='module')
-def rows():
-    g = torch.Generator().manual_seed(1)
-    return [torch.randint(1, 60, (n,), generator=g) for n in (3, 11, 7)]
-
-
-@pytest.fixture(scope='module')
-def lm(): return ls.load()
-
-
-def weaker(family):
-    "The tiny model with other weights"
-    lm = tiny(family)
-    g = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for p in lm.model.parameters(): p.add_(.15 * torch.randn(p.shape, generator=g))
-    return lm
+@pytest.fixture
+def weaker(tiny):
+    "`weaker(family)` is the tiny model with other weights"
+    def make(family):
+        lm = tiny(family)
+        g = torch.Generator().manual_seed(3)
+        with torch.no_grad():
+            for p in lm.model.parameters(): p.add_(.15 * torch.randn(p.shape, generator=g))
+        return lm
+    return make
 
 
 def formula(p, q, own, against, alpha):
@@ -133,7 +126,7 @@ def test_dola_contrast_takes_each_rows_own_layer():
 # contrastive decoding
 
 @pytest.mark.parametrize('families', [('llama', 'gpt2'), ('gpt2', 'gpt2'), ('bloom', 'llama'), ('llama', 'mamba'), ('mistral', 'opt')])
-def test_two_models_are_two_plain_loops(families, rows):
+def test_two_models_are_two_plain_loops(families, rows, tiny):
     lm, amateur = tiny(families[0]), weaker(families[1])
     for beta, alpha, heat, context in ((INF, .1, 1., None), (.5, .05, 1., 2), (2., None, .7, 5), (INF, .3, 2., 1)):
         own, against = (1., 1.) if beta == INF else (1 + beta, beta)
@@ -146,7 +139,7 @@ def test_two_models_are_two_plain_loops(families, rows):
 
 
 @pytest.mark.parametrize('windows', [(12, 17), (20, 13), (None, 12), (14, None), (11, None), (11, 12), (13, 11)])
-def test_each_model_has_its_own_window(windows, rows):
+def test_each_model_has_its_own_window(windows, rows, tiny):
     "One that a prompt fills reads it whole"
     lm, amateur = tiny('llama'), weaker('gpt2')
     lm.window, amateur.window = windows
@@ -155,18 +148,18 @@ def test_each_model_has_its_own_window(windows, rows):
     assert min(out.stats['window_restarts']) > 0
 
 
-def test_a_prompt_that_fills_the_window_is_read_whole(rows):
+def test_a_prompt_that_fills_the_window_is_read_whole(rows, lists, tiny):
     "By DoLa and by both sides of guidance"
     lm, run = tiny('gpt2'), dict(max_new_tokens=1, eos_token_id=())
     wide = tiny('gpt2')
     lm.window = 11
     for f in (lambda lm: dola(lm, rows, dola_layers=[0], **run), lambda lm: guided(lm, rows, [rows[1]], **run)):
         ours, want = f(lm), f(wide)
-        assert [i.tolist() for i in ours.ids] == [i.tolist() for i in want.ids] and ours.scores == want.scores
+        assert lists(ours.ids) == lists(want.ids) and ours.scores == want.scores
 
 
 @pytest.mark.parametrize('steps', [0, 5])
-def test_prompts_longer_than_a_window_are_refused(steps, monkeypatch):
+def test_prompts_longer_than_a_window_are_refused(steps, monkeypatch, tiny):
     "Each model's own window is asked, about what that model would read"
     lm, small, long, run = tiny('llama'), weaker('gpt2'), [[1, 2], [3] * 40], dict(max_new_tokens=steps)
     small.window = 39
@@ -181,7 +174,7 @@ def test_prompts_longer_than_a_window_are_refused(steps, monkeypatch):
         with pytest.raises(ValueError, match='^' + said): f()
 
 
-def test_knobs_are_given_by_name(rows):
+def test_knobs_are_given_by_name(rows, tiny):
     lm = tiny('gpt2')
     for f in (lambda: contrastive_decoding(lm, lm, rows, .1), lambda: dola(lm, rows, 'low'), lambda: guided(lm, rows, rows, 1.5)):
         with pytest.raises(TypeError, match='positional'): f()
@@ -189,7 +182,7 @@ def test_knobs_are_given_by_name(rows):
 
 
 @pytest.mark.parametrize('families', [('llama', 'gpt2'), ('gpt2', 'llama'), ('bloom', 'mamba')])
-def test_sampled_rows_are_alone_and_uncached(families, rows):
+def test_sampled_rows_are_alone_and_uncached(families, rows, lists, tiny):
     lm, amateur = tiny(families[0]), weaker(families[1])
     slow = [tiny(families[0]), weaker(families[1])]
     for m in slow: m.cached = False
@@ -199,12 +192,12 @@ def test_sampled_rows_are_alone_and_uncached(families, rows):
     run = dict(n=3, max_new_tokens=20, eos_token_id=[0, 7, 9])
     both = contrastive_decoding(lm, amateur, rows, **kw, sampler=s, **run)
     uncached = contrastive_decoding(*slow, rows, **kw, sampler=s, **run)
-    assert [i.tolist() for i in both.ids] == [i.tolist() for i in uncached.ids]
+    assert lists(both.ids) == lists(uncached.ids)
     assert len({len(i) for i in both.ids}) > 1
     for i, row in enumerate(rows):
         alone = contrastive_decoding(lm, amateur, [row], **{k: v[i] for k, v in kw.items()}, **run,
                                      sampler=Sampler(temperature=s.knobs['temperature'][i].item(), top_p=.95, repetition_penalty=1.1, seed=4))
-        assert [x.tolist() for x in alone.ids] == [x.tolist() for x in both.ids[3*i:3*i+3]]
+        assert lists(alone.ids) == lists(both.ids[3*i:3*i+3])
         for a, b in zip(alone.logprobs + [torch.tensor(alone.scores)], both.logprobs[3*i:3*i+3] + [torch.tensor(both.scores[3*i:3*i+3])]):
             same(a, b, rtol=1e-3, atol=1e-3)
 
@@ -219,7 +212,7 @@ def test_frequencies_are_the_product_of_powers():
         frequencies(torch.cat(out.ids), law / law.sum())
 
 
-def test_reported_is_the_raw_model(rows):
+def test_reported_is_the_raw_model(rows, tiny):
     lm = tiny('llama')
     out = contrastive_decoding(lm, weaker('llama'), rows, sampler=Sampler(seed=1), max_new_tokens=8, eos_token_id=())
     for i, row in enumerate(rows):
@@ -229,11 +222,11 @@ def test_reported_is_the_raw_model(rows):
         assert [s.rank for s in out.trace[i]] == [(l > l[t]).sum().item() + 1 for l, t in zip(logp, out.ids[i])]
 
 
-def test_hotter_copy_is_a_temperature(rows):
+def test_hotter_copy_is_a_temperature(rows, lists, tiny):
     lm, run = tiny('gpt2'), dict(max_new_tokens=15, eos_token_id=())
     for beta, heat, t in ((.5, 2., .8), (INF, 2., 2.), (1., .5, None)):
         ours = contrastive_decoding(lm, lm, rows, alpha=None, beta=beta, amateur_temperature=heat, sampler=Sampler(seed=2), **run)
-        if t: assert [i.tolist() for i in ours.ids] == [i.tolist() for i in generate(lm, rows, Sampler(temperature=t, seed=2), **run).ids]
+        if t: assert lists(ours.ids) == lists(generate(lm, rows, Sampler(temperature=t, seed=2), **run).ids)
     # beta = 1 and T = .5: z - (2z - z) = 0, so every token is equally likely
     law = contrast(torch.randn(50), torch.zeros(50), 0., 0.)
     assert (law == 0).all()
@@ -243,7 +236,7 @@ def test_hotter_copy_is_a_temperature(rows):
 
 @pytest.mark.parametrize('family', ['llama', 'gpt2', 'qwen3', 'opt'])
 @pytest.mark.parametrize('scale', [.5, 1.5, 4.])
-def test_guidance_is_transformers(family, scale, rows):
+def test_guidance_is_transformers(family, scale, rows, tiny):
     lm = tiny(family)
     run = dict(do_sample=False, max_new_tokens=15, pad_token_id=0, eos_token_id=None, guidance_scale=scale)
     for prompt, negative in ((rows[0], rows[1]), (rows[1], rows[0]), (rows[2], None)):
@@ -254,7 +247,7 @@ def test_guidance_is_transformers(family, scale, rows):
 
 
 @pytest.mark.parametrize('family', ['llama', 'gpt2', 'bloom', 'mamba'])
-def test_each_prompt_has_its_own_negative_and_scale(family, rows):
+def test_each_prompt_has_its_own_negative_and_scale(family, rows, tiny):
     lm, scales = tiny(family), [3., 1., .4]
     negatives = [rows[1][:2], rows[0], torch.cat(rows)]
     lm.window = 25
@@ -267,7 +260,7 @@ def test_each_prompt_has_its_own_negative_and_scale(family, rows):
 
 
 @pytest.mark.parametrize('family', ['llama', 'gpt2'])
-def test_padded_negatives_are_transformers_alone(family, rows):
+def test_padded_negatives_are_transformers_alone(family, rows, tiny):
     "In a batch the processor of transformers 5.23 gives no positions, so with absolute ones only its rows alone can be trusted"
     lm, negatives = tiny(family), [rows[1], rows[0], rows[2][:1]]
     ours = guided(lm, rows, negatives, guidance_scale=3., max_new_tokens=10, eos_token_id=())
@@ -277,10 +270,10 @@ def test_padded_negatives_are_transformers_alone(family, rows):
         assert ids.tolist() == theirs[0, len(row):].tolist()
 
 
-def test_scale_one_is_off_and_zero_is_the_negative_prompt(rows):
+def test_scale_one_is_off_and_zero_is_the_negative_prompt(rows, lists, tiny):
     lm, run = tiny('gpt2'), dict(max_new_tokens=12, eos_token_id=())
     s = Sampler(seed=3)
-    ids = lambda out: [i.tolist() for i in out.ids]
+    ids = lambda out: lists(out.ids)
     assert ids(guided(lm, rows, [rows[1]], guidance_scale=1., sampler=s, **run)) == ids(generate(lm, rows, s, **run)) \
         == ids(guided(lm, rows, [rows[1]], guidance_scale=None, sampler=s, **run))
     assert ids(guided(lm, rows, [rows[1]], guidance_scale=0., **run)) == ids(generate(lm, [rows[1]] * 3, **run))    # a draw depends on the prompt
@@ -308,13 +301,13 @@ def checksum(lm): return sum(p.double().abs().sum().item() for _, p in sorted(lm
 
 
 @pytest.mark.parametrize('case', CASES, ids=lambda c: f"{c['family']}-{c['layers']}-{'tied' if c['tied'] else 'free'}-{c['dola_layers']}-{c['corrected']}")
-def test_dola_is_transformers_455(case, rows):
+def test_dola_is_transformers_455(case, rows, lists):
     """The cases were written by transformers 4.55.4, each prompt alone and all as a batch: as it is, and `corrected` (with the final norm before
     the early exits, and the divergence the right way round). Its layer was chosen by the mean over a batch, so its batches are another matter."""
     lm = build(case['family'], case['layers'], case['tied'])
     assert checksum(lm) == pytest.approx(case['checksum'], rel=1e-12)
     kw = dict(dola_layers=case['dola_layers'], published=not case['corrected'], max_new_tokens=12, eos_token_id=())
-    assert [i.tolist() for i in dola(lm, rows, **kw).ids] == case['alone']
+    assert lists(dola(lm, rows, **kw).ids) == case['alone']
     assert dola(lm, rows[:1], sampler=Sampler(temperature=0, repetition_penalty=1.2), **kw).ids[0].tolist() == case['penalised']
 
 
@@ -360,7 +353,7 @@ def exits_by_hidden_states(lm, ids, layers):
 
 @pytest.mark.parametrize('family', ['llama', 'gpt2', 'qwen3', 'mistral'])
 @torch.no_grad()
-def test_dola_is_a_plain_loop(family, rows):
+def test_dola_is_a_plain_loop(family, rows, tiny):
     lm = tiny(family)
     for layers in ([0], [0, 1]):
         out = dola(lm, rows, dola_layers=layers, alpha=.2, max_new_tokens=10, eos_token_id=())
@@ -378,14 +371,14 @@ def test_dola_is_a_plain_loop(family, rows):
 
 
 @pytest.mark.parametrize('family', ['llama', 'gpt2', 'mistral', 'bloom', 'mamba'])
-def test_dola_rows_windows_samples(family, rows):
+def test_dola_rows_windows_samples(family, rows, lists, tiny):
     "A row alone, without cache, past the window, and sampled; some rows end early"
     lm, slow = tiny(family), tiny(family)
     lm.window = slow.window = 13
     slow.cached = False
     s = Sampler(temperature=.9, top_k=20, seed=8)
     kw = dict(dola_layers=[0, 1], alpha=[.001, .01, .1], sampler=s, n=2, max_new_tokens=25)
-    ids = lambda out: [i.tolist() for i in out.ids]
+    ids = lambda out: lists(out.ids)
     free = dola(lm, rows, **kw, eos_token_id=())
     eos = [free.ids[0][4].item(), free.ids[3][9].item()]
     out = dola(lm, rows, **kw, eos_token_id=eos)
@@ -403,7 +396,7 @@ def test_dola_rows_windows_samples(family, rows):
 
 @pytest.mark.parametrize('family', FAMILIES)
 @torch.no_grad()
-def test_exits_of_families(family, rows):
+def test_exits_of_families(family, rows, tiny):
     "The model's own logits are unmoved, an exit is what the layers below it say, and no hook stays"
     lm = tiny(family)
     laws = with_exits(lm, [0, 1]).next_logits(rows).unflatten(-1, (3, -1))
@@ -459,7 +452,7 @@ def test_the_final_norm_has_a_width():
     with pytest.raises(ValueError, match='OPTForCausalLM has no early exits'): dola(lm, [[1, 2]], dola_layers=[0], published=True)
 
 
-def test_exits_that_change_the_model_are_refused():
+def test_exits_that_change_the_model_are_refused(tiny):
     "A model whose logits depend on the other rows of the batch"
     lm = tiny('llama')
     head = lm.model.lm_head.forward
@@ -467,14 +460,14 @@ def test_exits_that_change_the_model_are_refused():
     with pytest.raises(ValueError, match='LlamaForCausalLM has no early exits: its own logits are others beside theirs'): dola(lm, [[1, 2]], dola_layers=[0])
 
 
-def test_exits_are_checked_once_per_model(rows, monkeypatch):
+def test_exits_are_checked_once_per_model(rows, monkeypatch, tiny):
     lm, run = tiny('llama'), dict(dola_layers=[0], max_new_tokens=4, eos_token_id=())
     first, passes = dola(lm, rows, **run), []
     lm.model.register_forward_pre_hook(lambda *_: passes.append(1))
     assert dola(LanguageModel(lm.model), rows, **run).scores == first.scores and len(passes) == 4
 
 
-def test_hooks_go_when_the_model_fails(rows):
+def test_hooks_go_when_the_model_fails(rows, tiny):
     lm = tiny('llama')
     with pytest.raises(Exception): with_exits(lm, [0]).forward(torch.tensor([[999]]))
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in lm.model.modules())
@@ -523,14 +516,14 @@ def test_fresh_seeds_follow_torch(lm):
     assert [x.texts for x in a] == [x.texts for x in b] != [x.texts for x in c]
 
 
-def test_no_token_and_no_tokenizer(lm, rows):
+def test_no_token_and_no_tokenizer(lm, rows, tiny):
     for out in three(lm, ['Once', 'The wolf'], max_new_tokens=0, n=2):
         assert (out.texts, out.scores, out.stats['forward_passes']) == ([''] * 4, [0.] * 4, 0)
     tiny_lm = tiny('llama')
     for out in (dola(tiny_lm, rows, dola_layers='low', max_new_tokens=2), guided(tiny_lm, rows, rows, guidance_scale=1.5, max_new_tokens=2)): assert out.texts is None
 
 
-def test_cost_of_two_models(rows):
+def test_cost_of_two_models(rows, tiny):
     lm, amateur = tiny('llama'), tiny('gpt2')
     run = dict(max_new_tokens=10, eos_token_id=())
     out, one = contrastive_decoding(lm, amateur, rows, amateur_context=2, **run), generate(lm, rows, **run)
@@ -546,13 +539,13 @@ def test_cost_of_two_models(rows):
         dict(forward_passes=6, tokens_evaluated=1 + 2 + 3 + 2 + 3 + 4, seconds=pytest.approx(1, abs=1), peak_cache_bytes=0)
 
 
-def test_rows_that_end_leave_both_caches(rows):
+def test_rows_that_end_leave_both_caches(rows, lists, tiny):
     lm = tiny('llama')
     free = guided(lm, rows, [rows[1]], guidance_scale=2., max_new_tokens=20, eos_token_id=())
     eos = next(e for e in range(60) if 0 < min((i.tolist() + [e]).index(e) for i in free.ids) < 20 and any(e not in i for i in free.ids))
     out = guided(lm, rows, [rows[1]], guidance_scale=2., max_new_tokens=20, eos_token_id=eos)
     cut = [i.tolist()[:i.tolist().index(eos) + 1] if eos in i else i.tolist() for i in free.ids]
-    assert [i.tolist() for i in out.ids] == cut and len({len(i) for i in cut}) > 1
+    assert lists(out.ids) == cut and len({len(i) for i in cut}) > 1
     assert out.finish_reasons == ['stop' if eos in i else 'length' for i in free.ids]
     live = sum(len(i) - 1 for i in out.ids)
     assert out.stats['tokens_evaluated'] == sum(map(len, rows)) + 3 * len(rows[1]) + 2 * live
@@ -568,18 +561,18 @@ def test_tiny_vocabularies_and_tables():
 
 
 @pytest.mark.parametrize('family', ['llama', 'gpt2'])
-def test_bfloat16(family, rows):
+def test_bfloat16(family, rows, tiny):
     half = LanguageModel(tiny(family).model.to(torch.bfloat16))
     for out in (dola(half, rows, dola_layers=[0, 1], max_new_tokens=5), guided(half, rows, [rows[0]], guidance_scale=2., max_new_tokens=5),
                 contrastive_decoding(tiny(family), half, rows, max_new_tokens=5)):
         assert all(len(i) for i in out.ids) and all(l.dtype == torch.float32 and l.isfinite().all() for l in out.logprobs)
 
 
-def test_tied_is_seen_in_the_weights(rows):
+def test_tied_is_seen_in_the_weights(rows, lists):
     for tied, layers in ((True, [2]), (False, [0, 2])):
         lm = build('llama', 6, tied)
         a = dola(lm, rows, dola_layers='low', max_new_tokens=6, eos_token_id=())
-        assert [i.tolist() for i in a.ids] == [i.tolist() for i in dola(lm, rows, dola_layers=layers, max_new_tokens=6, eos_token_id=()).ids]
+        assert lists(a.ids) == lists(dola(lm, rows, dola_layers=layers, max_new_tokens=6, eos_token_id=()).ids)
 
 
 def test_nothing_can_be_drawn():
@@ -621,7 +614,7 @@ def test_refusals_of_guidance(negative, scale, error, match, lm, monkeypatch):
     with pytest.raises(error, match=match): guided(lm, ['Once', 'The'], negative, guidance_scale=scale)
 
 
-def test_amateurs_of_other_tokens(lm):
+def test_amateurs_of_other_tokens(lm, tiny):
     with pytest.raises(TypeError, match='amateur must be a LanguageModel'): contrastive_decoding(lm, lm.model, 'Once')
     with pytest.raises(ValueError, match='vocabulary of 60 tokens, and the model has 4096'): contrastive_decoding(lm, tiny('llama'), 'Once')
     class Renamed:

@@ -11,20 +11,11 @@ from llm_sampling.models import LanguageModel, TableModel
 from llm_sampling.multinomial import gumbel_noise, mix
 from llm_sampling.sampler import Sampler
 from llm_sampling.token_tree import TokenTree
-from test_models import tiny
 
 
 @pytest.fixture(scope='module')
-def lm(): return ls.load()
+def tinies(tiny): return {f: tiny(f, layers=1) for f in ('llama', 'gpt2', 'bloom')}
 
-
-@pytest.fixture(scope='module')
-def tinies(): return {f: tiny(f) for f in ('llama', 'gpt2', 'bloom')}
-
-
-def prompts(dice, lengths): return [[dice.randrange(1, 60) for _ in range(n)] for n in lengths]
-
-def lists(ids): return [i.tolist() for i in ids]
 
 def odd(texts, ids):
     "A value without a pattern, the same for the same text"
@@ -151,7 +142,7 @@ FLAVOURS = [dict(), dict(value=odd, top_k=4), dict(value=odd, eos_token_id=tuple
 
 @pytest.mark.parametrize('leaves', [1, 3])
 @pytest.mark.parametrize('flavour', range(len(FLAVOURS)))
-def test_plain_search_gives_the_same_tokens_and_visits(flavour, leaves, tinies, monkeypatch):
+def test_plain_search_gives_the_same_tokens_and_visits(flavour, leaves, tinies, monkeypatch, prompts):
     kw, log = dict(num_simulations=8, max_new_tokens=4, leaves=leaves) | FLAVOURS[flavour], watched(monkeypatch)
     kw.setdefault('eos_token_id', ())
     dice = random.Random(flavour)
@@ -188,7 +179,7 @@ def test_greedy_misses_some_of_them():
     assert missed >= 5
 
 
-def test_never_worse_than_greedy(tinies):
+def test_never_worse_than_greedy(tinies, lists, prompts):
     "The first rollout is the greedy text"
     for lm in tinies.values():
         rows = prompts(random.Random(5), [2, 5, 3])
@@ -199,7 +190,7 @@ def test_never_worse_than_greedy(tinies):
         assert lists(mcts_decode(lm, rows, num_simulations=1, max_new_tokens=6, eos_token_id=()).ids) == lists(g.ids)
 
 
-def test_first_rollout_is_the_sample_of_generate(tinies):
+def test_first_rollout_is_the_sample_of_generate(tinies, lists, prompts):
     "Simulation j of a prompt is drawn with mix(seed, j), and mix(seed, 0) is the seed"
     lm, rows, s = tinies['llama'], prompts(random.Random(6), [2, 5]), Sampler(temperature=1.3, top_p=.9, presence_penalty=.5)
     seen = []
@@ -209,7 +200,7 @@ def test_first_rollout_is_the_sample_of_generate(tinies):
 
 
 @pytest.mark.parametrize('family', ['llama', 'gpt2', 'mistral', 'bloom', 'mamba'])
-def test_row_is_row_alone(family):
+def test_row_is_row_alone(family, prompts, tiny):
     lm, dice = tiny(family), random.Random(1)
     rows = prompts(dice, [2, 7, 4])
     kw = dict(num_simulations=6, max_new_tokens=5, eos_token_id=(7, 21, 33), leaves=2)
@@ -222,7 +213,7 @@ def test_row_is_row_alone(family):
             assert alone.scores[0] == pytest.approx(batch.scores[i], abs=1e-4)
 
 
-def test_padding_and_mask_are_the_rows(tinies):
+def test_padding_and_mask_are_the_rows(tinies, lists, prompts):
     lm, rows = tinies['gpt2'], prompts(random.Random(2), [2, 6])
     ids, mask = lm.encode(rows)
     a, b = (mcts_decode(lm, *x, num_simulations=6, max_new_tokens=5, **kw) for x, kw in (([rows], {}), ([ids], dict(attention_mask=mask.long()))))
@@ -232,7 +223,7 @@ def test_padding_and_mask_are_the_rows(tinies):
 @pytest.mark.parametrize('kw', [dict(leaves=1), dict(leaves=4, value=odd), dict(leaves=3, sampler=Sampler(temperature=2.), value=odd),
                                 dict(leaves=2, value=odd, rollout_tokens=1, eos_token_id=(1, 2, 3, 4, 5)), dict(temperature=3., return_best=False)])
 @pytest.mark.parametrize('family', ['llama', 'gpt2', 'bloom'])
-def test_every_prefix_is_evaluated_once(family, kw, tinies, monkeypatch):
+def test_every_prefix_is_evaluated_once(family, kw, tinies, monkeypatch, prompts):
     "Tokens evaluated = prompt tokens + nodes, and no path is extended to twice, in the whole of a search"
     lm, rows, made, passes = tinies[family], prompts(random.Random(3), [3, 8]), [], []
     extend = TokenTree.extend
@@ -253,7 +244,7 @@ def test_every_prefix_is_evaluated_once(family, kw, tinies, monkeypatch):
 
 
 @pytest.mark.parametrize('kw', [dict(), dict(value=odd, leaves=3), dict(value=odd, sampler=Sampler(temperature=2.), eos_token_id=(1, 2, 3, 4, 5))])
-def test_a_rejected_branch_leaves_the_tree(kw, tinies, monkeypatch):
+def test_a_rejected_branch_leaves_the_tree(kw, tinies, monkeypatch, prompts):
     "After a choice: what lies behind the roots, the ways to them, and the ways to the best texts, each under its number; nothing else"
     apart, forget = [], Search.forget
     def watch(self):
@@ -382,7 +373,7 @@ def test_select_and_back_up():
 
 
 @pytest.mark.parametrize('scale, shift', [(1024., 0.), (2.**-10, 0.), (4., 64.)])
-def test_units_of_the_value_do_not_matter(scale, shift, tinies):
+def test_units_of_the_value_do_not_matter(scale, shift, tinies, lists, prompts):
     lm, rows = tinies['llama'], prompts(random.Random(8), [3, 5])
     grid = lambda texts, ids: [round(v * 8) / 8 for v in odd(texts, ids)]              # exact in any of these units
     a = mcts_decode(lm, rows, value=grid, num_simulations=12, max_new_tokens=4, return_best=False)
@@ -390,7 +381,7 @@ def test_units_of_the_value_do_not_matter(scale, shift, tinies):
     assert lists(a.ids) == lists(b.ids) and [s * scale + shift for s in a.scores] == b.scores
 
 
-def test_value_gets_whole_lists_once(lm):
+def test_value_gets_whole_lists_once(lm, lists):
     "One call for the texts of a pass over all prompts; no text twice; texts and ids as the result has them"
     once, calls = ['Once upon a time', 'The king'], []
     def value(texts, ids):
@@ -456,7 +447,7 @@ def test_stop_strings(lm):
     assert out.scores == [-len(out.texts[0])]
 
 
-def test_logprobs_and_scores_are_the_models(tinies):
+def test_logprobs_and_scores_are_the_models(tinies, prompts):
     for lm in tinies.values():
         rows = prompts(random.Random(4), [3, 6])
         for rb in (True, False):
@@ -468,7 +459,7 @@ def test_logprobs_and_scores_are_the_models(tinies):
                 assert [s.id for s in steps] == ids.tolist() and [s.rank for s in steps] == [(l > l[t]).sum().item() + 1 for l, t in zip(laws, ids)]
 
 
-def test_best_seen_and_visited(tinies):
+def test_best_seen_and_visited(tinies, prompts):
     "The best text seen has the highest of all values; the visited one need not"
     lm, better = tinies['llama'], 0
     for row in prompts(random.Random(9), [3] * 5):
@@ -480,7 +471,7 @@ def test_best_seen_and_visited(tinies):
     assert 0 < better
 
 
-def test_seeds(tinies):
+def test_seeds(tinies, lists, prompts):
     lm, rows, s = tinies['gpt2'], prompts(random.Random(7), [3, 3, 3]), Sampler(temperature=2.)
     run = lambda seed, **kw: lists(mcts_decode(lm, rows, value=odd, num_simulations=3, max_new_tokens=4, sampler=s, temperature=1., seed=seed, return_best=False, **kw).ids)
     assert run(3) == run(3) == run([3, 3, 3]) != run(4)
@@ -529,7 +520,7 @@ def test_ties_of_the_law_are_the_lowest_ids(tinies):
     assert [t for t, *_ in search.roots[0].moves] == [0, 1, 2, 3] and [p for _, p, _ in search.roots[0].moves] == [.25] * 4
 
 
-def test_filters_hold_everywhere(tinies):
+def test_filters_hold_everywhere(tinies, prompts):
     "A banned token is in no text of the search"
     lm, rows = tinies['llama'], prompts(random.Random(2), [4, 5])
     plain = mcts_decode(lm, rows, num_simulations=8, max_new_tokens=6, eos_token_id=())
@@ -540,7 +531,7 @@ def test_filters_hold_everywhere(tinies):
     assert seen and not seen & banned
 
 
-def test_small_vocabularies():
+def test_small_vocabularies(lists):
     one = LanguageModel(TableModel({(): [1.]}))
     out = mcts_decode(one, [[0], [0]], num_simulations=5, max_new_tokens=3, leaves=4)
     assert lists(out.ids) == [[0, 0, 0]] * 2 and out.scores == [0., 0.]
@@ -553,7 +544,7 @@ def test_small_vocabularies():
     assert seen == {0, 1}
 
 
-def test_bfloat16(monkeypatch):
+def test_bfloat16(monkeypatch, prompts, tiny):
     lm = LanguageModel(tiny('llama').model.to(torch.bfloat16))
     rows = prompts(random.Random(11), [3, 6])
     out = mcts_decode(lm, rows, value=odd, num_simulations=8, max_new_tokens=5, leaves=2, eos_token_id=())
@@ -561,7 +552,7 @@ def test_bfloat16(monkeypatch):
     assert out.stats['tokens_evaluated'] == 9 + out.stats['nodes']
 
 
-def test_rows_backend_is_the_tree(tinies, monkeypatch):
+def test_rows_backend_is_the_tree(tinies, monkeypatch, lists, prompts):
     lm, rows = tinies['llama'], prompts(random.Random(12), [3, 6])
     run = lambda: mcts_decode(lm, rows, value=odd, num_simulations=8, max_new_tokens=5, leaves=2, eos_token_id=(8, 19))
     a = run()
@@ -577,7 +568,7 @@ def test_one_token(tinies):
     assert out.ids[0].tolist() == [best[1]] and out.stats['forward_passes'] == 1 and out.stats['nodes'] == 0
 
 
-def test_window(tinies):
+def test_window(tinies, tiny):
     lm = LanguageModel(tiny('gpt2').model)
     lm.window = 10
     assert len(mcts_decode(lm, [[1] * 6], num_simulations=3, max_new_tokens=5, eos_token_id=()).ids[0]) == 5
@@ -592,7 +583,7 @@ BAD = [(dict(num_simulations=0), 'num_simulations'), (dict(num_simulations=2**64
        (dict(sampler=Sampler(temperature=[1., 2.])), 'temperature'), (dict(attention_mask=torch.tensor([[1, 0, 1]])), 'attention_mask')]
 
 @pytest.mark.parametrize('kw, match', BAD)
-def test_bad_arguments_raise_before_any_pass(kw, match, monkeypatch):
+def test_bad_arguments_raise_before_any_pass(kw, match, monkeypatch, tiny):
     lm = tiny('llama')
     monkeypatch.setattr(lm.model, 'forward', lambda *a, **kw: pytest.fail('a forward pass'))
     with pytest.raises(ValueError, match=match): mcts_decode(lm, torch.tensor([[3, 4, 5]]), **kw)

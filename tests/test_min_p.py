@@ -1,27 +1,22 @@
 """Min-p, top-a, top-nσ, p-less and tail-free against definitions in plain Python, and the versions in circulation that are wrong"""
 import math
-from functools import partial
 
 import pytest
 import torch
+from checks import commutes, rows_alone, same
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from strategies import batches, rows
+from strategies import rows
 from transformers import MinPLogitsWarper
 
-from llm_sampling.min_p import (MIN_P, TAIL_FREE, TOP_A, TOP_N_SIGMA, min_p_filter, p_less_filter, tail_free_filter,
-                                top_a_filter, top_n_sigma_filter)
+from llm_sampling.min_p import (min_p_filter, p_less_filter, tail_free_filter, top_a_filter,
+                                top_n_sigma_filter)
 from llm_sampling.softmax import apply_temperature
-from llm_sampling.testing import test_meta as on_meta
-from llm_sampling.testing import test_permutation as commutes
-from llm_sampling.testing import test_rows_alone as rows_alone
-from llm_sampling.testing import test_tensor as same
 from llm_sampling.top_k import top_k_filter
 from llm_sampling.top_p import top_p_filter
 
 INF = math.inf
 FILTERS = {'min_p': min_p_filter, 'top_a': top_a_filter, 'top_n_sigma': top_n_sigma_filter, 'tail_free': tail_free_filter}
-NEUTRAL = {'min_p': 0, 'top_a': 0, 'top_n_sigma': INF, 'tail_free': 1}
 VALUES = {'min_p': [0, 1e-4, .3, 1], 'top_a': [0, .2, .9, 1], 'top_n_sigma': [.1, 1., 2.5, INF], 'tail_free': [.1, .8, .97, 1]}
 KNOBS = [(name, v) for name in FILTERS for v in VALUES[name]]
 
@@ -95,62 +90,6 @@ def test_brute_force_is_not_skipped():
         assert sum(d is not None for d in decided) > 150, name
         for row, d in zip(many, decided):
             if d is not None: assert apply(name, row, v).isfinite().tolist() == d
-
-
-@every
-@given(batches(finite=False))
-def test_properties(name, value, batch):
-    f = partial(apply, name, v=value)
-    before = batch.clone()
-    out = f(batch)
-    same(batch, before, rtol=0, atol=0)                                                   # input untouched
-    assert ((out == batch) | (out == -INF)).all()
-    finite = batch.isfinite().any(-1)
-    assert out.isfinite().any(-1).equal(finite)                                           # never empties a row
-    best = batch.amax(-1, keepdim=True)
-    assert (out.isfinite() | (batch < best) | ~batch.isfinite()).all()                    # the maxima stay
-    commutes(f, batch, tries=2)
-    rows_alone(f, batch)
-    same(f(batch.t().contiguous().t()), out)                                              # not contiguous
-    same(f(batch[None, :, None])[0, :, 0], out)                                           # leading dimensions
-    for row, kept in zip(batch, out):                                                     # dropped tokens are absent
-        if row.isfinite().any(): same(f(row[row.isfinite()]), kept[row.isfinite()])
-
-
-@every
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16, torch.float64])
-def test_dtypes(name, value, dtype):
-    z = (torch.randn(5, 40, generator=torch.Generator().manual_seed(1)) * 3).to(dtype)
-    out = apply(name, z, value)
-    assert out.dtype == dtype
-    if dtype != torch.float64: same(out, apply(name, z.float(), value).to(dtype))
-    else: same(out.isfinite(), apply(name, z.float(), value).isfinite())
-    on_meta(partial(apply, name, v=value), z)
-
-
-@pytest.mark.parametrize('name', FILTERS)
-@given(data=st.data())
-def test_knob_per_row(name, data):
-    batch = data.draw(batches())
-    values = data.draw(st.lists(st.sampled_from(VALUES[name] + [None]), min_size=len(batch), max_size=len(batch)))
-    f = FILTERS[name]
-    out = f(batch, values)
-    for row, v, kept in zip(batch, values, out): same(kept, f(row, v))                    # None and neutral: to the bit as it was
-    full = [NEUTRAL[name] if v is None else v for v in values]
-    same(f(batch, torch.tensor(full)), out)
-    same(f(batch, torch.tensor(full, dtype=torch.float64)), out)
-    rows_alone(f, batch, torch.tensor(full))
-    rows_alone(f, batch, values)
-    on_meta(f, batch, torch.tensor(full))
-    on_meta(lambda z: f(z, values), batch)
-
-
-@pytest.mark.parametrize('name,grows', [('min_p', False), ('top_a', False), ('top_n_sigma', True), ('tail_free', True)])
-@given(row=rows())
-def test_monotone(name, grows, row):
-    low, high = .15, .7
-    a, b = (FILTERS[name](row, v).isfinite() for v in ((low, high) if grows else (high, low)))
-    assert (b | ~a).all()
 
 
 @given(rows())
@@ -232,43 +171,6 @@ def test_by_hand():
 def test_p_less_keeps_all_of_a_uniform_row(n):
     assert p_less_filter(torch.full((n,), 1.7)).isfinite().all()
     assert p_less_filter(torch.full((n,), 1.7).bfloat16()).isfinite().all()
-
-
-def test_large_vocabulary_alone_and_in_a_batch():
-    g = torch.Generator().manual_seed(2)
-    z = torch.randn(4, 128_256, generator=g) * torch.tensor([.5, 1, 2, 4])[:, None]
-    for name, v in (('min_p', .05), ('top_a', .2), ('top_n_sigma', 1), ('tail_free', .95), ('p_less', None)):
-        f = partial(apply, name, v=v)
-        rows_alone(f, z)
-        commutes(f, z[1:3], tries=1)
-
-
-def test_bad_rows_pass():
-    for name, v in (('min_p', .3), ('top_a', .3), ('top_n_sigma', 1), ('tail_free', .5), ('p_less', None)):
-        empty = torch.full((2, 4), -INF)
-        same(apply(name, empty, v), empty)
-        for bad in (math.nan, INF):
-            out = apply(name, torch.tensor([1., bad, 3, 2, 0]), v)
-            assert not out.amax().isfinite(), name                                        # the draw will see it
-
-
-@pytest.mark.parametrize('f,bad', [(f, b) for f in FILTERS.values() for b in (-1, math.nan, -INF, True, 'x', [.5], torch.tensor([.5, .5]), [.5, -1., .5])]
-                         + [(min_p_filter, 1.01), (top_a_filter, 1.01), (tail_free_filter, 1.01), (top_n_sigma_filter, 0), (tail_free_filter, 0)])
-def test_wrong_knobs(f, bad):
-    with pytest.raises((TypeError, ValueError)): f(torch.zeros(3, 5), bad)
-
-
-def test_wrong_logits():
-    for f in FILTERS.values():
-        with pytest.raises(TypeError): f(torch.tensor([1, 2]), .5)
-    with pytest.raises(TypeError): p_less_filter(torch.tensor([1, 2]))
-    with pytest.raises(ValueError): p_less_filter(torch.zeros(3, 0))
-
-
-def test_knobs_for_the_sampler():
-    for knob, neutral in ((MIN_P, 0), (TOP_A, 0), (TOP_N_SIGMA, INF), (TAIL_FREE, 1)):
-        assert knob.neutral == neutral
-        assert knob.entries('x', [None, .5]).tolist() == [neutral, .5]
 
 
 # --- versions in circulation: our checks must catch each

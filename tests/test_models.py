@@ -5,34 +5,8 @@ import pytest, torch
 import transformers as tf
 
 from llm_sampling.models import LanguageModel, TableModel, load
-from llm_sampling.testing import test_tensor as same
-
-SIZE = dict(vocab_size=60, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
-            num_key_value_heads=2, max_position_embeddings=64, bos_token_id=0, eos_token_id=0, pad_token_id=0)
-SLIDE = dict(sliding_window=4)
-FAMILIES = dict(
-    llama=('Llama', SIZE), qwen3=('Qwen3', SIZE | dict(head_dim=16)), mistral=('Mistral', SIZE | SLIDE),
-    gemma2=('Gemma2', SIZE | SLIDE | dict(head_dim=16, query_pre_attn_scalar=16)), gpt_neox=('GPTNeoX', SIZE), phi=('Phi', SIZE),
-    gpt2=('GPT2', dict(vocab_size=60, n_embd=32, n_layer=2, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=0)),
-    opt=('OPT', dict(vocab_size=60, hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=2,
-                     max_position_embeddings=64, word_embed_proj_dim=32, bos_token_id=0, eos_token_id=0, pad_token_id=1)),
-    bloom=('Bloom', dict(vocab_size=60, hidden_size=32, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0, pad_token_id=0)),
-    mamba=('Mamba', dict(vocab_size=60, hidden_size=32, state_size=4, num_hidden_layers=2, bos_token_id=0, eos_token_id=0, pad_token_id=0)),
-)
-
-
-def tiny(family):
-    name, config = FAMILIES[family]
-    torch.manual_seed(0)
-    suffix = 'LMHeadModel' if family == 'gpt2' else 'ForCausalLM'
-    model = getattr(tf, name + suffix)(getattr(tf, name + 'Config')(**config, initializer_range=.2))
-    return LanguageModel(model)
-
-
-@pytest.fixture(scope='module')
-def rows():
-    g = torch.Generator().manual_seed(1)
-    return [torch.randint(1, 60, (n,), generator=g) for n in (3, 11, 7)]
+from checks import same
+from tiny_models import FAMILIES, tiny
 
 
 @pytest.mark.parametrize('family', FAMILIES)

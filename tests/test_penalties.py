@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from checks import on_meta, rows_alone, same
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from strategies import rows
@@ -12,7 +13,6 @@ from transformers import (NoBadWordsLogitsProcessor, NoRepeatNGramLogitsProcesso
 
 from llm_sampling.penalties import (_matches, ban_tokens, dry_penalty, frequency_penalty, logit_bias,
                                     no_repeat_ngram, presence_penalty, repetition_penalty, token_counts)
-from llm_sampling.testing import test_meta as runs_on_meta, test_rows_alone as rows_alone, test_tensor as same
 
 INF = math.inf
 
@@ -96,7 +96,7 @@ def test_batch_and_meta(f, loop, knobs, text, data):
     knob = data.draw(st.sampled_from(knobs))
     step = lambda z, ids, mask: f(z, ids, knob, mask=mask)
     rows_alone(step, z, ids, mask)
-    runs_on_meta(step, z, ids, mask)
+    on_meta(step, z, ids, mask)
     whole = f(z, ids, knob, mask=mask)
     for i in range(len(z)): same(f(z[i], ids[i], knob, mask=mask[i]), whole[i])              # (vocab,) with (length,)
     stack = lambda t: torch.stack([t, t])                                                       # (2, batch, ...)
@@ -107,7 +107,7 @@ def test_batch_and_meta(f, loop, knobs, text, data):
 @each_step
 @settings(max_examples=15)
 @given(text=texts(), data=st.data())
-def test_dtypes(f, loop, knobs, text, data):
+def test_half_precision_is_float32_rounded_once(f, loop, knobs, text, data):
     "Half precision is the float32 result rounded once; float64 stays"
     z, ids, mask = text
     knob = data.draw(st.sampled_from(knobs))
@@ -144,7 +144,7 @@ def test_per_row(f, neutral, text, data):
         else: same(out[i], f(z[i], ids[i], k, mask=mask[i]))
     tensor = torch.tensor([neutral if k is None else k for k in knobs])
     same(f(z, ids, tensor, mask=mask), out, rtol=0, atol=0)
-    runs_on_meta(lambda z, ids, k: f(z, ids, k), z, ids, tensor)
+    on_meta(lambda z, ids, k: f(z, ids, k), z, ids, tensor)
     assert f(z, ids, None) is z and f(z, ids, neutral) is z
 
 @settings(max_examples=20)
@@ -270,7 +270,7 @@ def test_bias():
     out = logit_bias(z, {0: -INF, 1: 2., 2: .5})
     torch.testing.assert_close(out, torch.tensor([[-INF, -INF, 3.5], [-INF, 7, math.nan]]), equal_nan=True)
     assert logit_bias(z, {}) is z and logit_bias(z, None) is z and ban_tokens(z, torch.zeros(2, 0, dtype=torch.long), []) is z
-    runs_on_meta(lambda z: logit_bias(z, {0: 1., 2: -INF}), z)
+    on_meta(lambda z: logit_bias(z, {0: 1., 2: -INF}), z)
     rows_alone(lambda z: logit_bias(z, {0: 1., 2: -1.}), torch.randn(3, 4))
     assert logit_bias(z.half(), {0: 3e38})[:, 0].isfinite().all()
     assert ban_tokens(z, torch.zeros(2, 0, dtype=torch.long), [[0], [0, 2]])[0].tolist() == [-INF, -INF, 3]

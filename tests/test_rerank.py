@@ -3,28 +3,16 @@ import math
 from collections import Counter
 
 import pytest, torch
+from checks import frequencies
 
 import llm_sampling as ls
 from llm_sampling.generation import Rows, _steps, _whole_run, generate
 from llm_sampling.models import LanguageModel, TableModel
-from llm_sampling.multinomial import mix
 from llm_sampling.rerank import best_of_n, majority_vote, minimum_bayes_risk, ngram_similarity
 from llm_sampling.sampler import Sampler
-from llm_sampling.testing import test_frequencies as frequencies
-from test_models import tiny
 
 ALL = [best_of_n, majority_vote, minimum_bayes_risk]
 LAWS = {(): [.2, .5, .3], (1,): [.5, .1, .4], (2,): [.1, .7, .2]}
-
-
-@pytest.fixture(scope='module')
-def lm(): return ls.load()
-
-
-@pytest.fixture(scope='module')
-def rows():
-    g = torch.Generator().manual_seed(1)
-    return [torch.randint(1, 60, (n,), generator=g) for n in (3, 11, 7)]
 
 
 def small(): return LanguageModel(TableModel(LAWS, eos_token_id=0))
@@ -139,7 +127,7 @@ def run(f, lm, prompt, n, **kw):
 
 @pytest.mark.parametrize('family', ['llama', 'gpt2', 'bloom', 'mamba'])
 @pytest.mark.parametrize('f', ALL)
-def test_choice_among_separate_samples(f, family, rows):
+def test_choice_among_separate_samples(f, family, rows, tiny):
     "Uncached, one sample at a time: the same text, score and end; and a batch of three is three alone"
     lm, plain = tiny(family), tiny(family)
     plain.cached = False
@@ -216,7 +204,7 @@ def test_sampler_seed_and_rows(lm):
 
 
 @pytest.mark.parametrize('f', ALL)
-def test_bfloat16_and_a_vocabulary_of_one(f, rows):
+def test_bfloat16_and_a_vocabulary_of_one(f, rows, tiny):
     lm = LanguageModel(tiny('llama').model.to(torch.bfloat16))
     out = f(lm, rows, 3, max_new_tokens=4, seed=0)
     assert len(out) == 3 and all(l.dtype == torch.float32 and l.isfinite().all() for l in out.logprobs)
@@ -226,7 +214,7 @@ def test_bfloat16_and_a_vocabulary_of_one(f, rows):
 
 # ---- what the functions are asked, and what they answer
 
-def test_functions_get_whole_continuations_of_one_prompt(lm):
+def test_functions_get_whole_continuations_of_one_prompt(lm, lists):
     seen = []
     def score(texts, ids): seen.append((list(texts), ids)); return [0] * len(texts)
     def similarity(texts, ids): seen.append((list(texts), ids)); return torch.zeros(len(texts), len(texts))
@@ -235,7 +223,7 @@ def test_functions_get_whole_continuations_of_one_prompt(lm):
     drawn = generate(lm, ['The king', 'Once'], Sampler(temperature=1.), n=3, **kw)
     for i, (texts, ids) in enumerate(seen):
         at = slice(3 * (i % 2), 3 * (i % 2) + 3)
-        assert texts == drawn.texts[at] and [x.tolist() for x in ids] == ids_of(drawn)[at] and not any('.' in t for t in texts)
+        assert texts == drawn.texts[at] and lists(ids) == ids_of(drawn)[at] and not any('.' in t for t in texts)
     assert len(seen) == 4
     asked = []
     majority_vote(lm, ['The king', 'Once'], 3, lambda text, ids: asked.append((text, ids.tolist())), **kw)

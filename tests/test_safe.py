@@ -1,15 +1,14 @@
 "Folders that try to be opened: pickles behind an index, links, missing weights, code of the Hub, broken files"
-import json, os, pickle, shutil
+import json, pickle, shutil
 
 import pytest, torch
 from safetensors.torch import load_file, save_file
 
 import llm_sampling as ls
-from test_models import tiny
 
 
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, tiny):
     "A good folder, to be broken"
     path = tmp_path_factory.mktemp('whole')
     tiny('llama').model.save_pretrained(path)

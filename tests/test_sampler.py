@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 import torch
+from checks import commutes, frequencies, on_meta
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,9 +10,6 @@ from strategies import rows
 from llm_sampling import Mirostat2, Sampler
 from llm_sampling.multinomial import greedy, sample
 from llm_sampling.sampler import EXTRA, ORDERS, STEPS, candidates
-from llm_sampling.testing import test_frequencies as check_frequencies
-from llm_sampling.testing import test_meta as check_meta
-from llm_sampling.testing import test_permutation as check_permutation
 
 CUTS = [dict(top_k=1), dict(top_k=7), dict(top_p=0), dict(top_p=.5), dict(top_p=.95), dict(min_p=.1), dict(min_p=1), dict(top_k=20, top_p=.9),
         dict(top_k=30, min_p=.02), dict(top_p=.9, min_p=.05), dict(top_k=40, top_p=.9, min_p=.1)]
@@ -102,8 +100,8 @@ def test_each_step_alone(name):
         alone = s.rows(torch.tensor([i])).filter(z[i:i+1], IDS[i:i+1], MASK[i:i+1], 3)
         torch.testing.assert_close(alone, whole[i:i+1], rtol=0, atol=0)
     if not s.steps[0] in ('logit_bias', 'ban_tokens', 'no_repeat_ngram_size', 'repetition_penalty', 'frequency_penalty', 'presence_penalty', 'dry_multiplier'):
-        check_permutation(lambda x: Sampler(**{name: ALL[name]}, seed=4).filter(x), z.round())
-    check_meta(lambda x, i, m: s.filter(x, i, m, 3), z, IDS, MASK)
+        commutes(lambda x: Sampler(**{name: ALL[name]}, seed=4).filter(x), z.round())
+    on_meta(lambda x, i, m: s.filter(x, i, m, 3), z, IDS, MASK)
 
 
 def test_padding_never_counts():
@@ -132,7 +130,7 @@ def test_draws_follow_the_law_in_float64(order):
     want = law(row, [(n, knobs[n]) for n in ORDERS[order] if n in knobs])
     n = 40_000
     ids = Sampler(**knobs, order=order, seed=torch.arange(n))(torch.tensor(row).float().expand(n, -1))
-    check_frequencies(ids, torch.tensor(want))
+    frequencies(ids, torch.tensor(want))
 
 
 def test_state_can_be_copied_indexed_and_rolled_back():

@@ -9,30 +9,20 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from html.parser import HTMLParser
-from importlib.util import module_from_spec, spec_from_file_location
 from itertools import product
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
-from browser import ROOT, Log, browser, serve
+from browser import Log, nine, probs, serve
 from fastcore.basics import AttrDict
 from nbclient import NotebookClient
+from scripts import ROOT, script
 
 import llm_sampling
 
-
-
-def load(path):
-    "A script of the project as a module (its name may be that of an installed one, as `build` is)"
-    spec = spec_from_file_location(f'_{path.stem}', path)
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-docs, tools = load(ROOT/'docs'/'build.py'), load(ROOT/'tools'/'run_nbs.py')
+docs, tools = script('docs/build.py'), script('tools/run_nbs.py')
 CALL = re.compile(r'^(?:\w+ = )?slider_bars\(', flags=re.M)
 PLAYER = re.compile(r'^(?:\w+ = )?frames\(', flags=re.M)
 PAGES = {docs.page_name(p): p for p in docs.notebooks(ROOT/'nbs')}
@@ -59,11 +49,6 @@ def site():
 @pytest.fixture(scope='module')
 def url(site):
     with serve(site) as url: yield url
-
-
-@pytest.fixture(scope='module')
-def chrome():
-    with browser() as (context, log): yield context, log
 
 
 @pytest.fixture
@@ -480,20 +465,6 @@ def test_sliders_show_what_python_computes(url, page, name):
                    if (m['labels'], m['knobs']) == (seen['labels'], seen['knobs'])
                    and m['texts'] == [s['texts'] for s in states]), f'widget {i} shows what no function computes'
         assert all(abs(w - p/ymax) < 1e-4 for s in states for w, p in zip(s['widths'], s['probs']))
-
-
-LOGITS = [4.51, .89, -1.90, 6.75, 1.63, -1.62, -1.89, 6.28, 1.79]
-
-
-def nine(temperature, keep):
-    "The law of the first widget of `widgets`, by its formula"
-    weights = [math.exp(z/temperature) for z in LOGITS]
-    floor = sorted(weights)[-keep]
-    weights = [w if w >= floor else 0 for w in weights]
-    return [w/sum(weights) for w in weights]
-
-
-def probs(box): return [float(p) for p in box.locator('.llms-fill').evaluate_all('l => l.map(e => e.dataset.value)')]
 
 
 def try_nine(box, page):

@@ -9,7 +9,6 @@ import llm_sampling as ls
 from llm_sampling import token_tree
 from llm_sampling.generation import Branches
 from llm_sampling.token_tree import TokenTree
-from test_models import tiny
 
 THREADS, MEETINGS = 4, 6
 run = dict(max_new_tokens=6, eos_token_id=())
@@ -60,7 +59,7 @@ def hooks(model): return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) f
 
 
 @pytest.mark.parametrize('name', STRATEGIES)
-def test_four_threads_write_what_each_writes_alone(name, rows, monkeypatch):
+def test_four_threads_write_what_each_writes_alone(name, rows, monkeypatch, tiny):
     monkeypatch.setattr(Branches, 'least', 0)                     # samples stay on a tree, however short
     lm, f = tiny('llama'), STRATEGIES[name]
     alone = [said(f(lm, ids, i)) for i, ids in enumerate(rows)]
@@ -72,7 +71,7 @@ def test_four_threads_write_what_each_writes_alone(name, rows, monkeypatch):
 
 
 @pytest.mark.parametrize('family', ['gpt2', 'mistral', 'bloom', 'mamba'])
-def test_states_of_other_families(family, rows):
+def test_states_of_other_families(family, rows, tiny):
     "Contrastive search and DoLa look inside the model: on a tree, with rows, without cache"
     for f in (STRATEGIES['contrastive_search'], STRATEGIES['dola']):
         lm = tiny(family)
@@ -87,7 +86,7 @@ def greedy(lm, ids):
 
 
 @pytest.mark.parametrize('name', ['dola', 'contrastive_search'])
-def test_generate_beside_it_is_undisturbed(name, rows):
+def test_generate_beside_it_is_undisturbed(name, rows, tiny):
     lm, f = tiny('llama'), STRATEGIES[name]
     jobs = [lambda: said(f(lm, rows[0], 0)), lambda: greedy(lm, rows[1]),
             lambda: said(ls.generate(lm, rows[2], **run)), lambda: said(f(lm, rows[3], 3))]
@@ -95,7 +94,7 @@ def test_generate_beside_it_is_undisturbed(name, rows):
     assert together(meet(lm), jobs) == alone
 
 
-def test_the_check_of_a_model_is_made_once(rows, monkeypatch):
+def test_the_check_of_a_model_is_made_once(rows, monkeypatch, tiny):
     checks, exact = [], token_tree._is_exact
     monkeypatch.setattr(token_tree, '_is_exact', lambda *args: checks.append(args) or exact(*args))
     lm, barrier = tiny('llama'), threading.Barrier(THREADS)
@@ -111,7 +110,7 @@ def test_the_check_of_a_model_is_made_once(rows, monkeypatch):
 
 @pytest.mark.parametrize('error', [RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize('name', STRATEGIES)
-def test_no_hook_stays_after_an_error(name, error, rows, monkeypatch):
+def test_no_hook_stays_after_an_error(name, error, rows, monkeypatch, tiny):
     lm, f = tiny('llama'), STRATEGIES[name]
     want, passes, layer = said(f(lm, rows[1], 1)), [], stack(lm.model)[1]
     forward = layer.forward

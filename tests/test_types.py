@@ -1,23 +1,19 @@
 "Editors, type checkers and `help` know names, types and what each parameter means"
-import importlib.util, inspect, json, os, re, subprocess, sys
+import inspect, json, os, re, subprocess, sys
 from pathlib import Path
 
 import pytest
+from scripts import ROOT, script
 
 import llm_sampling as ls
 
-ROOT = Path(__file__).resolve().parent.parent
 GOOD, BAD = (ROOT/'tests'/'typed'/f'{name}.py' for name in ('good', 'bad'))
 MARKED = {i for i, line in enumerate(BAD.read_text().splitlines(), 1) if line.endswith('# wrong')}
 bin_dir = Path(sys.executable).parent
 
 
 @pytest.fixture(scope='module')
-def stubs():
-    spec = importlib.util.spec_from_file_location('stubs', ROOT/'tools'/'stubs.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def stubs(): return script('tools/stubs.py')
 
 
 def test_stubs_in_step():

@@ -3,7 +3,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from browser import browser, serve
+from browser import serve
 
 pytest.importorskip('anywidget')
 from llm_sampling.plots import plot_lines, plot_probs
@@ -129,12 +129,6 @@ def test_the_html_is_stored_beside_the_live_view():
 
 
 # --- in a browser, from the HTML alone ---
-
-@pytest.fixture(scope='module')
-def chrome():
-    pytest.importorskip('playwright', reason='the oldest versions are tested without a browser')
-    with browser() as (context, log): yield context, log
-
 
 @pytest.fixture
 def show(chrome, tmp_path):
