@@ -1,4 +1,5 @@
-"""The checks of `llm_sampling.testing` under names that pytest does not collect, and one made of them"""
+"""The checks of `llm_sampling.testing` under names that pytest does not collect, and
+one made of them"""
 import torch
 
 from llm_sampling.testing import test_frequencies as frequencies
@@ -11,11 +12,13 @@ __all__ = ['as_defined', 'commutes', 'frequencies', 'on_meta', 'rows_alone', 'sa
 
 
 def as_defined(f, value, loop):
-    "What a filter passes and its wrong versions do not: ties, peaks, as many rows as tokens"
+    """What a filter passes and its wrong versions do not: ties, peaks, as many rows as
+    tokens"""
     g = torch.Generator().manual_seed(3)
     z = torch.cat([torch.randn(4, 9, generator=g) * 2,
-                   torch.randint(-2, 3, (4, 9), generator=g).float(), torch.eye(9)[:1] * 9])
-    z = z + torch.arange(9.)[:, None]                # a constant per row changes nothing
+                   torch.randint(-2, 3, (4, 9), generator=g).float(),
+                   torch.eye(9)[:1] * 9])
+    z = z + torch.arange(9.)[:, None]  # a constant per row changes nothing
     before = z.clone()
     out = f(z, value)
     same(z, before, rtol=0, atol=0)

@@ -1,11 +1,14 @@
-"""Rows of logits as they come in the wild, for hypothesis: ties, masked tokens, one token, large and tiny values"""
+"""Rows of logits as they come in the wild, for hypothesis: ties, masked tokens, one
+token, large and tiny values"""
 import numpy as np
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 
-# the same examples in every run, and no example fails for being slow: a test says the same on every machine
-settings.register_profile('llm_sampling', derandomize=True, deadline=None, max_examples=60, database=None)
+# the same examples in every run, and no example fails for being slow: a test says the
+# same on every machine
+settings.register_profile('llm_sampling', derandomize=True, deadline=None,
+                          max_examples=60, database=None)
 settings.load_profile('llm_sampling')
 
 values = st.one_of(st.integers(-4, 4).map(float),                         # ties

@@ -1,6 +1,8 @@
-"""Top-k against its definition written with loops, transformers, and the wrong versions in circulation
+"""Top-k against its definition written with loops, transformers, and the wrong versions
+in circulation
 
-A wrong version is a negative reference: a check that the right one passes must fail on it."""
+A wrong version is a negative reference: a check that the right one passes must fail on
+it."""
 import math
 
 import pytest

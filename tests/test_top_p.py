@@ -1,6 +1,8 @@
-"""Top-p against its definition written with loops, transformers, and the wrong versions in circulation
+"""Top-p against its definition written with loops, transformers, and the wrong versions
+in circulation
 
-A wrong version is a negative reference: a check that the right one passes must fail on it."""
+A wrong version is a negative reference: a check that the right one passes must fail on
+it."""
 import math
 
 import pytest
@@ -24,13 +26,15 @@ def loop(row, p):
 
 @given(rows(), st.floats(1e-4, 1))
 def test_it_is_its_definition(row, p):
-    assume(all(abs(a - p) > 1e-5 for a in mass_ahead(row.tolist())))   # below: exact hits
+    # below: exact hits
+    assume(all(abs(a - p) > 1e-5 for a in mass_ahead(row.tolist())))
     assert (top_p_filter(row, p) > -torch.inf).tolist() == loop(row.tolist(), p)
 
 
 @pytest.mark.parametrize('p, count', [(.5, 1), (.75, 2), (.875, 3), (.9375, 5)])
 def test_exact_hits_stop(p, count):
-    "Eighths and sixteenths are exact: the mass p is reached, no further token is needed"
+    """Eighths and sixteenths are exact: the mass p is reached, no further token is
+    needed"""
     toy = torch.tensor([8., 4, 2, 1, 1]).log()
     assert (top_p_filter(toy, p) > -torch.inf).sum() == count
 
@@ -40,8 +44,9 @@ def test_transformers_differs_at_ties_only():
     for p in (.2, .9, .99):
         same(top_p_filter(z, p), TopPLogitsWarper(p)(None, z), rtol=0, atol=0)
     tied = torch.tensor([[.5, .25, .25]]).log()
-    assert (top_p_filter(tied, .75) > -torch.inf).sum() == 3             # together here,
-    assert (TopPLogitsWarper(.75)(None, tied) > -torch.inf).sum() == 2   # by sort order there
+    assert (top_p_filter(tied, .75) > -torch.inf).sum() == 3  # together here,
+    # by sort order there
+    assert (TopPLogitsWarper(.75)(None, tied) > -torch.inf).sum() == 2
 
 
 # --- versions in circulation (the numbers are those of the chapter's stories)
@@ -62,7 +67,7 @@ def no_way_back(z, p):
 def first_row_only(z, p):
     ranked, at = z.sort(-1, descending=True)
     drop = ranked.softmax(-1).cumsum(-1) > p
-    drop[0] = False                                                      # meant: drop[..., 0]
+    drop[0] = False  # meant: drop[..., 0]
     return put_back(ranked.masked_fill(drop, -torch.inf), at)
 
 def of_log_probabilities(z, p):

@@ -1,4 +1,5 @@
-"Families of models small enough for a test, with random weights that are the same in every run"
+"""Families of models small enough for a test, with random weights that are the same in
+every run"""
 import torch
 import transformers as tf
 
@@ -21,7 +22,8 @@ FAMILIES = dict(
                      pad_token_id=1)),
     bloom=('Bloom', dict(vocab_size=60, hidden_size=32, n_layer=2, n_head=2,
                          bos_token_id=0, eos_token_id=0, pad_token_id=0)),
-    mamba=('Mamba', dict(vocab_size=60, hidden_size=32, state_size=4, num_hidden_layers=2,
+    mamba=('Mamba',
+           dict(vocab_size=60, hidden_size=32, state_size=4, num_hidden_layers=2,
                          bos_token_id=0, eos_token_id=0, pad_token_id=0)),
 )
 
@@ -29,7 +31,8 @@ FAMILIES = dict(
 def tiny(family, layers=2):
     "A fresh model: a test may break it. A search needs no second layer"
     name, config = FAMILIES[family]
-    config = config | {'n_layer' if 'n_layer' in config else 'num_hidden_layers': layers}
+    config = (config
+              | {'n_layer' if 'n_layer' in config else 'num_hidden_layers': layers})
     torch.manual_seed(0)
     suffix = 'LMHeadModel' if family == 'gpt2' else 'ForCausalLM'
     config = getattr(tf, name + 'Config')(**config, initializer_range=.2)
