@@ -1,11 +1,13 @@
 """What many tests need: the bundled model, tiny ones, prompts, lists, a browser
 
-And the order of the tests: `make test` shares them between two workers, a test at a time. What
-needs a browser stays in one worker (a site is built once, two browsers would fight for cores)
-and goes first, then what takes long, so that short tests fill the end of both workers."""
+And the order of the tests: `make test` shares them between two workers, a test at a
+time. What needs a browser stays in one worker (the site is built once, two browsers
+would fight for cores) and goes first, then what takes long: short tests fill the end of
+both."""
 import os
 
-# Two workers, a thread each: threads that fight for cores make a busy machine ten times slower.
+# Two workers, a thread each: threads that fight for cores make a busy machine ten times
+# slower.
 os.environ['OMP_NUM_THREADS'] = '1'
 import pytest
 import torch
@@ -37,8 +39,11 @@ def rows():
 
 @pytest.fixture(scope='session')
 def prompts():
-    "`prompts(dice, lengths)` are ids for tiny models, as lists"
-    return lambda dice, lengths: [[dice.randrange(1, 60) for _ in range(n)] for n in lengths]
+    "`prompts(dice, lengths)` are ids for tiny models"
+    def drawn(dice, lengths):
+        return [torch.tensor([dice.randrange(1, 60) for _ in range(n)])
+                for n in lengths]
+    return drawn
 
 
 @pytest.fixture(scope='session')
@@ -55,18 +60,23 @@ def chrome():
     with browser() as (context, log): yield context, log
 
 
-NEED_A_BROWSER = {'chrome', 'site'}
-LONG = ['test_site', 'test_widgets', 'test_lab', 'test_notebooks', 'test_types', 'test_project']
-
-def turn(item):
-    "Place of a test in the order: by its file, the long ones first"
-    name = item.path.stem
-    return LONG.index(name) if name in LONG else len(LONG)
+BROWSER = ['test_site', 'test_widgets', 'test_lab']
+LONG = [*BROWSER, 'test_notebooks', 'test_types', 'test_project']
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    for item in items:
-        if NEED_A_BROWSER & {*item.fixturenames}:
-            item.add_marker(pytest.mark.xdist_group('browser'))
-    items.sort(key=turn)
+    turns = {stem: i for i, stem in enumerate(LONG)}
+    items.sort(key=lambda item: turns.get(item.path.stem, len(LONG)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        "A test at a time, but all that need a browser to one worker"
+        def _split_scope(self, nodeid):
+            stem = nodeid.split('::')[0].split('/')[-1].removesuffix('.py')
+            return 'browser' if stem in BROWSER else nodeid
+
+    return Scheduling(config, log)
