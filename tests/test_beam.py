@@ -3,8 +3,8 @@ import contextlib, math, random, time
 from functools import partial
 
 import pytest, torch
-from checks import frequencies
 import transformers as tf
+from checks import frequencies
 
 import llm_sampling as ls
 from llm_sampling.beam import beam_search, best_first, stream_beam_search
@@ -535,8 +535,9 @@ def streamed(*args, **kw):
         try: p = next(steps)
         except StopIteration as end: out = end.value; break
         assert reasons.get(p.row) is None  # nothing comes after the last piece
-        texts[p.row], ids[p.row], reasons[p.row] = texts.get(
-            p.row, '') + p.text, ids.get(p.row, []) + p.ids, p.finish_reason
+        texts[p.row] = texts.get(p.row, '') + p.text
+        ids[p.row] = ids.get(p.row, []) + p.ids
+        reasons[p.row] = p.finish_reason
     assert [ids[i] for i in range(len(out))] == [i.tolist() for i in out.ids]
     assert [reasons[i] for i in range(len(out))] == out.finish_reasons
     assert out.texts is None or [texts[i] for i in range(len(out))] == out.texts

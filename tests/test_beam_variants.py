@@ -4,8 +4,8 @@ import json, math
 from pathlib import Path
 
 import pytest, torch
-from checks import frequencies, same
 import transformers as tf
+from checks import frequencies, same
 
 from llm_sampling.beam import beam_search
 from llm_sampling.beam_variants import (Words, constrained_beam_search,
@@ -282,8 +282,9 @@ def test_overlaps_and_repeats(tinies):
 def test_the_first_is_a_draw_and_the_second_from_the_rest():
     p, n = torch.tensor([.5, .3, .15, .05]), 3000
     lm = LanguageModel(TableModel({(): p}))
-    pairs = torch.stack(stochastic_beam_search(lm, [
-        [0]] * n, num_beams=2, max_new_tokens=1, seed=torch.arange(n)).ids).view(n, 2)
+    out = stochastic_beam_search(lm, [[0]] * n, num_beams=2, max_new_tokens=1,
+                                 seed=torch.arange(n))
+    pairs = torch.stack(out.ids).view(n, 2)
     frequencies(pairs[:, 0], p)
     for first in (0, 1):
         rest = p.clone(); rest[first] = 0

@@ -4,8 +4,8 @@ import json, math, random
 from pathlib import Path
 
 import pytest, torch
-from checks import same
 import transformers as tf
+from checks import same
 from torch.nn.functional import cosine_similarity
 
 import llm_sampling as ls

@@ -4,8 +4,8 @@ import json, math
 from pathlib import Path
 
 import pytest, torch
-from checks import frequencies, same
 import transformers as tf
+from checks import frequencies, same
 
 import llm_sampling as ls
 from llm_sampling.generation import generate

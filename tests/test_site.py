@@ -1,5 +1,6 @@
 """The built site in a real browser: nothing leaves the machine, every link resolves,
 sliders show what Python computes"""
+import contextlib
 import copy
 import json
 import math
@@ -54,18 +55,31 @@ def url(site):
     with serve(site) as url: yield url
 
 
-@pytest.fixture
-def page(chrome):
-    """A new page; whatever the test does, no request may leave, none may fail and no
+@contextlib.contextmanager
+def quiet_page(chrome):
+    """A new page; whatever a test does, no request may leave, none may fail and no
     script may raise"""
     context, log = chrome
     page = context.new_page()
     yield page
     page.close()
-    assert log.outside == []
-    assert log.missing == []
-    assert log.errors == []
-    assert log.said == []
+    assert (log.outside, log.missing, log.errors, log.said) == ([], [], [], [])
+
+
+@pytest.fixture
+def page(chrome):
+    with quiet_page(chrome) as page: yield page
+
+
+@pytest.fixture(scope='module')
+def desk(request, url, chrome):
+    "A page of the site, visited once for several tests, at the width of a desk's screen"
+    with quiet_page(chrome) as page:
+        visit(page, f'{url}/{request.param}.html')
+        yield page
+
+
+def at_desk(names): return pytest.mark.parametrize('desk', names, indirect=True)
 
 
 # --- the build's parts ---
@@ -317,11 +331,10 @@ def test_first_visit_is_quiet(url, chrome, name):
     finally: context.close()
 
 
-@pytest.mark.parametrize('name', PAGES)
-def test_printed_prose_is_not_cut(url, page, name):
+@at_desk(PAGES)
+def test_printed_prose_is_not_cut(desk):
     "Only tables scroll sideways: where a printed line does, it has several columns"
-    visit(page, f'{url}/{name}.html')
-    lines = page.evaluate('''() =>
+    lines = desk.evaluate('''() =>
         [...document.querySelectorAll(".cell_output .output pre")]
         .filter(e => e.scrollWidth > e.clientWidth + 1)
         .map(e => e.textContent.split("\\n"))
@@ -329,13 +342,12 @@ def test_printed_prose_is_not_cut(url, page, name):
     assert [line for line in lines if len(re.findall(r'\S {2,}\S', line)) < 2] == []
 
 
-@pytest.mark.parametrize('name', PAGES)
-def test_page_opens_cleanly_and_shows_its_math(url, page, name):
-    visit(page, f'{url}/{name}.html')
-    assert page.locator('mjx-merror').count() == 0
-    assert page.locator('mjx-container').count() >= page.locator('.math').count()
-    assert page.locator(
-        '.llms-static:not([data-on]), .llms-frames:not([data-on])').count() == 0
+@at_desk(PAGES)
+def test_page_opens_cleanly_and_shows_its_math(desk):
+    assert desk.locator('mjx-merror').count() == 0
+    assert desk.locator('mjx-container').count() >= desk.locator('.math').count()
+    idle = '.llms-static:not([data-on]), .llms-frames:not([data-on])'
+    assert desk.locator(idle).count() == 0
 
 
 @pytest.mark.parametrize('name', [*PAGES, *docs.REFERENCE])
@@ -384,15 +396,14 @@ TEXT = ('.bd-article p, .bd-article li, .bd-article h1, .bd-article h2, '
 
 
 @pytest.mark.parametrize('theme', ['light', 'dark'])
-@pytest.mark.parametrize('name', [*PAGES, *docs.REFERENCE])
-def test_text_and_figures_are_legible(url, page, name, theme):
+@at_desk([*PAGES, *docs.REFERENCE])
+def test_text_and_figures_are_legible(desk, theme):
     """Contrast of text at least 4.5 (WCAG AA); of a figure's grey lettering on what
     lies behind it, 3"""
-    page.goto(f'{url}/{name}.html')
-    page.evaluate('t => { document.documentElement.dataset.theme = t }', theme)
-    page.wait_for_timeout(300)
-    assert [r for r in page.evaluate(CONTRAST, TEXT) if r[0] < 4.5] == []
-    assert [r for r in page.evaluate(CONTRAST, '.cell_output img, .llms-stage svg')
+    desk.evaluate('t => { document.documentElement.dataset.theme = t }', theme)
+    desk.wait_for_timeout(300)
+    assert [r for r in desk.evaluate(CONTRAST, TEXT) if r[0] < 4.5] == []
+    assert [r for r in desk.evaluate(CONTRAST, '.cell_output img, .llms-stage svg')
             if r[0] < 3] == []
 
 
