@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 OLDEST := .venv-oldest/bin
 META := settings.ini setup.py pyproject.toml constraints.txt
+# two processes; tests/conftest.py says which test goes to which
+WORKERS := -n 2
 
 MINUTES := 60
 
@@ -34,18 +36,17 @@ demo: .venv/base
 	@$(BIN)/llm-sampling demo --figure demo.png
 
 test: .venv/dev
-	$(BIN)/python tools/run_nbs.py --check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(WORKERS)
 
 fuzz: .venv/dev
 	$(BIN)/python tools/fuzz.py --minutes $(MINUTES)
 
 test-oldest: .venv-oldest/ready
-	$(OLDEST)/python -m pytest $(patsubst %,--ignore=tests/test_%.py,project site lab types)
+	$(OLDEST)/python -m pytest $(WORKERS) $(patsubst %,--ignore=tests/test_%.py,project site lab types notebooks)
 
 .venv-oldest/ready: settings.ini constraints-oldest.txt
 	$(OLDEST)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv-oldest
-	$(OLDEST)/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e '.[widgets]' pytest hypothesis
+	$(OLDEST)/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e '.[widgets]' pytest pytest-xdist hypothesis
 	@touch $@
 
 export: .venv/dev

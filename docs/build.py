@@ -1,13 +1,13 @@
 """Build the site and README.md from the notebooks.
 
-    python docs/build.py                 # site -> _docs/, and README.md; exit 1 on any warning
+    python docs/build.py                 # site -> _docs/, and README.md; 1 on a warning
     python docs/build.py --readme-only   # README.md alone
     python docs/build.py --site-only     # the site alone
-    python docs/build.py --check-readme  # exit 1 if README.md is not what nbs/index.ipynb gives
+    python docs/build.py --check-readme  # 1 if README.md is not what the index gives
 
-Notebooks hold MyST markdown and stored outputs. nbdev's processors drop what its directives hide; here the rest
-becomes pages for Sphinx, each exported symbol gets an API block, and each page a markdown twin. Nothing is executed
-and nothing is fetched."""
+Notebooks hold MyST markdown and stored outputs. nbdev's processors drop what its
+directives hide; here the rest becomes pages for Sphinx, each exported symbol gets an
+API block, and each page a markdown twin. Nothing is executed and nothing is fetched."""
 import argparse
 import ast
 import base64
@@ -26,23 +26,31 @@ from fastcore.nbio import mk_cell, new_nb, write_nb
 from nbdev.config import get_config, nbpath2html
 from nbdev.doclinks import patch_name
 from nbdev.process import NBProcessor
-from nbdev.processors import clean_magics, filter_stream_, hide_, hide_line, rm_export, rm_header_dash, strip_ansi
+from nbdev.processors import (clean_magics, filter_stream_, hide_, hide_line, rm_export,
+                              rm_header_dash, strip_ansi)
 
 ROOT = Path(__file__).resolve().parent.parent
 # The sidebar: each part and the number of its first notebook
-PARTS = {'Start': None, 'I. One token': 1, 'II. A text': 10, 'III. A search': 13, 'IV. In use': 21,
+PARTS = {'Start': None, 'I. One token': 1, 'II. A text': 10, 'III. A search': 13,
+         'IV. In use': 21,
          'Reference': None, 'Helpers': 0}
 REFERENCE = ['api', 'changelog']
 # The API page: which modules serve a task
 TASKS = {
     'Temperature and probabilities': 'softmax', 'Filters': 'top_k top_p min_p typical',
-    'Filters that move with the text or a roll': 'adaptive', 'History': 'penalties', 'Draws': 'multinomial',
-    'The sampler': 'sampler', 'Models': 'models', 'Generation': 'generation', 'The token tree': 'token_tree',
-    'Beams': 'beam beam_variants', 'Contrast': 'contrastive logit_contrast', 'Tree search': 'mcts',
-    'Best of several texts': 'rerank', 'The command line': 'cli', 'The bundled model': 'default_model',
+    'Filters that move with the text or a roll': 'adaptive', 'History': 'penalties',
+    'Draws': 'multinomial',
+    'The sampler': 'sampler', 'Models': 'models', 'Generation': 'generation',
+    'The token tree': 'token_tree',
+    'Beams': 'beam beam_variants', 'Contrast': 'contrastive logit_contrast',
+    'Tree search': 'mcts',
+    'Best of several texts': 'rerank', 'The command line': 'cli',
+    'The bundled model': 'default_model',
     'Figures, widgets, tests': 'plots widgets testing'}
-URLS = tomllib.loads((ROOT/'pyproject.toml').read_text(encoding='utf-8'))['project']['urls']
-NBDEV = 'default_exp export exports exporti exportd hide hide_line filter_stream notest cuda slow net'
+META = tomllib.loads((ROOT/'pyproject.toml').read_text(encoding='utf-8'))
+URLS = META['project']['urls']
+NBDEV = ('default_exp export exports exporti exportd hide hide_line filter_stream '
+         'notest cuda slow net')
 OURS = 'varies echo output code-fold code-summary fig-cap fig-alt label'
 KNOWN = {*NBDEV.split(), *OURS.split()}
 ALERTS = {'note', 'tip', 'important', 'warning', 'caution'}
@@ -54,35 +62,42 @@ def part(path):
     "Caption of the part that a notebook belongs to, by the number it begins with"
     number = re.match(r'\d+', path.name)
     if not number: return 'Start'
-    return max((first, c) for c, first in PARTS.items() if first is not None and first <= int(number[0]))[1]
+    return max((first, c) for c, first in PARTS.items() if first is not None
+               and first <= int(number[0]))[1]
 
 def page_name(path): return nbpath2html(Path(path.name)).stem
 
 def notebooks(nbs):
     "Notebooks in reading order: index, then part by part"
     paths = [p for p in nbs.glob('*.ipynb') if p.name[0] not in '._']
-    return sorted(paths, key=lambda p: (p.stem != 'index', list(PARTS).index(part(p)), p.stem))
+    return sorted(paths,
+                  key=lambda p: (p.stem != 'index', list(PARTS).index(part(p)), p.stem))
 
 def toctrees(paths):
     "The sidebar: one hidden toctree per part that has pages"
-    parts = {c: [page_name(p) for p in paths if p.stem != 'index' and part(p) == c] for c in PARTS}
+    parts = {c: [page_name(p) for p in paths if p.stem != 'index' and part(p) == c]
+             for c in PARTS}
     parts['Reference'] = REFERENCE
-    return '\n\n'.join(f'```{{toctree}}\n:hidden:\n:caption: {c}\n\n' + '\n'.join(names) + '\n```'
+    return '\n\n'.join(f'```{{toctree}}\n:hidden:\n:caption: {c}\n\n' + '\n'.join(names)
+                       + '\n```'
                        for c, names in parts.items() if names)
 
 # --- what is left of a notebook ---
 
 def read(path):
     "A notebook as nbdev would show it, directives parsed into `cell.directives_`"
-    procs = [strip_ansi, hide_line, filter_stream_, rm_header_dash, rm_export_quietly, clean_magics, hide_]
+    procs = [strip_ansi, hide_line, filter_stream_, rm_header_dash, rm_export_quietly,
+             clean_magics, hide_]
     proc = NBProcessor(path, procs=procs, rm_directives=True)
     for cell in proc.nb.cells: check(cell, path)
     proc.process()
     return proc.nb
 
 def rm_export_quietly(cell):
-    "Like nbdev's `rm_export`, but the cell stays, empty: its symbols get their API blocks there"
-    if 'export' in cell.directives_ and cell.cell_type == 'code' and 'hide' not in cell.directives_:
+    """Like nbdev's `rm_export`, but the cell stays, empty: its symbols get their API
+    blocks there"""
+    shown = cell.cell_type == 'code' and 'hide' not in cell.directives_
+    if shown and 'export' in cell.directives_:
         cell.api_, cell.source, cell.outputs = api_names(cell), '', []
     else:
         if 'exports' in cell.directives_: cell.api_ = api_names(cell)
@@ -93,18 +108,26 @@ def check(cell, path):
     where = f'{path.name}, cell {cell.source.strip()[:60]!r}'
     unknown = set(cell.directives_) - KNOWN
     if unknown: raise ValueError(f'{where}: unknown directive {sorted(unknown)}')
-    quarto = re.search(r'^:{3,} *\{?\.|\{\{<|(?<![\w@`])@(fig|tbl)-', cell.source, flags=re.M)
-    if cell.cell_type == 'markdown' and quarto: raise ValueError(f'{where}: Quarto syntax {quarto[0]!r}; write MyST')
+    quarto = re.search(r'^:{3,} *\{?\.|\{\{<|(?<![\w@`])@(fig|tbl)-', cell.source,
+                       flags=re.M)
+    if cell.cell_type == 'markdown' and quarto:
+        raise ValueError(f'{where}: Quarto syntax {quarto[0]!r}; write MyST')
     for output in cell.get('outputs', []):
-        if WIDGET in output.get('data', {}): raise ValueError(f'{where}: live widget stored; use tools/run_nbs.py')
-        if output.output_type == 'error': raise ValueError(f'{where}: stored error output')
-        if 'image/png' in output.get('data', {}) and not {'fig-alt', 'fig-cap', 'hide'} & set(cell.directives_):
-            raise ValueError(f'{where}: say what the figure shows, in a line #| fig-alt: ...')
+        if WIDGET in output.get('data', {}):
+            raise ValueError(f'{where}: live widget stored; use tools/run_nbs.py')
+        if output.output_type == 'error':
+            raise ValueError(f'{where}: stored error output')
+        if 'image/png' in output.get('data', {}) and not {
+            'fig-alt', 'fig-cap', 'hide'} & set(cell.directives_):
+            raise ValueError(
+                f'{where}: say what the figure shows, in a line #| fig-alt: ...')
 
 def title(source):
     "`# Title` and `> subtitle` of a notebook's first cell, and what follows them"
     m = re.match(r'# (.+)\n+(?:> (.+)\n?)?', source)
-    if not m: raise ValueError(f'a notebook begins with "# Title" and "> subtitle", not {source[:60]!r}')
+    if not m:
+        raise ValueError(
+            f'a notebook begins with "# Title" and "> subtitle", not {source[:60]!r}')
     return m[1].strip(), (m[2] or '').strip(), source[m.end():].strip()
 
 def module_of(path):
@@ -119,25 +142,32 @@ def is_public(name): return not name.startswith('_') or name == '__call__'
 def members(node):
     "Names of a class's documented methods"
     if not isinstance(node, ast.ClassDef): return []
-    return [f.name for f in node.body if isinstance(f, ast.FunctionDef) and is_public(f.name) and ast.get_docstring(f)]
+    return [f.name for f in node.body if isinstance(f, ast.FunctionDef)
+            and is_public(f.name) and ast.get_docstring(f)]
 
 def api_names(cell):
-    "Public symbols that an exported cell defines (`Class.method` if patched), each with its members"
-    defs = [n for n in cell.parsed_() or [] if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
-    pairs = [(name, members(node)) for node in defs for name in listify(patch_name(node))]
+    """Public symbols that an exported cell defines (`Class.method` if patched), each
+    with its members"""
+    defs = [n for n in cell.parsed_() or []
+            if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
+    pairs = [(name, members(node)) for node in defs
+             for name in listify(patch_name(node))]
     return [(name, inner) for name, inner in pairs if is_public(name.split('.')[-1])]
 
 def kind(name, obj, owner):
     "Directive of Sphinx's Python domain that describes `obj`"
     if isinstance(obj, property): return 'property'
-    return 'class' if inspect.isclass(obj) else 'method' if owner or '.' in name else 'function'
+    if inspect.isclass(obj): return 'class'
+    return 'method' if owner or '.' in name else 'function'
 
 def signature(obj):
     "Arguments and defaults; types stand in the list below"
     if isinstance(obj, property): return ''
-    if inspect.isclass(obj) and not {'__init__', '__new__'} & set(vars(obj)): return ''  # it inherits them
+    if inspect.isclass(obj) and not {'__init__', '__new__'} & set(vars(obj)):
+        return ''  # it inherits them
     sig = inspect.signature(obj)
-    params = [p.replace(annotation=p.empty) for p in sig.parameters.values() if p.name != 'self']
+    params = [p.replace(annotation=p.empty) for p in sig.parameters.values()
+              if p.name != 'self']
     return str(sig.replace(parameters=params, return_annotation=sig.empty))
 
 def type_text(annotation):
@@ -146,8 +176,10 @@ def type_text(annotation):
     return re.sub(r'\b(?:\w+\.)+(\w+)', r'\1', text)
 
 def inline(text):
-    "Text whose lines begin no block: a leading `>`, `#`, `-` or `1.` is a sign, not a quotation, heading or list"
-    return re.sub(r'^( *(?:\d+(?=[.)] )|(?=[>#+*|_%~:=<{-])))', r'\1\\', text, flags=re.M)
+    """Text whose lines begin no block: a leading `>`, `#`, `-` or `1.` is a sign, not a
+    quotation, heading or list"""
+    return re.sub(r'^( *(?:\d+(?=[.)] )|(?=[>#+*|_%~:=<{-])))', r'\1\\', text,
+                  flags=re.M)
 
 def parameters(obj):
     "A definition list of the documented parameters and the result"
@@ -156,19 +188,22 @@ def parameters(obj):
     rows = []
     for name, d in docs.items():
         if not d.docment: continue
-        typed = '' if d.anno in (inspect.Parameter.empty, type(None)) else f' `{type_text(d.anno)}`{{.api-type}}'
+        typed = '' if d.anno in (inspect.Parameter.empty,
+                                 type(None)) else f' `{type_text(d.anno)}`{{.api-type}}'
         head = '[returns]{.api-returns}' if name == 'return' else f'`{name}`'
         text = inline(d.docment).replace('\n', '\n  ')
         rows.append(f'{head}{typed}\n: {text}\n')
     return '\n'.join(rows)
 
 def summary(obj):
-    "First line of a docstring: the package adds the parameters below it, which a page lists by itself"
+    """First line of a docstring: the package adds the parameters below it, which a page
+    lists by itself"""
     return (inspect.getdoc(obj) or '').partition('\n')[0]
 
 def api_text(obj):
     "A signature with its comments, and the docstring's first line"
-    return str(DocmentText(obj, docstring=False)) + (f'\n    "{summary(obj)}"' if summary(obj) else '')
+    words = f'\n    "{summary(obj)}"' if summary(obj) else ''
+    return str(DocmentText(obj, docstring=False)) + words
 
 def api_block(module, name, inner=(), owner=None):
     "MyST for one symbol: signature, docstring, parameters, and for a class its members"
@@ -176,20 +211,26 @@ def api_block(module, name, inner=(), owner=None):
     target = obj.fget if isinstance(obj, property) else obj
     body = [inline(summary(target)), parameters(target) if signature(obj) else '']
     body += [api_block(module, member, owner=name) for member in inner]
-    fence, place = (':::::', '') if owner else ('::::::', f':module: {module.__name__}\n')
+    fence, place = ((':::::', '') if owner
+                    else ('::::::', f':module: {module.__name__}\n'))
     return (f'{fence}{{py:{kind(name, obj, owner)}}} {name}{signature(obj)}\n{place}\n'
             + '\n\n'.join(part for part in body if part) + f'\n{fence}')
 
 # --- the API page ---
 
 def public():
-    "Dotted name -> object, for each public function and class, the modules in the order of `TASKS`"
+    """Dotted name -> object, for each public function and class, the modules in the
+    order of `TASKS`"""
     lib = get_config(ROOT).lib_name
     order = ' '.join(TASKS.values()).split()
-    missing = {name.split('.')[-1] for name in import_module(f'{lib}._modidx').d['syms']} - {*order}
-    if missing: raise ValueError(f'say which task these modules serve, in TASKS of docs/build.py: {sorted(missing)}')
+    missing = {name.split('.')[-1]
+               for name in import_module(f'{lib}._modidx').d['syms']} - {*order}
+    if missing:
+        raise ValueError('say which task these modules serve, in TASKS of '
+                         f'docs/build.py: {sorted(missing)}')
     modules = [import_module(f'{lib}.{name}') for name in order]
-    return {f'{m.__name__}.{name}': getattr(m, name) for m in modules for name in getattr(m, '__all__', ())
+    return {f'{m.__name__}.{name}': getattr(m, name) for m in modules
+            for name in getattr(m, '__all__', ())
             if callable(getattr(m, name)) and getattr(m, name).__module__ == m.__name__}
 
 def call(name):
@@ -198,11 +239,16 @@ def call(name):
     return f'ls.{name}' if name in import_module(lib).__all__ else f'ls.{module}.{name}'
 
 def api_page():
-    "Markdown that lists every public name once, by task, the names at the top of the package first"
-    lines = ['# API by task', '', '{.lead}', 'Every public name once; each leads to its place in the chapter that derives it.', '',
-             '`import llm_sampling as ls`. The same names from a to z: {ref}`genindex`.', '']
+    """Markdown that lists every public name once, by task, the names at the top of the
+    package first"""
+    lines = ['# API by task', '', '{.lead}',
+             'Every public name once; each leads to its place in the chapter that '
+             'derives it.', '',
+             '`import llm_sampling as ls`. The same names from a to z: '
+             '{ref}`genindex`.', '']
     for task, modules in TASKS.items():
-        rows = [(call(name), name, obj) for name, obj in public().items() if name.split('.')[1] in modules.split()]
+        rows = [(call(name), name, obj) for name, obj in public().items()
+                if name.split('.')[1] in modules.split()]
         lines += [f'## {task}', '', '| name | what it does |', '|---|---|']
         for called, name, obj in sorted(rows, key=lambda r: r[0].count('.')):
             says = (inspect.getdoc(obj) or '').split('\n')[0].replace('|', r'\|')
@@ -213,9 +259,11 @@ def api_page():
 # --- MyST pages ---
 
 def relink(source):
-    "Links between notebooks lose the number, as pages do; those to our own site stay in it"
+    """Links between notebooks lose the number, as pages do; those to our own site stay
+    in it"""
     source = source.replace(f"]({URLS['Changelog']})", '](changelog.md)')
-    source = re.sub(rf"\]\({re.escape(URLS['Documentation'])}/(\w+)\.html", r'](\1.md', source)
+    source = re.sub(rf"\]\({re.escape(URLS['Documentation'])}/(\w+)\.html", r'](\1.md',
+                    source)
     return re.sub(r'\]\((\d+[a-z]*_)?([\w-]+)\.ipynb', r'](\2.ipynb', source)
 
 def opening(path, source, module):
@@ -223,7 +271,8 @@ def opening(path, source, module):
     head, lead, rest = title(source)
     lead = f'{{.lead}}\n{lead}\n\n' if lead else ''
     named = f' · module `{module.__name__}`' if module else ''
-    line = '' if path.stem == 'index' else f'{{.nb-link}}\n{{download}}`Download this notebook </_nb/{path.name}>`{named}\n\n'
+    link = f'{{download}}`Download this notebook </_nb/{path.name}>`{named}'
+    line = '' if path.stem == 'index' else f'{{.nb-link}}\n{link}\n\n'
     return f'# {head}\n\n{lead}{line}{relink(rest)}'
 
 def tags(cell):
@@ -242,11 +291,16 @@ def is_prose(text):
     return max(map(len, longest.split('  '))) > 48
 
 def figure(cell):
-    "Caption, alternative text and fold title, as MyST-NB reads them from a cell's metadata"
+    """Caption, alternative text and fold title, as MyST-NB reads them from a cell's
+    metadata"""
     d, meta = cell.directives_, {}
-    if 'code-summary' in d: meta['code_prompt_show'] = meta['code_prompt_hide'] = d['code-summary'].strip('"\'')
+    if 'code-summary' in d:
+        meta['code_prompt_show'] = meta['code_prompt_hide'] = d['code-summary'].strip(
+            '"\'')
     caption = d.get('fig-cap', '').strip('"\'')
-    if caption: meta['figure'] = {'caption': caption, **({'name': d['label']} if 'label' in d else {})}
+    if caption:
+        meta['figure'] = {'caption': caption,
+                          **({'name': d['label']} if 'label' in d else {})}
     if any('image/png' in o.get('data', {}) for o in cell.outputs):
         meta['image'] = {'alt': d.get('fig-alt', '').strip('"\'') or caption}
     return meta
@@ -257,21 +311,29 @@ def texts(outputs, kind='text/plain'):
 
 def code_cell(cell):
     "A code cell for MyST-NB"
-    if cell.directives_.get('output') == 'asis': return mk_cell(relink('\n\n'.join(texts(cell.outputs, 'text/markdown'))), 'markdown')
+    if cell.directives_.get('output') == 'asis':
+        return mk_cell(relink('\n\n'.join(texts(cell.outputs, 'text/markdown'))),
+                       'markdown')
     meta = {'tags': tags(cell)}
     if figure(cell): meta['mystnb'] = figure(cell)
-    return mk_cell(cell.source, metadata=meta, outputs=cell.outputs, execution_count=cell.get('execution_count'))
+    return mk_cell(cell.source, metadata=meta, outputs=cell.outputs,
+                   execution_count=cell.get('execution_count'))
 
 def page(path, nb):
     "The notebook that Sphinx reads"
-    module, cells = module_of(path), [mk_cell(opening(path, nb.cells[0].source, module_of(path)), 'markdown')]
+    module = module_of(path)
+    cells = [mk_cell(opening(path, nb.cells[0].source, module_of(path)), 'markdown')]
     for cell in nb.cells[1:]:
-        cells += [mk_cell(api_block(module, *symbol), 'markdown') for symbol in cell.get('api_', [])]
+        cells += [mk_cell(api_block(module, *symbol), 'markdown')
+                  for symbol in cell.get('api_', [])]
         if not cell.source.strip(): continue
-        cells.append(code_cell(cell) if cell.cell_type == 'code' else mk_cell(relink(cell.source), 'markdown'))
+        cells.append(code_cell(cell) if cell.cell_type == 'code'
+                     else mk_cell(relink(cell.source), 'markdown'))
     for i, cell in enumerate(cells): cell['id'] = f'c{i}'
-    return new_nb(cells, {'kernelspec': {'name': 'python3', 'display_name': 'python3', 'language': 'python'},
-                          'language_info': {'name': 'python', 'pygments_lexer': 'ipython3'}})
+    return new_nb(cells, {'kernelspec': {'name': 'python3', 'display_name': 'python3',
+                                         'language': 'python'},
+                          'language_info': {'name': 'python',
+                                            'pygments_lexer': 'ipython3'}})
 
 # --- plain markdown: README.md and the twins ---
 
@@ -281,15 +343,19 @@ def plain(source):
         if m[2] not in ALERTS: return f'**{m[3].strip()}**\n\n{m[4].strip()}'
         lines = [f'[!{m[2].upper()}]', *m[4].strip().splitlines()]
         return '\n'.join(f'> {line}'.rstrip() for line in lines)
-    source = re.sub(r'^(:{3,})\{([\w:-]+)\}([^\n]*)\n(.*?)\n\1[ \t]*$', alert, source, flags=re.M | re.S)
+    source = re.sub(r'^(:{3,})\{([\w:-]+)\}([^\n]*)\n(.*?)\n\1[ \t]*$', alert, source,
+                    flags=re.M | re.S)
     return re.sub(r'^```\{.*?^```\n?', '', source, flags=re.M | re.S)
 
 def plain_output(output, save, alt):
-    "One output as markdown; `save(png)` gives the path of an image, which reads `alt` aloud"
+    """One output as markdown; `save(png)` gives the path of an image, which reads `alt`
+    aloud"""
     data = output.get('data', {})
-    if output.output_type == 'stream': return f"```\n{''.join(output.text).rstrip()}\n```"
+    if output.output_type == 'stream':
+        return f"```\n{''.join(output.text).rstrip()}\n```"
     if 'text/markdown' in data: return ''.join(data['text/markdown'])
-    if 'image/png' in data: return f"![{alt}]({save(base64.b64decode(''.join(data['image/png'])))})"
+    if 'image/png' in data:
+        return f"![{alt}]({save(base64.b64decode(''.join(data['image/png'])))})"
     if 'text/html' in data: return '*(interactive, or coloured: see the page)*'
     return f"```\n{''.join(data.get('text/plain', ''))}\n```"
 
@@ -300,14 +366,21 @@ def markdown(path, nb, save):
     for cell in nb.cells[1:]:
         d = cell.directives_
         if cell.cell_type == 'markdown': blocks.append(plain(cell.source))
-        elif 'export' in d: blocks += [f'```python\n{api_text(attrgetter(n)(module_of(path)))}\n```' for n, _ in cell.api_]
+        elif 'export' in d:
+            blocks += [f'```python\n{api_text(attrgetter(n)(module_of(path)))}\n```'
+                       for n, _ in cell.api_]
         else:
-            if d.get('echo') != 'false' and cell.source: blocks.append(f'```python\n{cell.source}\n```')
-            if d.get('output') != 'false': blocks += [plain_output(o, save, figure(cell).get('image', {}).get('alt', '')) for o in cell.outputs]
+            if d.get('echo') != 'false' and cell.source:
+                blocks.append(f'```python\n{cell.source}\n```')
+            if d.get('output') != 'false':
+                blocks += [
+                    plain_output(o, save, figure(cell).get('image', {}).get('alt', ''))
+                    for o in cell.outputs]
     return '\n\n'.join(b.strip() for b in blocks if b.strip()) + '\n'
 
 def saver(folder, stem, prefix, write=True):
-    "Function that numbers and writes images (or only compares them), and returns their links"
+    """Function that numbers and writes images (or only compares them), and returns
+    their links"""
     count = 0
     def save(png):
         nonlocal count
@@ -316,14 +389,16 @@ def saver(folder, stem, prefix, write=True):
         if write:
             folder.mkdir(parents=True, exist_ok=True)
             path.write_bytes(png)
-        elif not path.exists() or path.read_bytes() != png: return f'{path.name} is stale'
+        elif not path.exists() or path.read_bytes() != png:
+            return f'{path.name} is stale'
         return f'{prefix}{stem}-{count}.png'
     return save
 
 def readme(nbs, write=True):
     "README.md as text; its figures go to docs/images"
     path = nbs/'index.ipynb'
-    text = markdown(path, read(path), saver(ROOT/'docs'/'images', 'readme', 'docs/images/', write))
+    text = markdown(path, read(path),
+                    saver(ROOT/'docs'/'images', 'readme', 'docs/images/', write))
     return re.sub(r'\]\(([\w-]+\.ipynb)', rf']({nbs.name}/\1', text)
 
 def twin(path, nb, out):
@@ -343,7 +418,8 @@ def sources(nbs, src):
     for path in paths:
         shutil.copy2(path, src/'_nb')
         nb = page(path, read(path))
-        if path.stem == 'index': nb.cells.append(mk_cell(toctrees(paths), 'markdown', id='toc'))
+        if path.stem == 'index':
+            nb.cells.append(mk_cell(toctrees(paths), 'markdown', id='toc'))
         write_nb(nb, src/f'{page_name(path)}.ipynb')
     (src/'api.md').write_text(api_page(), encoding='utf-8')
     shutil.copy2(ROOT/'CHANGELOG.md', src/'changelog.md')
@@ -353,7 +429,8 @@ def site(nbs, out):
     from sphinx.cmd.build import build_main
     src, trees = ROOT/'_sphinx', ROOT/'_doctrees'
     if out.exists() and any(out.iterdir()) and not (out/'objects.inv').exists():
-        raise SystemExit(f'{out} holds something that is no site of ours: it will not be overwritten')
+        raise SystemExit(f'{out} holds something that is no site of ours: it will not '
+                         'be overwritten')
     sources(nbs, src)
     for folder in (out, trees): shutil.rmtree(folder, ignore_errors=True)
     code = build_main(['-q', '-b', 'html', '-c', str(ROOT/'docs'), '-W', '--keep-going',
@@ -363,17 +440,24 @@ def site(nbs, out):
     return code
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument('--readme-only', action='store_true', help='write README.md and stop')
-    ap.add_argument('--site-only', action='store_true', help='build the site and leave README.md alone')
-    ap.add_argument('--check-readme', action='store_true', help='compare README.md and stop')
+    ap = argparse.ArgumentParser(description=__doc__,
+                                 formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument('--readme-only', action='store_true',
+                    help='write README.md and stop')
+    ap.add_argument('--site-only', action='store_true',
+                    help='build the site and leave README.md alone')
+    ap.add_argument('--check-readme', action='store_true',
+                    help='compare README.md and stop')
     ap.add_argument('--nbs', type=Path, default=ROOT/'nbs', help='folder of notebooks')
     ap.add_argument('--out', type=Path, default=ROOT/'_docs', help='folder of the site')
     a = ap.parse_args()
     target = ROOT/'README.md'
     if a.check_readme:
-        stale = not target.exists() or target.read_text(encoding='utf-8') != readme(a.nbs, write=False)
-        if stale: print('README.md is not in step with nbs/index.ipynb: run python docs/build.py --readme-only')
+        stale = (not target.exists()
+                 or target.read_text(encoding='utf-8') != readme(a.nbs, write=False))
+        if stale:
+            print('README.md is not in step with nbs/index.ipynb: run '
+                  'python docs/build.py --readme-only')
         return int(stale)
     if not a.site_only: target.write_text(readme(a.nbs), encoding='utf-8')
     return 0 if a.readme_only else site(a.nbs.resolve(), a.out.resolve())

@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from llm_sampling._modidx import d as modidx  # noqa: E402
 
-urls = tomllib.loads((ROOT/'pyproject.toml').read_text(encoding='utf-8'))['project']['urls']
+urls = tomllib.loads(
+    (ROOT/'pyproject.toml').read_text(encoding='utf-8'))['project']['urls']
 cfg = ConfigParser()
 cfg.read(ROOT/'settings.ini', encoding='utf-8')
 project = html_title = cfg['DEFAULT']['name']
@@ -21,7 +22,8 @@ copyright = f'2026, {author}'
 
 extensions = ['myst_nb', 'sphinx_copybutton', 'sphinx_design', 'sphinx.ext.viewcode']
 exclude_patterns = ['_nb']
-nitpicky = True                        # a reference that leads nowhere is a warning, and build.py makes those errors
+# a reference that leads nowhere is a warning, and build.py makes those errors
+nitpicky = True
 numfig = True
 add_module_names = False               # signatures read `top_k_filter(logits, k)`
 toc_object_entries_show_parents = 'hide'
@@ -31,10 +33,13 @@ nb_execution_mode = 'off'              # outputs are those stored in the noteboo
 nb_merge_streams = True
 nb_ipywidgets_js = {}                  # no CDN: a widget brings its static HTML
 nb_mime_priority_overrides = [('html', 'text/html', 5)]
-myst_enable_extensions = ['dollarmath', 'amsmath', 'colon_fence', 'attrs_inline', 'attrs_block', 'deflist']
+myst_enable_extensions = ['dollarmath', 'amsmath', 'colon_fence', 'attrs_inline',
+                          'attrs_block', 'deflist']
 myst_heading_anchors = 3
-myst_dmath_double_inline = True        # a display formula may stand in a paragraph, as in Jupyter and on GitHub
-suppress_warnings = ['myst.header']    # an API block may stand where a heading level is skipped
+# a display formula may stand in a paragraph, as in Jupyter and on GitHub
+myst_dmath_double_inline = True
+# an API block may stand where a heading level is skipped
+suppress_warnings = ['myst.header']
 
 mathjax_path = 'mathjax/tex-svg.js'    # bundled; draws SVG, so it fetches no fonts
 mathjax3_config = {'options': {'enableMenu': False}}
@@ -44,16 +49,19 @@ html_theme = 'sphinx_book_theme'
 html_static_path = ['_static']
 html_favicon = '_static/favicon.svg'
 html_css_files = ['custom.css']
-# At a first visit the theme finds no stored mode, and reports an error; without scripts the page is light
+# At a first visit the theme finds no stored mode, and reports an error; without scripts
+# the page is light
 first_visit = '''{ const d = document.documentElement.dataset; d.mode ||= "auto";
-  d.theme ||= matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"; }'''
+  d.theme ||= matchMedia("(prefers-color-scheme: dark)").matches
+    ? "dark" : "light"; }'''
 html_js_files = [(None, {'body': first_visit}), ('search.js', {'defer': 'defer'})]
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
     'show_navbar_depth': 1, 'show_toc_level': 2, 'navbar_persistent': [],
     'use_download_button': False, 'use_fullscreen_button': False,
-    'pygments_light_style': 'a11y-high-contrast-light', 'pygments_dark_style': 'github-dark',
+    'pygments_light_style': 'a11y-high-contrast-light',
+    'pygments_dark_style': 'github-dark',
     'logo': {'text': project},
     'repository_url': urls['Repository'], 'use_repository_button': True,
 }
@@ -63,7 +71,8 @@ symbols = {}
 for module, entries in modidx['syms'].items():
     for full in entries:
         short = full.removeprefix(f'{module}.')
-        if not any(p.startswith('_') for p in short.split('.')): symbols.setdefault(short, full)
+        if not any(p.startswith('_') for p in short.split('.')):
+            symbols.setdefault(short, full)
 
 
 def anchors(app, doctree):
@@ -79,8 +88,11 @@ def link(app, doctree):
     "Make a reference of each backticked symbol that has an API block"
     for literal in list(doctree.findall(nodes.literal)):
         text = literal.astext().removesuffix('()').removeprefix('ls.')
-        if text not in symbols or inside(literal, (nodes.reference, nodes.title, addnodes.pending_xref)): continue
-        ref = addnodes.pending_xref('', refdomain='py', reftype='obj', reftarget=symbols[text], refexplicit=True,
+        if text not in symbols or inside(literal, (nodes.reference, nodes.title,
+                                                   addnodes.pending_xref)):
+            continue
+        ref = addnodes.pending_xref('', refdomain='py', reftype='obj',
+                                    reftarget=symbols[text], refexplicit=True,
                                     refwarn=True, refdoc=app.env.docname)
         literal.replace_self(ref)
         ref += literal

@@ -1,4 +1,5 @@
-"""Rows of logits as they come in the wild, for hypothesis: ties, masked tokens, one token, large and tiny values"""
+"""Rows of logits as they come in the wild, for hypothesis: ties, masked tokens, one
+token, large and tiny values"""
 import os
 
 import numpy as np
@@ -6,18 +7,22 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-# `ci`: the same examples in every run, and no example fails for being slow: a test says the same on every machine.
+# `ci`: the same examples in every run, and no example fails for being slow: a test says
+# the same on every machine.
 # `long`, by `make fuzz`: others in every run, as many as fill so many minutes.
 MINUTES = int(os.environ.get('LLM_SAMPLING_FUZZ_MINUTES', 0))
-settings.register_profile('ci', derandomize=True, deadline=None, max_examples=60, database=None)
-settings.register_profile('long', settings.get_profile('ci'), derandomize=False, print_blob=True)
+settings.register_profile('ci', derandomize=True, deadline=None, max_examples=60,
+                          database=None)
+settings.register_profile('long', settings.get_profile('ci'), derandomize=False,
+                          print_blob=True)
 settings.load_profile('long' if MINUTES else 'ci')
 
 
 def explore(record_property, check, *drawn, ci, per_minute):
     "Run a check on examples that are drawn for it, and tell pytest how many there were"
     seen = []
-    @settings(max_examples=per_minute * MINUTES or ci, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=per_minute * MINUTES or ci,
+              suppress_health_check=list(HealthCheck))
     @given(st.tuples(*drawn))
     def one(args):
         seen.append(1)

@@ -1,20 +1,17 @@
-"Dynamic temperature, XTC, Mirostat and adaptive-p against loops in float64, their published behaviour, and versions in circulation that must fail"
+"""Dynamic temperature, XTC, Mirostat and adaptive-p against loops in float64, their
+published behaviour, and versions in circulation that must fail"""
 import math
 
 import numpy as np
 import pytest, torch
+from checks import commutes, frequencies, on_meta, rows_alone, same
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-import llm_sampling as ls
-from llm_sampling.adaptive import (XTC_SALT, AdaptiveP, Mirostat1, Mirostat2, dynamic_temperature, xtc_filter)
-from llm_sampling.multinomial import greedy, sample, uniform_noise
+from llm_sampling.adaptive import (XTC_SALT, AdaptiveP, Mirostat1, Mirostat2,
+                                   dynamic_temperature, xtc_filter)
+from llm_sampling.multinomial import sample, uniform_noise
 from llm_sampling.softmax import apply_temperature, entropy, log_softmax, softmax
-from llm_sampling.testing import test_frequencies as check_frequencies
-from llm_sampling.testing import test_meta as check_meta
-from llm_sampling.testing import test_permutation as check_permutation
-from llm_sampling.testing import test_rows_alone as check_rows_alone
-from llm_sampling.testing import test_tensor as check_tensor
 from strategies import batches, rows
 
 INF = math.inf
@@ -42,7 +39,8 @@ def temperature_of(row, low, high, exponent):
     p = [x for x in probabilities(row) if x > 0]
     n = sum(x > -INF for x in row)
     if n == 1: return 1
-    return low + (high - low) * min(1, max(0, -math.fsum(x * math.log(x) for x in p)) / math.log(n))**exponent
+    return low + (high - low) * min(1, max(0, -math.fsum(x * math.log(x) for x in p))
+                                    / math.log(n))**exponent
 
 @given(batches(), st.floats(.1, 2), st.floats(0, 3), st.floats(0, 3))
 def test_dynamic_temperature_is_the_formula(z, low, extra, exponent):
@@ -55,30 +53,37 @@ def test_dynamic_temperature_is_the_formula(z, low, extra, exponent):
 def test_dynamic_temperature_ends():
     flat = torch.zeros(1, 7)
     flat[0, 2] = -INF
-    for z in (flat, torch.zeros(2, 1), torch.tensor([[3., -INF, -INF]])):       # flat, or nothing to share
-        check_tensor(softmax(dynamic_temperature(z, 0, 5)), softmax(z))
-    assert dynamic_temperature(torch.tensor([1e4, 0, -1e4]), 0, 5).tolist() == [0, -INF, -INF]
+    # flat, or nothing to share
+    for z in (flat, torch.zeros(2, 1), torch.tensor([[3., -INF, -INF]])):
+        same(softmax(dynamic_temperature(z, 0, 5)), softmax(z))
+    assert dynamic_temperature(torch.tensor([1e4, 0, -1e4]), 0,
+                               5).tolist() == [0, -INF, -INF]
     z = torch.randn(5, 9, generator=torch.Generator().manual_seed(0)) * 3
-    check_tensor(dynamic_temperature(z, .7, .7, 2), apply_temperature(z, .7))
-    check_tensor(dynamic_temperature(z, 1, 1), z, rtol=0, atol=0)
-    check_tensor(dynamic_temperature(z, .2, 3, 0), apply_temperature(z, 3))
+    same(dynamic_temperature(z, .7, .7, 2), apply_temperature(z, .7))
+    same(dynamic_temperature(z, 1, 1), z, rtol=0, atol=0)
+    same(dynamic_temperature(z, .2, 3, 0), apply_temperature(z, 3))
     share = entropy(z) / math.log(9)
-    check_tensor(dynamic_temperature(z, .5, 2, 2), apply_temperature(z, .5 + 1.5 * share**2))
-    assert (entropy(dynamic_temperature(z, 0, .9)) <= entropy(z)).all()          # every T is below 1
+    same(dynamic_temperature(z, .5, 2, 2), apply_temperature(z, .5 + 1.5 * share**2))
+    # every T is below 1
+    assert (entropy(dynamic_temperature(z, 0, .9)) <= entropy(z)).all()
 
 def test_entropy_summed_over_the_batch_is_caught():
     def wrong(z):
         share = entropy(z).sum() / math.log(z.isfinite().sum())
         return apply_temperature(z, (.5 + share).item())
     z = torch.tensor([[5., 0, 0, 0], [.1, 0, 0, 0], [1, 2, 3, 4]])
-    check_tensor(wrong(z[:1]), dynamic_temperature(z[:1], .5, 1.5))              # right for one row
-    with pytest.raises(AssertionError): check_rows_alone(wrong, z)
-    check_rows_alone(lambda z: dynamic_temperature(z, .5, 1.5), z)
+    same(wrong(z[:1]), dynamic_temperature(z[:1], .5, 1.5))  # right for one row
+    with pytest.raises(AssertionError): rows_alone(wrong, z)
+    rows_alone(lambda z: dynamic_temperature(z, .5, 1.5), z)
 
-@pytest.mark.parametrize('low, high, exponent', [(1.5, .5, 1), (-.1, 1, 1), (0, INF, 1), (math.nan, 1, 1), (0, 1, -1), (0, 1, math.nan),
-                                                 ('0', 1, 1), ([0., 1], 2, 1), (torch.zeros(2), 1, 1), (True, 1, 1), (None, 1, 1)])
+@pytest.mark.parametrize('low, high, exponent',
+                         [(1.5, .5, 1), (-.1, 1, 1), (0, INF, 1), (math.nan, 1, 1),
+                          (0, 1, -1), (0, 1, math.nan),
+                                                 ('0', 1, 1), ([0., 1], 2, 1),
+                          (torch.zeros(2), 1, 1), (True, 1, 1), (None, 1, 1)])
 def test_dynamic_temperature_refuses(low, high, exponent):
-    with pytest.raises((TypeError, ValueError)): dynamic_temperature(torch.zeros(2, 3), low, high, exponent)
+    with pytest.raises((TypeError, ValueError)):
+        dynamic_temperature(torch.zeros(2, 3), low, high, exponent)
 
 
 # --- XTC
@@ -89,44 +94,52 @@ def test_xtc_is_the_definition(z, threshold):
     assume(all(abs(x - threshold) > 1e-5 for x in p) or threshold == 0)
     good = [i for i, x in enumerate(z.tolist()) if x > -INF and p[i] >= threshold]
     least = min((z[i].item() for i in good), default=None)
-    want = [x > -INF and not (i in good and x > least) for i, x in enumerate(z.tolist())]
+    want = [x > -INF and not (i in good and x > least)
+            for i, x in enumerate(z.tolist())]
     out = xtc_filter(z, threshold, 1, seed=0)
     assert kept(out) == want
-    check_tensor(out[want], z[want], rtol=0, atol=0)
-    check_tensor(xtc_filter(z, threshold, 0), z, rtol=0, atol=0)
+    same(out[want], z[want], rtol=0, atol=0)
+    same(xtc_filter(z, threshold, 0), z, rtol=0, atol=0)
 
-@pytest.mark.parametrize('threshold, want', [(.09, [.1]), (.19, [.2, .1]), (.29, [.3, .2, .1]), (.39, [.4, .3, .2, .1])])
+@pytest.mark.parametrize('threshold, want', [
+    (.09, [.1]), (.19, [.2, .1]), (.29, [.3, .2, .1]), (.39, [.4, .3, .2, .1])])
 def test_xtc_published_cases(threshold, want):
     "llama.cpp's tests, in any order of the vocabulary"
     p = torch.tensor([.4, .3, .2, .1])
     for order in ([0, 1, 2, 3], [2, 0, 3, 1], [3, 2, 1, 0]):
         out = xtc_filter(p[order].log(), threshold, 1, seed=5)
-        check_tensor(p[order][out > -INF].sort(descending=True).values, torch.tensor(want))
+        same(p[order][out > -INF].sort(descending=True).values, torch.tensor(want))
 
 def test_xtc_threshold_is_reached_by_an_exact_hit():
-    z = torch.tensor([8, 4, 2, 1, 1], dtype=torch.float64).log()                # halves, exact once rounded to float32
+    # halves, exact once rounded to float32
+    z = torch.tensor([8, 4, 2, 1, 1], dtype=torch.float64).log()
     for threshold, first in ((.25, 1), (.125, 2), (.0625, 3)):
-        for knob in (threshold, torch.tensor(threshold), torch.tensor(threshold).double()):
-            assert kept(xtc_filter(z, knob, 1, seed=0)) == [i >= first for i in range(5)]
+        for knob in (threshold, torch.tensor(threshold),
+                     torch.tensor(threshold).double()):
+            assert (kept(xtc_filter(z, knob, 1, seed=0))
+                    == [i >= first for i in range(5)])
 
 @given(batches(), st.floats(.5, 1, exclude_min=True))
 def test_xtc_does_nothing_above_a_half(z, threshold):
-    check_tensor(xtc_filter(z, threshold, 1, seed=1), z, rtol=0, atol=0)
+    same(xtc_filter(z, threshold, 1, seed=1), z, rtol=0, atol=0)
 
 def test_xtc_knobs_and_rolls_per_row():
     z = torch.tensor([.4, .3, .2, .1]).log().repeat(6, 1)
     out = xtc_filter(z, [.09, None, .19, .29, .09, 1.], [1, 1, 1, 1, None, 1], seed=0)
     assert out.isfinite().sum(-1).tolist() == [1, 4, 2, 3, 4, 4]
-    for per_row in ([.09, 1., .29, .09, .09, .2], torch.tensor([.09, 1, .29, .09, .09, .2]).double()):
-        check_rows_alone(lambda z, t, s, n: xtc_filter(z, t, .5, seed=s, position=n), z, per_row, torch.arange(6), torch.arange(6) * 3)
+    for per_row in ([.09, 1., .29, .09, .09, .2],
+                    torch.tensor([.09, 1, .29, .09, .09, .2]).double()):
+        rows_alone(lambda z, t, s, n: xtc_filter(z, t, .5, seed=s, position=n), z,
+                   per_row, torch.arange(6), torch.arange(6) * 3)
     hit = xtc_filter(z, .09, .5, seed=torch.arange(6))[:, 0] == -INF
     assert hit.any() and not hit.all()
     shared = [xtc_filter(z, .09, .5, seed=9, position=t) for t in range(20)]
-    assert all(len(set(map(tuple, x.tolist()))) == 1 for x in shared)           # one seed, one luck
-    assert len({x[0, 0].item() for x in shared}) == 2                           # that changes with the position
+    # one seed, one luck
+    assert all(len(set(map(tuple, x.tolist()))) == 1 for x in shared)
+    assert len({x[0, 0].item() for x in shared}) == 2  # that changes with the position
     torch.manual_seed(0); a = xtc_filter(z.repeat(20, 1), .09, .5)
     torch.manual_seed(0); b = xtc_filter(z.repeat(20, 1), .09, .5)
-    check_tensor(a, b, rtol=0, atol=0)
+    same(a, b, rtol=0, atol=0)
     assert 0 < (a[:, 0] == -INF).sum() < 120
 
 def expected(p, removed, q):
@@ -139,35 +152,46 @@ def test_xtc_draws_follow_the_expected_law(q):
     seeds = torch.arange(n)
     z = xtc_filter(p.log().expand(n, -1), .15, q, seed=seeds, position=2)
     want = expected(p, torch.tensor([False, True, False, False, True]), q)
-    check_frequencies(sample(z, seed=seeds, position=2), want)
-    check_frequencies((z[:, 1] == -INF).long(), torch.tensor([1 - q, q]))
+    frequencies(sample(z, seed=seeds, position=2), want)
+    frequencies((z[:, 1] == -INF).long(), torch.tensor([1 - q, q]))
 
 def test_xtc_negative_references():
     p, n = torch.tensor([.1, .4, .2, .3]), 20_000
-    def loop(z, q=.5):                                                          # exllamav2: needs sorted candidates
+    def loop(z, q=.5):  # exllamav2: needs sorted candidates
         x = softmax(z)
         return expected(x, torch.cat([x[..., 1:] >= .15, torch.tensor([False])]), q)
-    check_tensor(loop(p.log()), [.05, .2, .1, .65])
-    with pytest.raises(AssertionError): check_permutation(loop, p.log())
-    def one_roll(z, u=.1):                                                      # mlx-lm: one roll, and the least good of the batch
+    same(loop(p.log()), [.05, .2, .1, .65])
+    with pytest.raises(AssertionError): commutes(loop, p.log())
+    def one_roll(z, u=.1):  # mlx-lm: one roll, and the least good of the batch
         x = softmax(z)
-        return z.masked_fill(x > x.masked_fill(x <= .15, INF).min(), -INF) if u <= .5 else z
+        return z.masked_fill(x > x.masked_fill(x <= .15, INF).min(),
+                             -INF) if u <= .5 else z
     pair = torch.tensor([[.5, .25, .2, .05], [.4, .35, .15, .1]]).log()
-    with pytest.raises(AssertionError): check_rows_alone(one_roll, pair)
+    with pytest.raises(AssertionError): rows_alone(one_roll, pair)
     assert one_roll(pair).isfinite()[1].tolist() == [False, False, True, True]
-    want, seeds = expected(p, torch.tensor([False, True, False, True]), .5), torch.arange(n)
-    for salt, right in ((0, False), (XTC_SALT, True)):                          # the roll must not be the draw's own noise
+    want = expected(p, torch.tensor([False, True, False, True]), .5)
+    seeds = torch.arange(n)
+    # the roll must not be the draw's own noise
+    for salt, right in ((0, False), (XTC_SALT, True)):
         hit = uniform_noise(seeds, 0, 1, salt=salt) <= .5
-        ids = sample(torch.where(hit, xtc_filter(p.log(), .15, 1, seed=0), p.log()), seed=seeds)
-        if right: check_frequencies(ids, want)
+        ids = sample(torch.where(hit, xtc_filter(p.log(), .15, 1, seed=0), p.log()),
+                     seed=seeds)
+        if right: frequencies(ids, want)
         else:
-            with pytest.raises(AssertionError): check_frequencies(ids, want)
+            with pytest.raises(AssertionError): frequencies(ids, want)
 
-@pytest.mark.parametrize('kw', [dict(threshold=1.1), dict(threshold=-.1), dict(probability=2), dict(probability=math.nan), dict(probability='x'),
-                                dict(threshold=[.1]), dict(probability=torch.tensor([.1, .2, .3])), dict(seed='x'), dict(seed=[1, 2, 3]),
-                                dict(seed=1.5), dict(position=torch.arange(3)), dict(position=.5), dict(threshold=True)])
+@pytest.mark.parametrize('kw',
+                         [dict(threshold=1.1), dict(threshold=-.1), dict(probability=2),
+                          dict(probability=math.nan), dict(probability='x'),
+                                dict(threshold=[.1]),
+                          dict(probability=torch.tensor([.1, .2, .3])), dict(seed='x'),
+                          dict(seed=[1, 2, 3]),
+                                dict(seed=1.5), dict(position=torch.arange(3)),
+                          dict(position=.5), dict(threshold=True)])
 def test_xtc_refuses(kw):
-    with pytest.raises((TypeError, ValueError)): xtc_filter(torch.zeros(2, 4), **(dict(threshold=.1, probability=.5, seed=0) | kw))
+    with pytest.raises((TypeError, ValueError)):
+        xtc_filter(torch.zeros(2, 4),
+                   **(dict(threshold=.1, probability=.5, seed=0) | kw))
 
 
 # --- Mirostat
@@ -182,8 +206,9 @@ def test_mirostat2_is_the_definition(z, mu):
     out = Mirostat2(1.).filter(z, torch.tensor([mu, 1.]))
     assume(not any(min(bits) < b <= min(bits) + 2e-4 for b in bits))
     assert kept(out) == [b <= limit for b in bits]
-    check_tensor(out[out > -INF], z[out > -INF], rtol=0, atol=0)
-    check_tensor(Mirostat2(1.).filter(out, torch.tensor([mu, 1.])), out, rtol=0, atol=0)     # idempotent
+    same(out[out > -INF], z[out > -INF], rtol=0, atol=0)
+    # idempotent
+    same(Mirostat2(1.).filter(out, torch.tensor([mu, 1.])), out, rtol=0, atol=0)
 
 def rank_by_loop(row, mu, m=100):
     "The paper's k, in float64; None where the formula has no value"
@@ -203,7 +228,7 @@ def test_mirostat1_is_the_papers_rank(z, mu):
     row = z.tolist()
     out = Mirostat1(1.).filter(z, torch.tensor([mu, 1.]))
     k = rank_by_loop(row, mu)
-    if k is None: return check_tensor(out, z, rtol=0, atol=0)                   # one token, or all equal
+    if k is None: return same(out, z, rtol=0, atol=0)  # one token, or all equal
     assume(k > 1e6 or abs(k - round(k)) > 1e-5 * k)
     ranked = sorted(row, reverse=True)
     kth = ranked[min(max(int(min(k, 1e6)), 1), len(row)) - 1]
@@ -218,35 +243,41 @@ def test_mirostat1_fits_a_long_law_by_its_first_hundred():
 
 def test_mirostat1_on_uniform_and_harmonic_laws():
     flat = torch.zeros(300)
-    for mu in (-5., 0, 5, 50): check_tensor(Mirostat1(1.).filter(flat, torch.tensor([mu, 1.])), flat)
-    half = torch.cat([torch.zeros(150), torch.full((150,), -2.)])               # s = 0 on the first hundred
+    for mu in (-5., 0, 5, 50):
+        same(Mirostat1(1.).filter(flat, torch.tensor([mu, 1.])), flat)
+    # s = 0 on the first hundred
+    half = torch.cat([torch.zeros(150), torch.full((150,), -2.)])
     assert Mirostat1(1.).filter(half, torch.tensor([3., 1.])).isfinite().sum() == 150
-    s = torch.arange(1, 1001).double().log().neg()                              # s = 1: the sum becomes ln N
+    s = torch.arange(1, 1001).double().log().neg()  # s = 1: the sum becomes ln N
     k = 2**5 / math.log(1000)
     assert Mirostat1(1.).filter(s, torch.tensor([5., 1.])).isfinite().sum() == int(k)
     for row in (torch.tensor([3.]), torch.tensor([-INF, 3, -INF])):
-        check_tensor(Mirostat1(1.).filter(row, torch.tensor([2., 1.])), row)
+        same(Mirostat1(1.).filter(row, torch.tensor([2., 1.])), row)
 
-@given(rows(), st.floats(-1, 12, width=32), st.floats(-1, 12, width=32), st.sampled_from([Mirostat1, Mirostat2]))
+@given(rows(), st.floats(-1, 12, width=32), st.floats(-1, 12, width=32),
+       st.sampled_from([Mirostat1, Mirostat2]))
 def test_a_larger_mu_keeps_more(z, a, b, kind):
-    few, many = (kind(1.).filter(z, torch.tensor([mu, 1.])) > -INF for mu in sorted((a, b)))
+    few, many = (kind(1.).filter(z, torch.tensor([mu, 1.])) > -INF
+                 for mu in sorted((a, b)))
     assert (many | ~few).all() and few.any()
 
-@given(rows(), states, st.sampled_from(['original', 'kept']), st.sampled_from([Mirostat1, Mirostat2]), st.integers(0, 11))
+@given(rows(), states, st.sampled_from(['original', 'kept']),
+       st.sampled_from([Mirostat1, Mirostat2]), st.integers(0, 11))
 def test_mirostat_update_is_the_definition(z, mu, surprise, kind, id):
     id %= len(z)
     m = kind(3., eta=.2, surprise=surprise)
-    state = torch.tensor([mu, 2.5])                                             # its own tau counts, not the object's
+    state = torch.tensor([mu, 2.5])  # its own tau counts, not the object's
     law = z.tolist()
     if surprise == 'kept': law = m.filter(z, state).tolist()
     want = mu - .2 * (surprises(law)[id] - 2.5) if law[id] > -INF else mu
     new = m.update(state, z, torch.tensor(id))
-    check_tensor(new, [want, 2.5], rtol=1e-4, atol=1e-4)
-    check_tensor(m.update(state, z, torch.tensor(-1)), state, rtol=0, atol=0)
+    same(new, [want, 2.5], rtol=1e-4, atol=1e-4)
+    same(m.update(state, z, torch.tensor(-1)), state, rtol=0, atol=0)
 
 def rows_of_laws(t, n):
     "Fresh laws over 200 tokens, easy and hard in no order, the same for a row alone"
-    spread = .4 + 1.2 * uniform_noise(torch.arange(n), t, 1, salt=7)            # like Zipf's with this exponent, in any order
+    # like Zipf's with this exponent, in any order
+    spread = .4 + 1.2 * uniform_noise(torch.arange(n), t, 1, salt=7)
     return -spread * uniform_noise(torch.arange(n), t, 200, salt=8).log()
 
 def steer(m, steps, n, laws=rows_of_laws, keep=slice(None)):
@@ -266,26 +297,33 @@ def steer(m, steps, n, laws=rows_of_laws, keep=slice(None)):
 def test_mean_surprise_comes_to_the_target(kind, surprise):
     taus = torch.tensor([3.5, 4.25, 5.]).repeat_interleave(4)
     _, bits, trace = steer(kind(taus, .2, surprise), 300, 12)
-    fed_back = taus + (trace[:, 0, 0] - trace[:, -1, 0]) / (.2 * 300)           # no word about the laws
-    assert ((fed_back.view(3, 4).mean(-1) - torch.tensor([3.5, 4.25, 5.])).abs() < .1).all()
-    if surprise == 'original': check_tensor(bits.mean(-1), fed_back, rtol=0, atol=1e-3)
-    else: assert (bits.mean(-1) > fed_back - 1e-3).all() and (bits.mean(-1) - fed_back)[:4].min() > .2
+    # no word about the laws
+    fed_back = taus + (trace[:, 0, 0] - trace[:, -1, 0]) / (.2 * 300)
+    assert ((fed_back.view(3, 4).mean(-1) - torch.tensor([3.5, 4.25, 5.])).abs()
+            < .1).all()
+    if surprise == 'original': same(bits.mean(-1), fed_back, rtol=0, atol=1e-3)
+    else:
+        assert (bits.mean(-1) > fed_back - 1e-3).all()
+        assert (bits.mean(-1) - fed_back)[:4].min() > .2
     assert trace[:, :, 1].equal(taus[:, None].expand(-1, 301))
 
 def test_nats_and_a_wrong_sign_are_caught():
     class Nats(Mirostat2):
         def update(self, state, z, ids):
             nats = -log_softmax(z).gather(-1, ids[:, None])[:, 0]
-            return torch.stack([state[:, 0] - self.eta * (nats - state[:, 1]), state[:, 1]], -1)
+            return torch.stack([state[:, 0] - self.eta * (nats - state[:, 1]),
+                                state[:, 1]], -1)
     class Away(Mirostat2):
-        def update(self, state, z, ids): return 2 * state - super().update(state, z, ids)
+        def update(self, state, z, ids):
+            return 2 * state - super().update(state, z, ids)
     for kind in (Nats, Away):
         _, bits, _ = steer(kind(4.), 200, 8)
         assert abs(bits.mean() - 4) > .4
     _, bits, _ = steer(Mirostat2(4.), 200, 8)
     assert abs(bits.mean() - 4) < .15
 
-METHODS = {'v1': Mirostat1([3, 4., 5], .3), 'v2': Mirostat2([3, 4., 5], .3), 'kept': Mirostat2([3, 4., 5], .3, 'kept'),
+METHODS = {'v1': Mirostat1([3, 4., 5], .3), 'v2': Mirostat2([3, 4., 5], .3),
+           'kept': Mirostat2([3, 4., 5], .3, 'kept'),
            'adaptive': AdaptiveP([.05, .2, .01], .8)}
 
 @pytest.mark.parametrize('name', METHODS)
@@ -296,7 +334,7 @@ def test_rows_alone_and_reordered(name):
     for keep in ([0], [1], [2, 0], [2, 2, 1]):
         one, _, states_ = steer(m, 25, 3, keep=torch.tensor(keep))
         assert one.equal(ids[keep])
-        check_tensor(states_, trace[keep], rtol=0, atol=0)
+        same(states_, trace[keep], rtol=0, atol=0)
 
 @pytest.mark.parametrize('name', METHODS)
 def test_state_is_copied_indexed_and_rolled_back(name):
@@ -305,27 +343,32 @@ def test_state_is_copied_indexed_and_rolled_back(name):
     z = rows_of_laws(12, 3)
     before = trace[:, -1].clone()
     forks = [m.update(trace[:, -1], z, torch.full((3,), i)) for i in (0, 50, 199)]
-    check_tensor(trace[:, -1], before, rtol=0, atol=0)                          # nothing was written into it
+    same(trace[:, -1], before, rtol=0, atol=0)  # nothing was written into it
     again = m.update(before, z, torch.full((3,), 50))
-    check_tensor(forks[1], again, rtol=0, atol=0)
+    same(forks[1], again, rtol=0, atol=0)
     parents = torch.tensor([2, 0, 0, 1])
-    check_tensor(m.update(before[parents], z[parents], torch.full((4,), 50)), again[parents], rtol=0, atol=0)
+    same(m.update(before[parents], z[parents], torch.full((4,), 50)), again[parents],
+         rtol=0, atol=0)
     accepted = torch.tensor([3, 7, 12])
     state = trace[torch.arange(3), accepted]
     for i, n in enumerate(accepted.tolist()):
         short = m.init(3)
         for t in range(n): short = m.update(short, rows_of_laws(t, 3), ids[:, t])
-        check_tensor(state[i], short[i], rtol=0, atol=0)
+        same(state[i], short[i], rtol=0, atol=0)
 
 def test_state_of_row_zero_is_caught():
     class RowZero(Mirostat2):
         "One mu for all, moved by row 0, as text-generation-webui's"
-        def filter(self, z, state): return super().filter(z, state[:1].expand(len(z), 2))
-        def update(self, state, z, ids): return super().update(state, z, ids)[:1].expand(len(z), 2)
+        def filter(self, z, state):
+            return super().filter(z, state[:1].expand(len(z), 2))
+        def update(self, state, z, ids):
+            return super().update(state, z, ids)[:1].expand(len(z), 2)
     taus = [3., 4, 5]
-    a, b = (steer(RowZero(taus), 60, 3, keep=torch.tensor(k))[0] for k in ([0, 1, 2], [2]))
+    a, b = (steer(RowZero(taus), 60, 3, keep=torch.tensor(k))[0]
+            for k in ([0, 1, 2], [2]))
     assert not a[2:].equal(b)
-    a, b = (steer(Mirostat2(taus), 60, 3, keep=torch.tensor(k))[0] for k in ([0, 1, 2], [2]))
+    a, b = (steer(Mirostat2(taus), 60, 3, keep=torch.tensor(k))[0]
+            for k in ([0, 1, 2], [2]))
     assert a[2:].equal(b)
 
 def test_a_clone_that_forgets_is_caught():
@@ -339,7 +382,7 @@ def test_a_clone_that_forgets_is_caught():
     old.mu = 4.2
     assert old.clone().mu != old.mu
     state = torch.tensor([[4.2, 3.]])
-    check_tensor(state.clone(), state)
+    same(state.clone(), state)
 
 @pytest.mark.parametrize('kind', [Mirostat1, Mirostat2])
 def test_an_off_row_stays_as_it_is(kind):
@@ -355,7 +398,8 @@ def test_an_off_row_stays_as_it_is(kind):
 
 # --- adaptive-p
 
-@given(st.lists(rows(vocab=6), min_size=1, max_size=8), st.floats(0, 1, width=32), st.floats(0, .984375, width=32), st.data())
+@given(st.lists(rows(vocab=6), min_size=1, max_size=8), st.floats(0, 1, width=32),
+       st.floats(0, .984375, width=32), st.data())
 def test_adaptive_p_is_llama_cpps_loop(laws, target, decay, data):
     a = AdaptiveP(target, decay)
     state, w, n = a.init(1)[0], target / (1 - decay), 1 / (1 - decay)
@@ -364,21 +408,24 @@ def test_adaptive_p_is_llama_cpps_loop(laws, target, decay, data):
         p = probabilities(row)
         aim = min(max(2 * target - w / n, 0), 1)
         far = [abs(x - aim) / .3 for x in p]
-        want = [5 - 10 * d * d / (1 + d) if x > -INF else -INF for x, d in zip(row, far)]
-        check_tensor(a.filter(z, state), want, rtol=1e-3, atol=1e-3)
+        want = [5 - 10 * d * d / (1 + d) if x > -INF else -INF
+                for x, d in zip(row, far)]
+        same(a.filter(z, state), want, rtol=1e-3, atol=1e-3)
         id = data.draw(st.sampled_from([i for i, x in enumerate(row) if x > -INF]))
         w, n = p[id] + decay * w, 1 + decay * n
         state = a.update(state, z, torch.tensor(id))
         assert math.isclose(state[0], w / n, rel_tol=1e-3, abs_tol=1e-4)
 
 def test_adaptive_p_holds_the_mean_probability():
-    "Where every step offers tokens on both sides of the target, their mean comes near it"
+    """Where every step offers tokens on both sides of the target, their mean comes near
+    it"""
     z = torch.tensor([.5, .25, .12, .06, .04, .03]).log().expand(16, 6)
     for target in (.15, .25, .35):
         a = AdaptiveP(target)
         state, means = a.init(16), []
         for t in range(150):
-            state = a.update(state, z, sample(a.filter(z, state), seed=torch.arange(16), position=t))
+            state = a.update(state, z, sample(a.filter(z, state), seed=torch.arange(16),
+                                              position=t))
             means.append(state[:, 0].mean())
         assert abs(torch.stack(means[50:]).mean() - target) < .05
 
@@ -389,17 +436,23 @@ def test_adaptive_p_off():
     assert out[[0, 2]].equal(z[[0, 2]]) and not out[1].equal(z[1])
     assert AdaptiveP(None).filter(z, AdaptiveP(None).init(3)).equal(z)
     state = torch.tensor([[.3, .3]]*3)
-    for ids in ([-1, 3, 0],): check_tensor(AdaptiveP(.3).update(state, z.index_fill(1, torch.tensor([0]), -INF), torch.tensor(ids))[[0, 2]], state[[0, 2]])
+    for ids in ([-1, 3, 0],):
+        same(AdaptiveP(.3).update(state, z.index_fill(1, torch.tensor([0]), -INF),
+                                  torch.tensor(ids))[[0, 2]], state[[0, 2]])
 
 
 # --- all of them
 
 def with_state(m, numbers):
-    return lambda z: m.filter(z, torch.tensor(numbers).to(z.device).expand(*z.shape[:-1], 2))
+    return lambda z: m.filter(
+        z, torch.tensor(numbers).to(z.device).expand(*z.shape[:-1], 2))
 
-FILTERS = {'dynamic': lambda z: dynamic_temperature(z, .3, 1.7, 1.2), 'xtc': lambda z: xtc_filter(z, .08, 1, seed=0),
-           'xtc 0': lambda z: xtc_filter(z, 0, 1, seed=0), 'mirostat1': with_state(Mirostat1(1.), [5., 1]),
-           'mirostat2': with_state(Mirostat2(1.), [2.3, 1]), 'adaptive': with_state(AdaptiveP(.3), [.2, .3])}
+FILTERS = {'dynamic': lambda z: dynamic_temperature(z, .3, 1.7, 1.2),
+           'xtc': lambda z: xtc_filter(z, .08, 1, seed=0),
+           'xtc 0': lambda z: xtc_filter(z, 0, 1, seed=0),
+           'mirostat1': with_state(Mirostat1(1.), [5., 1]),
+           'mirostat2': with_state(Mirostat2(1.), [2.3, 1]),
+           'adaptive': with_state(AdaptiveP(.3), [.2, .3])}
 
 @pytest.mark.parametrize('name', FILTERS)
 @settings(max_examples=25)
@@ -408,16 +461,18 @@ def test_any_filter(name, z):
     f = FILTERS[name]
     before = z.clone()
     out = f(z)
-    assert z.equal(before) and (out > -INF).any(-1).all() and (out[z == -INF] == -INF).all()
-    check_rows_alone(f, z)
-    check_permutation(f, z)
-    check_tensor(f(z[0]), out[0])
-    check_tensor(f(z[None, :, None]), out[None, :, None])
-    check_tensor(f(z.t().contiguous().t()), out)
-    check_meta(f, z)
+    assert z.equal(before)
+    assert (out > -INF).any(-1).all()
+    assert (out[z == -INF] == -INF).all()
+    rows_alone(f, z)
+    commutes(f, z)
+    same(f(z[0]), out[0])
+    same(f(z[None, :, None]), out[None, :, None])
+    same(f(z.t().contiguous().t()), out)
+    on_meta(f, z)
     for dtype in (torch.float16, torch.bfloat16):
         half = z.to(dtype)
-        check_tensor(f(half), f(half.float()).to(dtype))
+        same(f(half), f(half.float()).to(dtype))
     assert f(z.double()).dtype == torch.float64
 
 @pytest.mark.parametrize('name', FILTERS)
@@ -425,14 +480,14 @@ def test_masked_tokens_do_not_count(name):
     "A law is the same law beside any number of tokens that an earlier filter dropped"
     z = torch.randn(20, 40, generator=torch.Generator().manual_seed(4))
     wide = torch.cat([torch.full((20, 900), -INF), z], -1)
-    check_tensor(FILTERS[name](wide)[:, 900:], FILTERS[name](z))
+    same(FILTERS[name](wide)[:, 900:], FILTERS[name](z))
 
 @pytest.mark.parametrize('name', FILTERS)
 def test_bad_rows_pass_through(name):
     z = torch.tensor([[1., 2, math.nan, 0], [-INF]*4, [0, 1, 2, 3]])
     out = FILTERS[name](z)
     assert out[0].isnan().any() and (out[1] == -INF).all()
-    check_tensor(out[2], FILTERS[name](z[2]))
+    same(out[2], FILTERS[name](z[2]))
     with pytest.raises(ValueError): sample(out[:1], seed=0)
     with pytest.raises(ValueError): sample(out[1:2], seed=0)
 
@@ -441,25 +496,40 @@ def test_what_is_no_logits_is_refused(name):
     for bad in (torch.zeros(2, 3, dtype=torch.long), torch.zeros(2, 0)):
         with pytest.raises((TypeError, ValueError)): FILTERS[name](bad)
 
-@pytest.mark.parametrize('make', [lambda: Mirostat1(2.), lambda: Mirostat2(2., surprise='kept'), lambda: AdaptiveP(.2)])
+@pytest.mark.parametrize('make',
+                         [lambda: Mirostat1(2.), lambda: Mirostat2(2., surprise='kept'),
+                          lambda: AdaptiveP(.2)])
 def test_states_are_checked(make):
     m, z = make(), torch.zeros(3, 5)
-    assert m.init(3).shape == (3, 2) and m.init(3).dtype == torch.float32 and m.init(0).shape == (0, 2)
-    check_meta(m.filter, z, m.init(3))
-    check_meta(lambda state, z, ids: m.update(state, z, ids), m.init(3), z, torch.tensor([0, 1, -1]))
+    assert m.init(3).shape == (3, 2)
+    assert m.init(3).dtype == torch.float32
+    assert m.init(0).shape == (0, 2)
+    on_meta(m.filter, z, m.init(3))
+    on_meta(lambda state, z, ids: m.update(state, z, ids), m.init(3), z,
+            torch.tensor([0, 1, -1]))
     for state in (None, m.init(2), m.init(3)[:, 0], 4.):
         with pytest.raises(ValueError, match='state'): m.filter(z, state)
-        with pytest.raises(ValueError, match='state'): m.update(state, z, torch.zeros(3, dtype=torch.long))
-    for ids in (torch.zeros(2, dtype=torch.long), torch.zeros(3), torch.zeros(3, 1, dtype=torch.long)):
+        with pytest.raises(ValueError, match='state'):
+            m.update(state, z, torch.zeros(3, dtype=torch.long))
+    for ids in (torch.zeros(2, dtype=torch.long), torch.zeros(3),
+                torch.zeros(3, 1, dtype=torch.long)):
         with pytest.raises(ValueError, match='ids'): m.update(m.init(3), z, ids)
     for batch in (-1, 2., True, None, (2,)):
         with pytest.raises(ValueError, match='batch'): m.init(batch)
     assert 'eta=' in repr(m) or 'decay=' in repr(m)
 
-@pytest.mark.parametrize('make', [lambda: Mirostat1(-1.), lambda: Mirostat2('x'), lambda: Mirostat2(math.nan), lambda: Mirostat2(2, eta=0),
-                                  lambda: Mirostat2(2, eta=INF), lambda: Mirostat2(2, eta=[.1]), lambda: Mirostat2(2, surprise='both'),
-                                  lambda: Mirostat2([1., 2]).init(3), lambda: AdaptiveP(1.1), lambda: AdaptiveP(-.5), lambda: AdaptiveP([.1, 2]),
-                                  lambda: AdaptiveP(.3, decay=1), lambda: AdaptiveP(.3, decay=None), lambda: AdaptiveP(torch.tensor([.1, .2])).init(1)])
+@pytest.mark.parametrize('make',
+                         [lambda: Mirostat1(-1.), lambda: Mirostat2('x'),
+                          lambda: Mirostat2(math.nan), lambda: Mirostat2(2, eta=0),
+                                  lambda: Mirostat2(2, eta=INF),
+                          lambda: Mirostat2(2, eta=[.1]),
+                          lambda: Mirostat2(2, surprise='both'),
+                                  lambda: Mirostat2([1., 2]).init(3),
+                          lambda: AdaptiveP(1.1), lambda: AdaptiveP(-.5),
+                          lambda: AdaptiveP([.1, 2]),
+                                  lambda: AdaptiveP(.3, decay=1),
+                          lambda: AdaptiveP(.3, decay=None),
+                          lambda: AdaptiveP(torch.tensor([.1, .2])).init(1)])
 def test_knobs_are_checked(make):
     with pytest.raises((TypeError, ValueError)): make()
 
@@ -467,8 +537,7 @@ def test_knobs_are_checked(make):
 # --- the bundled model
 
 @pytest.mark.parametrize('kind', [Mirostat1, Mirostat2])
-def test_target_on_the_bundled_model(kind):
-    lm = ls.load()
+def test_target_on_the_bundled_model(kind, lm):
     taus = torch.tensor([2., 3.]).repeat_interleave(6)
     m, eos = kind(taus, eta=.3), torch.tensor(lm.eos_token_ids)
     prompt, _ = lm.encode('Once upon a time there was a')
@@ -481,6 +550,6 @@ def test_target_on_the_bundled_model(kind):
             bits.append(-log_softmax(z).gather(-1, ids[:, None])[:, 0] / math.log(2))
             state, new = m.update(state, z, ids), ids[:, None]
     mean = torch.stack(bits, 1).mean(-1)
-    check_tensor(mean, taus + (2 * taus - state[:, 0]) / (.3 * 60), rtol=0, atol=1e-3)
+    same(mean, taus + (2 * taus - state[:, 0]) / (.3 * 60), rtol=0, atol=1e-3)
     low, high = mean.view(2, 6).mean(-1).tolist()
     assert abs(low - 2) < .3 and abs(high - 3) < .3 and high - low > .6

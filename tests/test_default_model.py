@@ -11,4 +11,5 @@ def test_as_many_prompts_as_asked_for():
 
 @pytest.mark.parametrize('n', [96, 100, -1])
 def test_more_prompts_than_there_are(n):
-    with pytest.raises(ValueError, match=rf'n must be from 0 to 95.*not {n}'): held_out_prompts(n)
+    with pytest.raises(ValueError, match=rf'n must be from 0 to 95.*not {n}'):
+        held_out_prompts(n)

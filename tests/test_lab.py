@@ -1,4 +1,5 @@
-"JupyterLab on a copy of the notebooks: every cell runs, sliders and players move, and the kernel sees where they stand"
+"""JupyterLab on a copy of the notebooks: every cell runs, sliders and players move, and
+the kernel sees where they stand"""
 import ast
 import os
 import shutil
@@ -6,15 +7,20 @@ import sys
 
 import nbformat
 import pytest
-from browser import ROOT, browser, jupyterlab
-from test_site import nine, probs, tools
+from browser import browser, jupyterlab, nine, probs
+from scripts import ROOT, script
+
+tools = script('tools/run_nbs.py')
 
 # One notebook for each kind of widget: (notebook, variable that holds the widget)
 NOTEBOOKS = [('00b_widgets.ipynb', 'bars')]
 
-# What `pip install "llm_sampling[widgets]"` and a Jupyter bring, by themselves and by what they need
-INSTALLED = {'llm_sampling', 'torch', 'numpy', 'transformers', 'tokenizers', 'safetensors', 'tqdm', 'fastcore', 'matplotlib',
-             'anywidget', 'ipywidgets', 'traitlets', 'IPython', *sys.stdlib_module_names}
+# What `pip install "llm_sampling[widgets]"` and a Jupyter bring, by themselves and by
+# what they need
+INSTALLED = {'llm_sampling', 'torch', 'numpy', 'transformers', 'tokenizers',
+             'safetensors', 'tqdm', 'fastcore', 'matplotlib',
+             'anywidget', 'ipywidgets', 'traitlets', 'IPython',
+             *sys.stdlib_module_names}
 
 OPEN = 'window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel'
 RUN_ALL = '''async () => {
@@ -22,9 +28,11 @@ RUN_ALL = '''async () => {
   await panel.context.ready;
   await panel.sessionContext.ready;
   await app.commands.execute("notebook:run-all-cells");
-  const cells = panel.content.widgets.filter(c => c.model.type === "code").map(c => c.model);
-  const errors = cells.flatMap(c => c.outputs.toJSON().filter(o => o.output_type === "error").map(o => `${o.ename}: ${o.evalue}`));
-  const unrun = cells.filter(c => c.sharedModel.getSource().trim() && c.executionCount == null).length;
+  const cells = panel.content.widgets.map(c => c.model).filter(m => m.type === "code");
+  const errors = cells.flatMap(c => c.outputs.toJSON())
+    .filter(o => o.output_type === "error").map(o => `${o.ename}: ${o.evalue}`);
+  const source = c => c.sharedModel.getSource().trim();
+  const unrun = cells.filter(c => source(c) && c.executionCount == null).length;
   return {errors, unrun, cells: cells.length};
 }'''
 ASK = '''async code => {
@@ -39,22 +47,29 @@ ASK = '''async code => {
 
 def code_of(path):
     "What the code cells of a notebook say, magics left out"
-    source = '\n'.join(c.source for c in nbformat.read(path, 4).cells if c.cell_type == 'code')
-    return ast.walk(ast.parse('\n'.join(line for line in source.splitlines() if line.lstrip()[:1] not in ('%', '!'))))
+    source = '\n'.join(c.source for c in nbformat.read(path, 4).cells
+                       if c.cell_type == 'code')
+    return ast.walk(ast.parse('\n'.join(line for line in source.splitlines()
+                                        if line.lstrip()[:1] not in ('%', '!'))))
 
 
 def imported(node):
     "Top modules that a statement imports"
     if isinstance(node, ast.Import): return {a.name.split('.')[0] for a in node.names}
-    return {node.module.split('.')[0]} if isinstance(node, ast.ImportFrom) and not node.level else set()
+    return ({node.module.split('.')[0]}
+            if isinstance(node, ast.ImportFrom) and not node.level
+            else set())
 
 
-@pytest.mark.parametrize('path', sorted((ROOT/'nbs').glob('*.ipynb')), ids=lambda p: p.stem)
+@pytest.mark.parametrize('path', sorted((ROOT/'nbs').glob('*.ipynb')),
+                         ids=lambda p: p.stem)
 def test_notebook_needs_no_clone(path):
-    "It imports only what an install brings (nbdev is not among it), and names no file of the folders around it"
+    """It imports only what an install brings (nbdev is not among it), and names no file
+    of the folders around it"""
     nodes = [*code_of(path)]
     assert set().union(*map(imported, nodes)) <= INSTALLED
-    assert [n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str) and '../' in n.value] == []
+    assert [n.value for n in nodes if isinstance(n, ast.Constant)
+            and isinstance(n.value, str) and '../' in n.value] == []
 
 
 def test_notebook_runs_anywhere(tmp_path, monkeypatch):
@@ -63,7 +78,8 @@ def test_notebook_runs_anywhere(tmp_path, monkeypatch):
     monkeypatch.setenv('PYTHONPATH', os.pathsep.join([str(tmp_path), str(ROOT)]))
     copy = shutil.copy(ROOT/'nbs/09_sampler.ipynb', tmp_path)
     ran = tools.execute(copy, tools.flags())
-    printed = ''.join(o.get('text', '') for c in ran.cells if 'benchmark_sampler' in c.source for o in c.outputs)
+    printed = ''.join(o.get('text', '') for c in ran.cells
+                      if 'benchmark_sampler' in c.source for o in c.outputs)
     assert 'torch' in printed and len(printed.splitlines()) > 10
 
 
@@ -83,28 +99,33 @@ def check(box, i, j):
     box.get_by_label('temperature').fill(str(i))
     box.get_by_label('keep').fill(str(j))
     t, k = box.locator('output').all_inner_texts()
-    assert all(abs(a-b) <= 5.1e-5 for a, b in zip(probs(box), nine(float(t), int(k)), strict=True)), (t, k)
+    assert all(abs(a-b) <= 5.1e-5
+               for a, b in zip(probs(box), nine(float(t), int(k)), strict=True)), (t, k)
 
 
 @pytest.mark.parametrize('notebook, variable', NOTEBOOKS)
 def test_notebook_runs_live(notebook, variable):
-    with browser(viewport={'width': 1400, 'height': 1000}) as (context, log), jupyterlab(ROOT/'nbs') as url:
+    with browser(viewport={'width': 1400, 'height': 1000}) as (
+        context, log), jupyterlab(ROOT/'nbs') as url:
         page = context.new_page()
         page.set_default_timeout(60_000)
         page.goto(f'{url}/lab/tree/{notebook}?reset')
         page.wait_for_function(OPEN)
         box = page.locator('.jp-OutputArea-output .llms-bars').first
-        for i, j in ((0, 8), (4, 2)): check(box, i, j)  # nothing has run: this is the stored HTML
+        for i, j in ((0, 8), (4, 2)):
+            check(box, i, j)  # nothing has run: this is the stored HTML
 
         ran = page.evaluate(RUN_ALL)
         assert ran['errors'] == [] and ran['unrun'] == 0 and ran['cells'] > 20
         box.scroll_into_view_if_needed()
         for i, j in ((0, 8), (4, 2), (9, 5)):
             check(box, i, j)
-            assert wait_for(page, lambda: ask(page, f'print({variable}.index)') == f'[{i}, {j}]'), 'the kernel does not see it'
+            assert wait_for(page, lambda: ask(page, f'print({variable}.index)')
+                            == f'[{i}, {j}]'), 'the kernel does not see it'
 
         ask(page, f'{variable}.index = [5, 8]')
-        assert wait_for(page, lambda: box.locator('output').all_inner_texts() == ['1', '9']), 'the bars do not see it'
+        assert wait_for(page, lambda: box.locator('output').all_inner_texts()
+                        == ['1', '9']), 'the bars do not see it'
         assert all(abs(a-b) <= 5.1e-5 for a, b in zip(probs(box), nine(1, 9)))
 
         film = page.locator('.jp-OutputArea-output .llms-player').first
@@ -112,9 +133,12 @@ def test_notebook_runs_live(notebook, variable):
         captions = ask(page, "print(*player.captions, sep='\\n')").splitlines()
         assert shows() == captions[3], 'the kernel set the last frame'
         film.get_by_label('previous step').click()
-        assert shows() == captions[2] and wait_for(page, lambda: ask(page, 'print(player.index)') == '2')
+        assert shows() == captions[2]
+        assert wait_for(page, lambda: ask(page, 'print(player.index)') == '2')
         film.get_by_label('step', exact=True).fill('0')
-        assert shows() == captions[0] and wait_for(page, lambda: ask(page, 'print(player.index)') == '0')
+        assert shows() == captions[0]
+        assert wait_for(page, lambda: ask(page, 'print(player.index)') == '0')
         ask(page, 'player.index = 1')
-        assert wait_for(page, lambda: shows() == captions[1]), 'the player does not see it'
+        assert wait_for(page,
+                        lambda: shows() == captions[1]), 'the player does not see it'
         assert log.outside == [] and log.errors == []

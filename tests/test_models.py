@@ -5,40 +5,15 @@ import pytest, torch
 import transformers as tf
 
 from llm_sampling.models import LanguageModel, TableModel, load
-from llm_sampling.testing import test_tensor as same
-
-SIZE = dict(vocab_size=60, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
-            num_key_value_heads=2, max_position_embeddings=64, bos_token_id=0, eos_token_id=0, pad_token_id=0)
-SLIDE = dict(sliding_window=4)
-FAMILIES = dict(
-    llama=('Llama', SIZE), qwen3=('Qwen3', SIZE | dict(head_dim=16)), mistral=('Mistral', SIZE | SLIDE),
-    gemma2=('Gemma2', SIZE | SLIDE | dict(head_dim=16, query_pre_attn_scalar=16)), gpt_neox=('GPTNeoX', SIZE), phi=('Phi', SIZE),
-    gpt2=('GPT2', dict(vocab_size=60, n_embd=32, n_layer=2, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=0)),
-    opt=('OPT', dict(vocab_size=60, hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=2,
-                     max_position_embeddings=64, word_embed_proj_dim=32, bos_token_id=0, eos_token_id=0, pad_token_id=1)),
-    bloom=('Bloom', dict(vocab_size=60, hidden_size=32, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0, pad_token_id=0)),
-    mamba=('Mamba', dict(vocab_size=60, hidden_size=32, state_size=4, num_hidden_layers=2, bos_token_id=0, eos_token_id=0, pad_token_id=0)),
-)
-
-
-def tiny(family):
-    name, config = FAMILIES[family]
-    torch.manual_seed(0)
-    suffix = 'LMHeadModel' if family == 'gpt2' else 'ForCausalLM'
-    model = getattr(tf, name + suffix)(getattr(tf, name + 'Config')(**config, initializer_range=.2))
-    return LanguageModel(model)
-
-
-@pytest.fixture(scope='module')
-def rows():
-    g = torch.Generator().manual_seed(1)
-    return [torch.randint(1, 60, (n,), generator=g) for n in (3, 11, 7)]
+from checks import same
+from tiny_models import FAMILIES, tiny
 
 
 @pytest.mark.parametrize('family', FAMILIES)
 def test_batch_row_is_row_alone(family, rows):
     lm = tiny(family)
-    for i, z in enumerate(lm.next_logits(rows)): same(z[None], lm.next_logits([rows[i]]), rtol=1e-3, atol=1e-3)
+    for i, z in enumerate(lm.next_logits(rows)):
+        same(z[None], lm.next_logits([rows[i]]), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize('family', FAMILIES)
@@ -47,7 +22,8 @@ def test_cached_is_uncached(family, rows):
     ids, mask = lm.encode(rows)
     whole, _ = lm.forward(ids, mask)
     part, cache = lm.forward(ids[:, :8], mask[:, :8])
-    for t in range(8, 11): part, cache = lm.forward(ids[:, t:t+1], mask[:, :t+1], cache, last_only=True)
+    for t in range(8, 11):
+        part, cache = lm.forward(ids[:, t:t+1], mask[:, :t+1], cache, last_only=True)
     same(part[:, -1], whole[:, -1], rtol=1e-3, atol=1e-3)
 
 
@@ -65,7 +41,8 @@ def test_eos_of_generation_config_goes_first():
 
 def test_adapter_signature_is_read_underneath(rows):
     class Adapter(torch.nn.Module):
-        def __init__(self, model): super().__init__(); self.inner, self.config = model, model.config
+        def __init__(self, model):
+            super().__init__(); self.inner, self.config = model, model.config
         def get_base_model(self): return self.inner
         def forward(self, *args, **kw): return self.inner(*args, **kw)
     lm = tiny('gpt2')
@@ -84,9 +61,12 @@ finally: print('attempts:', len(attempts), flush=True)
 
 
 def attempts(*name):
-    "Connections tried while a model loads, also those whose failure is swallowed; and the exit code"
-    env = {k: v for k, v in os.environ.items() if k not in ('HF_HUB_OFFLINE', 'TRANSFORMERS_OFFLINE')}
-    p = subprocess.run([sys.executable, '-c', WATCHED, *name], capture_output=True, text=True, env=env, timeout=120)
+    """Connections tried while a model loads, also those whose failure is swallowed; and
+    the exit code"""
+    env = {k: v for k, v in os.environ.items()
+           if k not in ('HF_HUB_OFFLINE', 'TRANSFORMERS_OFFLINE')}
+    p = subprocess.run([sys.executable, '-c', WATCHED, *name], capture_output=True,
+                       text=True, env=env, timeout=120)
     return int(p.stdout.split('attempts:')[1]), p.returncode
 
 
@@ -99,9 +79,12 @@ def test_network_is_watched():
     assert tried > 0 and code != 0
 
 
-@pytest.mark.parametrize('kw', [dict(device='foo'), dict(device='cuda:99'), dict(dtype='foo'), dict(dtype=7), dict(dtype=torch.int8)])
+@pytest.mark.parametrize('kw',
+                         [dict(device='foo'), dict(device='cuda:99'), dict(dtype='foo'),
+                          dict(dtype=7), dict(dtype=torch.int8)])
 def test_place_is_checked_before_the_weights(kw, monkeypatch):
-    monkeypatch.setattr('llm_sampling.models._read_weights', lambda *a, **k: pytest.fail('weights were read'))
+    monkeypatch.setattr('llm_sampling.models._read_weights', lambda *a,
+                        **k: pytest.fail('weights were read'))
     (name, value), = kw.items()
     with pytest.raises(ValueError, match=name) as e: load(**kw)
     assert '\n' not in str(e.value) and str(value) in str(e.value)
@@ -109,9 +92,15 @@ def test_place_is_checked_before_the_weights(kw, monkeypatch):
 
 @pytest.mark.parametrize('name', ['flash_attention_2', 'foo'])
 def test_missing_attention_is_one_line(name, monkeypatch):
-    def missing(*a, **k): raise ImportError('FlashAttention2 has been toggled on, but it cannot be used.\nInstall it.')
-    if name != 'foo': monkeypatch.setattr('transformers.AutoModelForCausalLM.from_pretrained', missing)   # where it is installed too
-    with pytest.raises(ValueError, match=f"attn_implementation '{name}'") as e: load(attn_implementation=name)
+    def missing(*a, **k):
+        raise ImportError(
+            'FlashAttention2 has been toggled on, but it cannot be used.\nInstall it.')
+    if name != 'foo':
+        # where it is installed too
+        monkeypatch.setattr('transformers.AutoModelForCausalLM.from_pretrained',
+                            missing)
+    with pytest.raises(ValueError, match=f"attn_implementation '{name}'") as e:
+        load(attn_implementation=name)
     assert '\n' not in str(e.value)
 
 
@@ -119,11 +108,13 @@ def test_dtype_by_name(): assert load(dtype='bfloat16').model.dtype == torch.bfl
 
 
 def test_part_one_imports_no_transformers():
-    code = 'import sys, llm_sampling.models; assert "transformers" not in sys.modules and "matplotlib" not in sys.modules'
+    code = ('import sys, llm_sampling.models; '
+            'assert not {"transformers", "matplotlib"} & {*sys.modules}')
     subprocess.run([sys.executable, '-c', code], check=True)
 
 
-@pytest.mark.parametrize('name', ['/no/such/folder', 'no-such-org/no-such-model', 'not a name'])
+@pytest.mark.parametrize('name',
+                         ['/no/such/folder', 'no-such-org/no-such-model', 'not a name'])
 def test_missing_model_is_one_line(name, monkeypatch):
     monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
     with pytest.raises(OSError, match='no model') as e: load(name)
@@ -140,14 +131,18 @@ def save(lm, path, tokenizer=True):
 def test_folder_round_trip(family, tmp_path, rows):
     lm = tiny(family)
     back = load(save(lm, tmp_path), dtype=torch.float64)
-    assert back.model.dtype == torch.float64 and back.tokenizer.decode([0]) == '<|endoftext|>'
+    assert back.model.dtype == torch.float64
+    assert back.tokenizer.decode([0]) == '<|endoftext|>'
     same(back.next_logits(rows), lm.next_logits(rows), rtol=1e-3, atol=1e-3)
-    assert load(str(tmp_path), attn_implementation='eager').model.config._attn_implementation == 'eager'
+    assert load(
+        str(tmp_path),
+        attn_implementation='eager').model.config._attn_implementation == 'eager'
 
 
 @pytest.mark.parametrize('family', ['llama', 'gpt2', 'qwen3', 'bloom'])
 def test_folder_without_tokenizer(family, tmp_path):
-    with pytest.raises(ValueError, match='tokenizer.*LanguageModel\\(model\\)') as e: load(save(tiny(family), tmp_path, False))
+    with pytest.raises(ValueError, match='tokenizer.*LanguageModel\\(model\\)') as e:
+        load(save(tiny(family), tmp_path, False))
     assert '\n' not in str(e.value)
 
 
@@ -174,7 +169,8 @@ def test_table_model_on_random_trees():
     "Against a second way: walk the keys backwards from the end of the context"
     g = torch.Generator().manual_seed(0)
     draw = lambda n: tuple(torch.randint(0, 3, (n,), generator=g).tolist())
-    table = {k: torch.rand(3, generator=g).softmax(-1) for k in {(), *(draw(n) for n in (1, 1, 2, 2, 3, 3, 4))}}
+    table = {k: torch.rand(3, generator=g).softmax(-1)
+             for k in {(), *(draw(n) for n in (1, 1, 2, 2, 3, 3, 4))}}
     lm = LanguageModel(TableModel(table))
     for _ in range(50):
         context, best = draw(6), ()

@@ -1,13 +1,14 @@
-"The project as a whole: what is generated is in step, what is declared is true, and the wheel works on its own"
+"""The project as a whole: what is generated is in step, what is declared is true, and
+the wheel works on its own"""
 import ast, os, re, shutil, subprocess, sys, tarfile, zipfile
 from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+from scripts import ROOT
 
 import llm_sampling
 
-ROOT = Path(__file__).resolve().parent.parent
 cfg = ConfigParser()
 cfg.read(ROOT/'settings.ini', encoding='utf-8')
 cfg = cfg['DEFAULT']
@@ -22,46 +23,58 @@ def run(*args, **kw):
 
 def test_version():
     assert llm_sampling.__version__ == cfg['version']
-    assert re.search(rf"^## {re.escape(cfg['version'])}\b", (ROOT/'CHANGELOG.md').read_text(), flags=re.M)
+    assert re.search(rf"^## {re.escape(cfg['version'])}\b",
+                     (ROOT/'CHANGELOG.md').read_text(), flags=re.M)
 
 
 def test_oldest_versions_are_the_bounds():
     "`make test-oldest` installs what settings.ini admits at the least"
-    pins = dict(line.split('==') for line in (ROOT/'constraints-oldest.txt').read_text().split() if '==' in line)
+    pins = dict(line.split('==')
+                for line in (ROOT/'constraints-oldest.txt').read_text().split()
+                if '==' in line)
     wanted = cfg['requirements'] + ' ' + cfg['widgets_requirements']
     for name, bound in re.findall(r'(\w+)>=([\d.]+)', wanted):
-        assert (pins[name] + '.').startswith(bound + '.'), f'{name}>={bound}, tested with {pins[name]}'
+        why = f'{name}>={bound}, tested with {pins[name]}'
+        assert (pins[name] + '.').startswith(bound + '.'), why
 
 
 def test_public_names():
-    "Every name the package offers is there, `dir` lists it, and an unknown one is an AttributeError"
-    for name in llm_sampling.__all__: assert getattr(llm_sampling, name).__name__ == name
+    """Every name the package offers is there, `dir` lists it, and an unknown one is an
+    AttributeError"""
+    for name in llm_sampling.__all__:
+        assert getattr(llm_sampling, name).__name__ == name
     assert set(llm_sampling.__all__) <= set(dir(llm_sampling))
     with pytest.raises(AttributeError, match='no_such'): llm_sampling.no_such
 
 
 def test_import_is_light():
-    "The package itself loads nothing heavy; Part I needs no transformers, matplotlib or ipywidgets"
-    heavy = "import sys; bad = {'torch', 'transformers', 'matplotlib', 'ipywidgets'} & {*sys.modules}; assert not bad, bad"
+    """The package itself loads nothing heavy; Part I needs no transformers, matplotlib
+    or ipywidgets"""
+    heavy = ("import sys; bad = {'torch', 'transformers', 'matplotlib', 'ipywidgets'} "
+             "& {*sys.modules}; assert not bad, bad")
     run(sys.executable, '-c', f'import llm_sampling; {heavy}')
     light = heavy.replace("'torch', ", '')
-    run(sys.executable, '-c', f'import llm_sampling as ls; ls.Sampler, ls.top_p_filter, ls.generate, ls.testing, ls.plots; {light}')
+    uses = 'ls.Sampler, ls.top_p_filter, ls.generate, ls.testing, ls.plots'
+    run(sys.executable, '-c', f'import llm_sampling as ls; {uses}; {light}')
 
 
 def test_modules_are_attributes():
     "Every module is reached as an attribute of the package"
     modules = {f.stem for f in (ROOT/'llm_sampling').glob('[!_]*.py')}
     assert modules <= set(dir(llm_sampling))
-    for name in modules: assert getattr(llm_sampling, name).__name__ == f'llm_sampling.{name}'
+    for name in modules:
+        assert getattr(llm_sampling, name).__name__ == f'llm_sampling.{name}'
 
 
 def test_base_install():
-    "Without the extras `help`, `pydoc`, `hasattr` and `inspect` work, and what lacks an extra names it"
+    """Without the extras `help`, `pydoc`, `hasattr` and `inspect` work, and what lacks
+    an extra names it"""
     run(sys.executable, '-c', '''
 import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in {'ipywidgets', 'anywidget', 'traitlets', 'IPython', 'nbdev'}:
+        extra = {'ipywidgets', 'anywidget', 'traitlets', 'IPython', 'nbdev'}
+        if name.split('.')[0] in extra:
             raise ModuleNotFoundError(f'No module named {name!r}', name=name)
 sys.meta_path.insert(0, Blocked())
 
@@ -74,24 +87,48 @@ text = pydoc.render_doc('llm_sampling', renderer=pydoc.plaintext)
 assert 'top_p_filter(' in text and 'temperature: >= 0' in text
 for attempt in (lambda: ls.widgets, lambda: exec('from llm_sampling import widgets')):
     try: attempt()
-    except (AttributeError, ImportError) as e: assert 'llm_sampling[widgets]' in str(e), e
+    except (AttributeError, ImportError) as e:
+        assert 'llm_sampling[widgets]' in str(e), e
     else: raise AssertionError('widgets came without anywidget')
 ''')
 
 
 def test_exports_in_step(tmp_path):
     "`nbdev-export` of the notebooks gives the very modules that are stored"
-    for name in ('nbs', 'llm_sampling'): shutil.copytree(ROOT/name, tmp_path/name, ignore=shutil.ignore_patterns('data', '__pycache__'))
-    for name in ('pyproject.toml', 'settings.ini', 'setup.py', 'README.md'): shutil.copy(ROOT/name, tmp_path)
+    for name in ('nbs', 'llm_sampling'):
+        shutil.copytree(ROOT/name, tmp_path/name,
+                        ignore=shutil.ignore_patterns('data', '__pycache__'))
+    for name in ('pyproject.toml', 'settings.ini', 'setup.py', 'README.md'):
+        shutil.copy(ROOT/name, tmp_path)
     for f in (tmp_path/'llm_sampling').glob('*.py'):
         if f.name not in ('__init__.py', '__main__.py'): f.unlink()
     run(bin_dir/'nbdev-export', cwd=tmp_path)
-    stored, fresh = ({f.name: f.read_text() for f in [*(d/'llm_sampling').glob('*.py'), d/'nbs/llms.txt']} for d in (ROOT, tmp_path))
+    stored, fresh = ({f.name: f.read_text()
+                      for f in [*(d/'llm_sampling').glob('*.py'), d/'nbs/llms.txt']}
+                     for d in (ROOT, tmp_path))
     assert stored.keys() == fresh.keys()
-    for name in stored: assert stored[name] == fresh[name], f'{name} is not what the notebooks export: run nbdev-export'
+    for name in stored:
+        why = f'{name} is not what the notebooks export: run nbdev-export'
+        assert stored[name] == fresh[name], why
 
 
 def test_readme_in_step(): run(sys.executable, ROOT/'docs/build.py', '--check-readme')
+
+
+FOLDERS = ['tests', 'tools', 'benchmarks', 'docs']
+
+@pytest.mark.parametrize('folder', FOLDERS)
+def test_lines_fit_a_page(folder):
+    "88 columns: code reads without scrolling, on a page and side by side"
+    found = [(f.name, i) for f in sorted((ROOT/folder).rglob('*.py'))
+             for i, line in enumerate(f.read_text().splitlines(), 1) if len(line) > 88]
+    assert found == []
+
+
+def test_each_module_has_its_tests():
+    modules = {f.stem for f in (ROOT/'llm_sampling').glob('[!_]*.py')}
+    assert modules <= {f.stem.removeprefix('test_')
+                       for f in (ROOT/'tests').glob('test_*.py')}
 
 
 def test_imports_point_down():
@@ -101,39 +138,58 @@ def test_imports_point_down():
         if m := re.search(r'#\| default_exp (\w+)', f.read_text()): order[m[1]] = i
     for module, place in order.items():
         for node in ast.walk(ast.parse((ROOT/f'llm_sampling/{module}.py').read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or '').startswith('llm_sampling.'):
+            home = node.module or '' if isinstance(node, ast.ImportFrom) else ''
+            if home.startswith('llm_sampling.'):
                 used = node.module.split('.')[1]
                 assert order[used] < place, f'{module} imports {used}, a later chapter'
 
 
 def test_no_pickles_no_remote_code():
     files = [p for p in (ROOT/'llm_sampling').rglob('*') if p.is_file()]
-    assert not [p for p in files if p.suffix in {'.pt', '.pth', '.bin', '.pkl', '.pickle'}]
+    assert not [p for p in files
+                if p.suffix in {'.pt', '.pth', '.bin', '.pkl', '.pickle'}]
     for p in files:
-        if p.suffix == '.py': assert not re.search(r'trust_remote_code\s*=\s*True|torch\.load\(', p.read_text()), p
-    assert sum(p.stat().st_size for p in (ROOT/'llm_sampling/data').iterdir()) < 13_000_000
+        if p.suffix == '.py':
+            assert not re.search(r'trust_remote_code\s*=\s*True|torch\.load\(',
+                                 p.read_text()), p
+    assert sum(p.stat().st_size
+               for p in (ROOT/'llm_sampling/data').iterdir()) < 13_000_000
 
 
 def test_wheel(tmp_path):
-    "The sdist builds a wheel; installed elsewhere, it loads the bundled model and generates"
+    """The sdist builds a wheel; installed elsewhere, it loads the bundled model and
+    generates"""
     src = tmp_path/'src'
-    shutil.copytree(ROOT, src, ignore=shutil.ignore_patterns('.git', '.venv', '.mypy_cache', '_*', 'build', 'dist', '*.egg-info', '__pycache__', 'nbs'))
-    shutil.copytree(ROOT/'llm_sampling', src/'llm_sampling', dirs_exist_ok=True, ignore=shutil.ignore_patterns('__pycache__'))
-    run(sys.executable, '-m', 'build', '--no-isolation', '--outdir', tmp_path/'dist', src)
+    shutil.copytree(ROOT, src, ignore=shutil.ignore_patterns(
+        '.*', '_*', 'build', 'dist', '*.egg-info', '__pycache__', 'nbs'))
+    shutil.copytree(ROOT/'llm_sampling', src/'llm_sampling', dirs_exist_ok=True,
+                    ignore=shutil.ignore_patterns('__pycache__'))
+    run(sys.executable, '-m', 'build', '--no-isolation', '--outdir', tmp_path/'dist',
+        src)
     wheel, = (tmp_path/'dist').glob('*.whl')
     sdist, = (tmp_path/'dist').glob('*.tar.gz')
     assert wheel.stat().st_size < 14_000_000
     inside = zipfile.ZipFile(wheel).namelist()
-    for name in ('py.typed', '__init__.pyi', 'sampler.pyi', 'data/docs.json', 'data/model.safetensors', 'data/held_out.jsonl.gz', 'data/benchmark_search.json', 'multinomial.py'): assert f'llm_sampling/{name}' in inside
+    for name in ('py.typed', '__init__.pyi', 'sampler.pyi', 'data/docs.json',
+                 'data/model.safetensors', 'data/held_out.jsonl.gz',
+                 'data/benchmark_search.json', 'multinomial.py'):
+        assert f'llm_sampling/{name}' in inside
     assert not [n for n in inside if n.startswith(('tests', 'nbs', 'docs', 'tools'))]
-    with tarfile.open(sdist) as t: assert any(n.endswith('/settings.ini') for n in t.getnames())
+    with tarfile.open(sdist) as t:
+        assert any(n.endswith('/settings.ini') for n in t.getnames())
     home = tmp_path/'site'
-    run(sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps', '--no-index', '--target', home, wheel)
-    code = ("import llm_sampling as ls; assert ls.__file__.startswith({home!r}), ls.__file__; "
-            "out = ls.generate(ls.load(), 'Once upon a time', ls.Sampler(temperature=.8, seed=1), max_new_tokens=8); print(out.texts[0])")
+    run(sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps', '--no-index',
+        '--target', home, wheel)
+    code = ("import llm_sampling as ls; "
+            "assert ls.__file__.startswith({home!r}), ls.__file__; "
+            "s = ls.Sampler(temperature=.8, seed=1); "
+            "out = ls.generate(ls.load(), 'Once upon a time', s, max_new_tokens=8); "
+            "print(out.texts[0])")
     env = {**os.environ, 'PYTHONPATH': str(home), 'HF_HUB_OFFLINE': '1'}
     text = run(sys.executable, '-c', code.format(home=str(home)), cwd=tmp_path, env=env)
     assert len(text.split()) >= 2
-    meta = run(sys.executable, '-c', "from importlib.metadata import distribution as d; m = d('llm_sampling').metadata; "
-               "print(m['Version'], m['Requires-Python'], *m.get_all('Provides-Extra'))", cwd=tmp_path, env=env).split()
+    code = ("from importlib.metadata import distribution as d; "
+            "m = d('llm_sampling').metadata; "
+            "print(m['Version'], m['Requires-Python'], *m.get_all('Provides-Extra'))")
+    meta = run(sys.executable, '-c', code, cwd=tmp_path, env=env).split()
     assert meta == [cfg['version'], '>=' + cfg['min_python'], 'widgets', 'docs', 'dev']

@@ -1,37 +1,28 @@
-"Exact laws of the three choices, a plain second path for each, batches, ends, and functions that return nonsense"
+"""Exact laws of the three choices, a plain second path for each, batches, ends, and
+functions that return nonsense"""
 import math
 from collections import Counter
 
 import pytest, torch
+from checks import frequencies
 
 import llm_sampling as ls
 from llm_sampling.generation import Rows, _steps, _whole_run, generate
 from llm_sampling.models import LanguageModel, TableModel
-from llm_sampling.multinomial import mix
-from llm_sampling.rerank import best_of_n, majority_vote, minimum_bayes_risk, ngram_similarity
+from llm_sampling.rerank import (best_of_n, majority_vote, minimum_bayes_risk,
+                                 ngram_similarity)
 from llm_sampling.sampler import Sampler
-from llm_sampling.testing import test_frequencies as frequencies
-from test_models import tiny
 
 ALL = [best_of_n, majority_vote, minimum_bayes_risk]
 LAWS = {(): [.2, .5, .3], (1,): [.5, .1, .4], (2,): [.1, .7, .2]}
-
-
-@pytest.fixture(scope='module')
-def lm(): return ls.load()
-
-
-@pytest.fixture(scope='module')
-def rows():
-    g = torch.Generator().manual_seed(1)
-    return [torch.randint(1, 60, (n,), generator=g) for n in (3, 11, 7)]
 
 
 def small(): return LanguageModel(TableModel(LAWS, eos_token_id=0))
 
 def texts_of(text=(), p=1.):
     if text[-1:] == (0,) or len(text) == 3: return {text: p}
-    return {t: q for w in range(3) for t, q in texts_of((*text, w), p * LAWS[text[-1:]][w]).items()}
+    return {t: q for w in range(3)
+            for t, q in texts_of((*text, w), p * LAWS[text[-1:]][w]).items()}
 
 TEXTS = texts_of()
 
@@ -40,10 +31,13 @@ def falls(n, k):
     else: yield from ((c, *rest) for c in range(n + 1) for rest in falls(n - c, k - 1))
 
 def exact(probs, n, value):
-    "Law of the choice: over all counts of n draws; of tied ones each with a chance in proportion to its count"
+    """Law of the choice: over all counts of n draws; of tied ones each with a chance in
+    proportion to its count"""
     law = torch.zeros(len(probs), dtype=torch.float64)
     for counts in falls(n, len(probs)):
-        chance, values = math.factorial(n) * math.prod(p**c / math.factorial(c) for p, c in zip(probs, counts)), value(counts)
+        chance = math.factorial(n) * math.prod(p**c / math.factorial(c)
+                                               for p, c in zip(probs, counts))
+        values = value(counts)
         top = max(v for v, c in zip(values, counts) if c)
         tied = [i for i, c in enumerate(counts) if c and values[i] == top]
         for i in tied: law[i] += chance * counts[i] / sum(counts[j] for j in tied)
@@ -59,8 +53,10 @@ def ids_of(out): return [i.tolist() for i in out.ids]
 def plain_samples(lm, prompt, n, seed, max_new_tokens, eos_token_id):
     "The n samples of one prompt, each a generation of its own"
     ids, mask = lm.encode(prompt)
-    drawn = [Sampler(temperature=1., seed=s) for s in ls.row_seeds(seed, ids, mask, n).tolist()]
-    return [_whole_run(_steps(Rows(lm, ids, mask), s, 1, max_new_tokens, (), eos_token_id, False, 0.)) for s in drawn]
+    drawn = [Sampler(temperature=1., seed=s)
+             for s in ls.row_seeds(seed, ids, mask, n).tolist()]
+    return [_whole_run(_steps(Rows(lm, ids, mask), s, 1, max_new_tokens, (),
+                              eos_token_id, False, 0.)) for s in drawn]
 
 
 # ---- laws
@@ -71,10 +67,13 @@ def test_best_of_n_has_its_exact_law(n):
     probs, scores = [*TEXTS.values()], [t.count(2) for t in TEXTS]
     law = torch.zeros(len(probs), dtype=torch.float64)
     for i, s in enumerate(scores):
-        upto, below = (sum(p for p, x in zip(probs, scores) if f(x)) for f in (lambda x: x <= s, lambda x: x < s))
+        upto, below = (sum(p for p, x in zip(probs, scores) if f(x))
+                       for f in (lambda x: x <= s, lambda x: x < s))
         law[i] = (upto**n - below**n) * probs[i] / (upto - below)
     if n <= 3: torch.testing.assert_close(law, exact(probs, n, lambda counts: scores))
-    out = best_of_n(small(), [[0]] * 1500, n, lambda texts, ids: [(i == 2).sum() for i in ids], max_new_tokens=3, seed=torch.arange(1500))
+    out = best_of_n(small(), [[0]] * 1500, n,
+                    lambda texts, ids: [(i == 2).sum() for i in ids], max_new_tokens=3,
+                    seed=torch.arange(1500))
     frequencies(numbers(out), law)
     assert out.scores == [i.count(2) for i in ids_of(out)]
     kl = torch.xlogy(law, law / torch.tensor(probs, dtype=torch.float64)).sum().item()
@@ -93,20 +92,25 @@ def test_kl_bound_is_reached_by_many_small_texts():
 def test_vote_has_its_exact_law(n):
     "The answer is the last token; ties go to the answer drawn first"
     answers = [sum(p for t, p in TEXTS.items() if t[-1] == w) for w in range(3)]
-    out = majority_vote(small(), [[0]] * 1500, n, lambda text, ids: ids[-1].item(), max_new_tokens=3, seed=torch.arange(1500))
-    frequencies(torch.stack([i[-1] for i in out.ids]), exact(answers, n, lambda counts: counts))
+    out = majority_vote(small(), [[0]] * 1500, n, lambda text, ids: ids[-1].item(),
+                        max_new_tokens=3, seed=torch.arange(1500))
+    frequencies(torch.stack([i[-1] for i in out.ids]),
+                exact(answers, n, lambda counts: counts))
 
 
 @pytest.mark.parametrize('n', [1, 2, 3])
 def test_risk_has_its_exact_law(n):
     "A similarity that is not symmetric, so that rows and columns cannot be exchanged"
-    S = torch.rand(len(TEXTS), len(TEXTS), generator=torch.Generator().manual_seed(0)).double()
+    S = torch.rand(len(TEXTS), len(TEXTS),
+                   generator=torch.Generator().manual_seed(0)).double()
     order = {t: i for i, t in enumerate(TEXTS)}
     def similarity(texts, ids):
         at = torch.tensor([order[tuple(i.tolist())] for i in ids])
         return S[at][:, at]
-    law = exact([*TEXTS.values()], n, lambda counts: (S @ torch.tensor(counts).double() / n).tolist())
-    out = minimum_bayes_risk(small(), [[0]] * 1500, n, similarity, max_new_tokens=3, seed=torch.arange(1500))
+    law = exact([*TEXTS.values()], n,
+                lambda counts: (S @ torch.tensor(counts).double() / n).tolist())
+    out = minimum_bayes_risk(small(), [[0]] * 1500, n, similarity, max_new_tokens=3,
+                             seed=torch.arange(1500))
     frequencies(numbers(out), law)
 
 
@@ -114,7 +118,8 @@ def test_risk_has_its_exact_law(n):
 
 def overlap(a, b, longest=4):
     "F1 of n-grams by removing matches one at a time"
-    grams = [[tuple(x[i:i + k]) for k in range(1, longest + 1) for i in range(len(x) - k + 1)] for x in (a, b)]
+    grams = [[tuple(x[i:i + k]) for k in range(1, longest + 1)
+              for i in range(len(x) - k + 1)] for x in (a, b)]
     size, rest, common = len(grams[0]) + len(grams[1]), list(grams[1]), 0
     for g in grams[0]:
         if g in rest: rest.remove(g); common += 1
@@ -122,25 +127,31 @@ def overlap(a, b, longest=4):
 
 def plain_choice(f, samples):
     "Index of the chosen sample and its score"
-    ids, mean = [s.ids[0].tolist() for s in samples], [s.logprobs[0].double().mean().item() for s in samples]
+    ids = [s.ids[0].tolist() for s in samples]
+    mean = [s.logprobs[0].double().mean().item() for s in samples]
     if f is best_of_n: scores = mean
-    elif f is minimum_bayes_risk: scores = [sum(overlap(a, b) for b in ids) / len(ids) for a in ids]
+    elif f is minimum_bayes_risk:
+        scores = [sum(overlap(a, b) for b in ids) / len(ids) for a in ids]
     else:
         votes = [i[-1] % 3 or None for i in ids]
         counts = Counter(v for v in votes if v)
-        winner = max(counts, key=counts.get)                      # dicts keep the order of the draw, max the first
-        return max((j for j, v in enumerate(votes) if v == winner), key=mean.__getitem__), counts[winner] / len(ids)
+        # dicts keep the order of the draw, max the first
+        winner = max(counts, key=counts.get)
+        return max((j for j, v in enumerate(votes) if v == winner),
+                   key=mean.__getitem__), counts[winner] / len(ids)
     return max(range(len(ids)), key=scores.__getitem__), max(scores)
 
 def run(f, lm, prompt, n, **kw):
-    how = dict(answer=lambda text, ids: ids[-1].item() % 3 or None) if f is majority_vote else {}
+    how = dict(answer=lambda text, ids: ids[-1].item() % 3
+               or None) if f is majority_vote else {}
     return f(lm, prompt, n, **how, **kw)
 
 
 @pytest.mark.parametrize('family', ['llama', 'gpt2', 'bloom', 'mamba'])
 @pytest.mark.parametrize('f', ALL)
-def test_choice_among_separate_samples(f, family, rows):
-    "Uncached, one sample at a time: the same text, score and end; and a batch of three is three alone"
+def test_choice_among_separate_samples(f, family, rows, tiny):
+    """Uncached, one sample at a time: the same text, score and end; and a batch of
+    three is three alone"""
     lm, plain = tiny(family), tiny(family)
     plain.cached = False
     kw = dict(max_new_tokens=8, eos_token_id=[0, 7, 9])
@@ -149,37 +160,51 @@ def test_choice_among_separate_samples(f, family, rows):
     for i, row in enumerate(rows):
         samples = plain_samples(plain, [row], 7, 5 + i, **kw)
         j, score = plain_choice(f, samples)
-        assert batch.ids[i].tolist() == samples[j].ids[0].tolist() and batch.scores[i] == pytest.approx(score, abs=1e-5)
+        assert batch.ids[i].tolist() == samples[j].ids[0].tolist()
+        assert batch.scores[i] == pytest.approx(score, abs=1e-5)
         assert batch.finish_reasons[i] == samples[j].finish_reasons[0]
-        torch.testing.assert_close(batch.logprobs[i], samples[j].logprobs[0], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(batch.logprobs[i], samples[j].logprobs[0], rtol=1e-3,
+                                   atol=1e-4)
         alone = run(f, lm, [row], 7, seed=5 + i, **kw)
-        assert ids_of(alone) == [batch.ids[i].tolist()] and alone.scores == pytest.approx(batch.scores[i:i + 1], abs=1e-5)
+        assert ids_of(alone) == [batch.ids[i].tolist()]
+        assert alone.scores == pytest.approx(batch.scores[i:i + 1], abs=1e-5)
     ids, mask = lm.encode(rows)
-    assert ids_of(run(f, lm, ids, 7, seed=[5, 6, 7], attention_mask=mask, **kw)) == ids_of(batch)       # left padding
+    # left padding
+    assert (ids_of(run(f, lm, ids, 7, seed=[5, 6, 7], attention_mask=mask, **kw))
+            == ids_of(batch))
 
 
 @pytest.mark.parametrize('f', ALL)
 def test_all_rows_are_the_samples_best_first(f, lm):
     prompts, n = ['The king', 'Once upon a time there was'], 6
     kw = dict(max_new_tokens=10, seed=4, stop=[',', ' and'])
-    out, drawn = f(lm, prompts, n, num_return_sequences=n, **kw), generate(lm, prompts, Sampler(temperature=1.), n=n, **kw)
+    out = f(lm, prompts, n, num_return_sequences=n, **kw)
+    drawn = generate(lm, prompts, Sampler(temperature=1.), n=n, **kw)
     for p in (0, n):
-        a, b = (sorted([*zip(o.texts, ids_of(o), o.finish_reasons)][p:p+n]) for o in (out, drawn))
+        a, b = (sorted([*zip(o.texts, ids_of(o), o.finish_reasons)][p:p+n])
+                for o in (out, drawn))
         assert a == b
         assert out.scores[p:p+n] == sorted(out.scores[p:p+n], reverse=True)
         few = f(lm, prompts, n, num_return_sequences=2, **kw)
         assert few.texts[p // 3:p // 3 + 2] == out.texts[p:p+2]
-    for text, ids, logprobs, steps in zip(out.texts, out.ids, out.logprobs, out.trace):       # the parts of a row stay together
-        assert [s.id for s in steps] == ids.tolist() and [s.logprob for s in steps] == pytest.approx(logprobs.tolist())
-        assert ''.join(s.text for s in steps).startswith(text) and ',' not in text and ' and' not in text
-    assert {k: out.stats[k] for k in ('forward_passes', 'tokens_evaluated')} == {k: drawn.stats[k] for k in ('forward_passes', 'tokens_evaluated')}
+    # the parts of a row stay together
+    for text, ids, logprobs, steps in zip(out.texts, out.ids, out.logprobs, out.trace):
+        assert [s.id for s in steps] == ids.tolist()
+        assert [s.logprob for s in steps] == pytest.approx(logprobs.tolist())
+        assert ''.join(s.text for s in steps).startswith(text)
+        assert ',' not in text
+        assert ' and' not in text
+    assert ({k: out.stats[k] for k in ('forward_passes', 'tokens_evaluated')}
+            == {k: drawn.stats[k] for k in ('forward_passes', 'tokens_evaluated')})
 
 
 def test_prompt_is_read_once(lm):
     P = lm.encode('The king had three sons')[0].shape[1]
     for n in (1, 5):
-        out = best_of_n(lm, 'The king had three sons', n, max_new_tokens=9, eos_token_id=(), seed=0)
-        assert (out.stats['forward_passes'], out.stats['tokens_evaluated']) == (9, P + n * 8)
+        out = best_of_n(lm, 'The king had three sons', n, max_new_tokens=9,
+                        eos_token_id=(), seed=0)
+        assert (out.stats['forward_passes'],
+                out.stats['tokens_evaluated']) == (9, P + n * 8)
 
 
 # ---- seeds and samplers
@@ -187,7 +212,8 @@ def test_prompt_is_read_once(lm):
 def test_more_samples_of_a_seed_are_added(lm):
     seen = {}
     def keep(texts, ids): seen[len(texts)] = texts; return [len(t) for t in texts]
-    best = [best_of_n(lm, 'The king', n, keep, max_new_tokens=6, seed=9).scores[0] for n in (1, 2, 4, 8)]
+    best = [best_of_n(lm, 'The king', n, keep, max_new_tokens=6, seed=9).scores[0]
+            for n in (1, 2, 4, 8)]
     assert best == sorted(best) and best[0] < best[-1]
     for n in (1, 2, 4): assert seen[n] == seen[8][:n]
 
@@ -195,12 +221,16 @@ def test_more_samples_of_a_seed_are_added(lm):
 @pytest.mark.parametrize('f', ALL)
 def test_one_sample_is_generate(f, lm):
     s = Sampler(temperature=.8, top_k=20, seed=3)
-    a, b = f(lm, ['The king', 'Once'], 1, sampler=s, max_new_tokens=8), generate(lm, ['The king', 'Once'], s, max_new_tokens=8)
-    assert (a.texts, ids_of(a), a.finish_reasons) == (b.texts, ids_of(b), b.finish_reasons)
+    a = f(lm, ['The king', 'Once'], 1, sampler=s, max_new_tokens=8)
+    b = generate(lm, ['The king', 'Once'], s, max_new_tokens=8)
+    assert (a.texts, ids_of(a), a.finish_reasons) == (b.texts, ids_of(b),
+                                                      b.finish_reasons)
 
 
 def test_fresh_seeds_come_from_torch(lm):
-    def once(): torch.manual_seed(3); return best_of_n(lm, ['Once', 'Once'], 2, max_new_tokens=8).texts
+    def once():
+        torch.manual_seed(3)
+        return best_of_n(lm, ['Once', 'Once'], 2, max_new_tokens=8).texts
     a = once()
     assert a == once() and a[0] != a[1]
 
@@ -208,37 +238,48 @@ def test_fresh_seeds_come_from_torch(lm):
 def test_sampler_seed_and_rows(lm):
     kw = dict(max_new_tokens=6, num_return_sequences=3)
     prompts = ['The king', 'Once']
-    out = best_of_n(lm, prompts, 3, sampler=Sampler(temperature=[0., 1., 1., 1., 1., 0.], seed=2), **kw)      # an entry per sample
+    # an entry per sample
+    out = best_of_n(lm, prompts, 3,
+                    sampler=Sampler(temperature=[0., 1., 1., 1., 1., 0.], seed=2), **kw)
     greedy = generate(lm, prompts, max_new_tokens=6)
     assert greedy.texts[0] in out.texts[:3] and greedy.texts[1] in out.texts[3:]
-    assert out.texts == best_of_n(lm, prompts, 3, sampler=Sampler(temperature=[0., 1., 1., 1., 1., 0.]), seed=2, **kw).texts
-    assert len({*best_of_n(lm, 'Once', 3, sampler=Sampler(temperature=0.), **kw).texts}) == 1
+    assert out.texts == best_of_n(lm, prompts, 3,
+                                  sampler=Sampler(temperature=[0., 1., 1., 1., 1., 0.]),
+                                  seed=2, **kw).texts
+    assert len(
+        {*best_of_n(lm, 'Once', 3, sampler=Sampler(temperature=0.), **kw).texts}) == 1
 
 
 @pytest.mark.parametrize('f', ALL)
-def test_bfloat16_and_a_vocabulary_of_one(f, rows):
+def test_bfloat16_and_a_vocabulary_of_one(f, rows, tiny):
     lm = LanguageModel(tiny('llama').model.to(torch.bfloat16))
     out = f(lm, rows, 3, max_new_tokens=4, seed=0)
-    assert len(out) == 3 and all(l.dtype == torch.float32 and l.isfinite().all() for l in out.logprobs)
+    assert len(out) == 3
+    assert all(l.dtype == torch.float32 and l.isfinite().all() for l in out.logprobs)
     one = f(LanguageModel(TableModel({(): [1.]})), [[0]], 3, max_new_tokens=2)
     assert ids_of(one) == [[0, 0]] and one.texts is None
 
 
 # ---- what the functions are asked, and what they answer
 
-def test_functions_get_whole_continuations_of_one_prompt(lm):
+def test_functions_get_whole_continuations_of_one_prompt(lm, lists):
     seen = []
     def score(texts, ids): seen.append((list(texts), ids)); return [0] * len(texts)
-    def similarity(texts, ids): seen.append((list(texts), ids)); return torch.zeros(len(texts), len(texts))
+    def similarity(texts, ids):
+        seen.append((list(texts), ids)); return torch.zeros(len(texts), len(texts))
     kw = dict(max_new_tokens=30, seed=1, stop='.')
-    best_of_n(lm, ['The king', 'Once'], 3, score, **kw); minimum_bayes_risk(lm, ['The king', 'Once'], 3, similarity, **kw)
+    best_of_n(lm, ['The king', 'Once'], 3, score, **kw)
+    minimum_bayes_risk(lm, ['The king', 'Once'], 3, similarity, **kw)
     drawn = generate(lm, ['The king', 'Once'], Sampler(temperature=1.), n=3, **kw)
     for i, (texts, ids) in enumerate(seen):
         at = slice(3 * (i % 2), 3 * (i % 2) + 3)
-        assert texts == drawn.texts[at] and [x.tolist() for x in ids] == ids_of(drawn)[at] and not any('.' in t for t in texts)
+        assert texts == drawn.texts[at]
+        assert lists(ids) == ids_of(drawn)[at]
+        assert not any('.' in t for t in texts)
     assert len(seen) == 4
     asked = []
-    majority_vote(lm, ['The king', 'Once'], 3, lambda text, ids: asked.append((text, ids.tolist())), **kw)
+    majority_vote(lm, ['The king', 'Once'], 3,
+                  lambda text, ids: asked.append((text, ids.tolist())), **kw)
     assert asked == list(zip(drawn.texts, ids_of(drawn)))
 
 
@@ -247,75 +288,111 @@ def test_no_tokenizer():
     def score(texts, ids): seen.append(texts); return [0] * len(ids)
     def answer(text, ids): seen.append(text)
     def similarity(texts, ids): seen.append(texts); return torch.eye(len(ids))
-    for f, how in zip(ALL, (score, answer, similarity)): assert f(small(), [[0]], 2, how, max_new_tokens=3).texts is None
+    for f, how in zip(ALL, (score, answer, similarity)):
+        assert f(small(), [[0]], 2, how, max_new_tokens=3).texts is None
     assert seen == [None] * 4
-    with pytest.raises(ValueError, match='stop strings need a tokenizer'): best_of_n(small(), [[0]], 2, stop='x')
+    with pytest.raises(ValueError, match='stop strings need a tokenizer'):
+        best_of_n(small(), [[0]], 2, stop='x')
 
 
 def test_ties_go_to_the_first_drawn(lm):
     kw = dict(max_new_tokens=5, seed=11, num_return_sequences=5)
-    drawn = generate(lm, 'The king', Sampler(temperature=1.), max_new_tokens=5, n=5, seed=11)
-    assert best_of_n(lm, 'The king', 5, lambda t, ids: [1] * 5, **kw).texts == drawn.texts
-    assert minimum_bayes_risk(lm, 'The king', 5, lambda t, ids: torch.ones(5, 5), **kw).texts == drawn.texts
-    assert majority_vote(lm, 'The king', 5, lambda t, ids: t, **kw).texts == drawn.texts           # five answers, a vote each
-    two = majority_vote(lm, 'The king', 5, lambda t, ids: [None, 'b', 'a', 'a', 'b'][drawn.texts.index(t)], **kw)
+    drawn = generate(lm, 'The king', Sampler(temperature=1.), max_new_tokens=5, n=5,
+                     seed=11)
+    assert best_of_n(lm, 'The king', 5, lambda t, ids: [1] * 5,
+                     **kw).texts == drawn.texts
+    assert minimum_bayes_risk(lm, 'The king', 5, lambda t, ids: torch.ones(5, 5),
+                              **kw).texts == drawn.texts
+    # five answers, a vote each
+    assert majority_vote(lm, 'The king', 5, lambda t, ids: t, **kw).texts == drawn.texts
+    two = majority_vote(lm, 'The king', 5,
+                        lambda t, ids: [None, 'b', 'a', 'a', 'b'][drawn.texts.index(t)],
+                        **kw)
     best = lambda js: sorted(js, key=lambda j: -drawn.logprobs[j].mean().item())
-    assert two.texts == [drawn.texts[j] for j in [*best([1, 4]), *best([2, 3]), 0]]                    # b was drawn before a
+    # b was drawn before a
+    assert two.texts == [drawn.texts[j] for j in [*best([1, 4]), *best([2, 3]), 0]]
     assert two.scores == [.4] * 4 + [0]
 
 
 def test_default_answer_is_the_stripped_text(lm):
-    word, spaced = (lm.tokenizer(t, add_special_tokens=False)['input_ids'] for t in ('a', ' a'))
+    word, spaced = (lm.tokenizer(t, add_special_tokens=False)['input_ids']
+                    for t in ('a', ' a'))
     assert len(word) == len(spaced) == 1 and word != spaced
-    law = torch.zeros(lm.vocab_size); law[[word[0], spaced[0], lm.tokenizer('b')['input_ids'][-1]]] = torch.tensor([.3, .3, .4])
-    out = majority_vote(LanguageModel(TableModel({(): law}), lm.tokenizer), torch.tensor([[0]]), 300, max_new_tokens=1, seed=0)
+    law = torch.zeros(lm.vocab_size)
+    law[[word[0], spaced[0], lm.tokenizer('b')['input_ids'][-1]]] = torch.tensor(
+        [.3, .3, .4])
+    out = majority_vote(LanguageModel(TableModel({(): law}), lm.tokenizer),
+                        torch.tensor([[0]]), 300, max_new_tokens=1, seed=0)
     assert out.texts[0].strip() == 'a' and .5 < out.scores[0] < .7
-    ids = majority_vote(LanguageModel(TableModel({(): law})), torch.tensor([[0]]), 300, max_new_tokens=1, seed=0)
+    ids = majority_vote(LanguageModel(TableModel({(): law})), torch.tensor([[0]]), 300,
+                        max_new_tokens=1, seed=0)
     assert .3 < ids.scores[0] < .5
 
 
 def test_abstentions_and_nobody_votes():
-    drawn = generate(small(), [[0]], Sampler(temperature=1.), max_new_tokens=3, n=40, seed=2)
+    drawn = generate(small(), [[0]], Sampler(temperature=1.), max_new_tokens=3, n=40,
+                     seed=2)
     last = [i[-1] for i in ids_of(drawn)]
-    out = majority_vote(small(), [[0]], 40, lambda text, ids: ids[-1].item() or None, max_new_tokens=3, num_return_sequences=40, seed=2)
+    out = majority_vote(small(), [[0]], 40, lambda text, ids: ids[-1].item() or None,
+                        max_new_tokens=3, num_return_sequences=40, seed=2)
     top, k = Counter(w for w in last if w).most_common(1)[0]
-    assert out.ids[0][-1].item() == top and out.scores[0] == k / 40               # a share of all, abstentions among them
-    assert last.count(0) > k and [i[-1] for i in ids_of(out)][-last.count(0):] == [0] * last.count(0)
-    none = majority_vote(small(), [[0]], 40, lambda text, ids: None, max_new_tokens=3, seed=2)
-    assert none.scores == [0] and ids_of(none)[0] == ids_of(best_of_n(small(), [[0]], 40, max_new_tokens=3, seed=2))[0]
+    # a share of all, abstentions among them
+    assert out.ids[0][-1].item() == top and out.scores[0] == k / 40
+    assert last.count(0) > k
+    assert [i[-1] for i in ids_of(out)][-last.count(0):] == [0] * last.count(0)
+    none = majority_vote(small(), [[0]], 40, lambda text, ids: None, max_new_tokens=3,
+                         seed=2)
+    assert none.scores == [0]
+    assert (ids_of(none)[0]
+            == ids_of(best_of_n(small(), [[0]], 40, max_new_tokens=3, seed=2))[0])
 
 
 def test_weights_are_geometric_means_of_probabilities():
-    drawn = generate(small(), [[0]], Sampler(temperature=1.), max_new_tokens=3, n=30, seed=6)
+    drawn = generate(small(), [[0]], Sampler(temperature=1.), max_new_tokens=3, n=30,
+                     seed=6)
     total = Counter()
-    for i, l in zip(ids_of(drawn), drawn.logprobs): total[i[-1]] += math.prod(l.double().exp().tolist()) ** (1 / len(i))
-    out = majority_vote(small(), [[0]], 30, lambda text, ids: ids[-1].item(), weighted=True, max_new_tokens=3, num_return_sequences=30, seed=6)
-    assert out.scores == pytest.approx([total[i[-1]] / sum(total.values()) for i in ids_of(out)])
+    for i, l in zip(ids_of(drawn), drawn.logprobs):
+        total[i[-1]] += math.prod(l.double().exp().tolist()) ** (1 / len(i))
+    out = majority_vote(small(), [[0]], 30, lambda text, ids: ids[-1].item(),
+                        weighted=True, max_new_tokens=3, num_return_sequences=30,
+                        seed=6)
+    assert (out.scores
+            == pytest.approx([total[i[-1]] / sum(total.values()) for i in ids_of(out)]))
     assert out.ids[0][-1].item() == max(total, key=total.get)
-    counted = majority_vote(small(), [[0]], 30, lambda text, ids: ids[-1].item(), max_new_tokens=3, num_return_sequences=30, seed=6)
+    counted = majority_vote(small(), [[0]], 30, lambda text, ids: ids[-1].item(),
+                            max_new_tokens=3, num_return_sequences=30, seed=6)
     assert counted.scores != pytest.approx(out.scores)
 
 
 def test_ngram_similarity():
     g = torch.Generator().manual_seed(0)
-    ids = [torch.randint(0, 4, (n,), generator=g) for n in (0, 1, 2, 5, 9, 9, 20)] + [torch.tensor([1, 2, 3])] * 2
+    ids = [torch.randint(0, 4, (n,), generator=g)
+           for n in (0, 1, 2, 5, 9, 9, 20)] + [torch.tensor([1, 2, 3])] * 2
     for longest in (1, 2, 4):
         table = ngram_similarity(None, ids, longest)
-        for a, row in zip(ids, table): assert row == [overlap(a.tolist(), b.tolist(), longest) for b in ids]
+        for a, row in zip(ids, table):
+            assert row == [overlap(a.tolist(), b.tolist(), longest) for b in ids]
     assert table[0][0] == 1 and table[0][1] == 0 and table[-1][-2] == 1
-    assert ngram_similarity(None, [[1, 2, 3, 4], [1, 2, 5, 4]], 2)[0][1] == pytest.approx((2 * (3 + 1)) / 14)    # by hand
+    # by hand
+    assert ngram_similarity(None, [[1, 2, 3, 4], [1, 2, 5, 4]],
+                            2)[0][1] == pytest.approx((2 * (3 + 1)) / 14)
 
 
 def test_infinite_scores_have_their_place(lm):
-    out = best_of_n(lm, 'The king', 3, lambda t, ids: [-math.inf, 2, math.inf], max_new_tokens=4, num_return_sequences=3, seed=0)
+    out = best_of_n(lm, 'The king', 3, lambda t, ids: [-math.inf, 2, math.inf],
+                    max_new_tokens=4, num_return_sequences=3, seed=0)
     assert out.scores == [math.inf, 2, -math.inf]
 
 
-@pytest.mark.parametrize('scores', [torch.tensor([1, 3, 2]), torch.tensor([1., 3., 2.], dtype=torch.bfloat16, requires_grad=True),
-                                    [False, True, False], [torch.tensor(1.), 3, 2.5], (1, 3, 2)])
+@pytest.mark.parametrize('scores', [torch.tensor([1, 3, 2]), torch.tensor(
+    [1., 3., 2.], dtype=torch.bfloat16, requires_grad=True),
+                                    [False, True, False], [torch.tensor(1.), 3, 2.5],
+                                    (1, 3, 2)])
 def test_scores_come_in_many_kinds(lm, scores):
     out = best_of_n(lm, 'The king', 3, lambda t, ids: scores, max_new_tokens=4, seed=0)
-    assert out.texts == generate(lm, 'The king', Sampler(temperature=1.), max_new_tokens=4, n=3, seed=0).texts[1:2] and type(out.scores[0]) is float
+    assert out.texts == generate(lm, 'The king', Sampler(temperature=1.),
+                                 max_new_tokens=4, n=3, seed=0).texts[1:2]
+    assert type(out.scores[0]) is float
 
 
 def test_scores_leave_their_device_first(lm, monkeypatch):
@@ -328,28 +405,38 @@ def test_scores_leave_their_device_first(lm, monkeypatch):
         return as_tensor(x, **kw)
     monkeypatch.setattr(torch, 'as_tensor', no_float64)
     scores = torch.tensor([1., 3., 2.]).as_subclass(Elsewhere)
-    assert best_of_n(lm, 'The king', 3, lambda t, ids: scores, max_new_tokens=4, seed=0).scores == [3]
+    assert best_of_n(lm, 'The king', 3, lambda t, ids: scores, max_new_tokens=4,
+                     seed=0).scores == [3]
 
 
-BAD = [1, [1, 2], [1, 2, 3, 4], [[1], [2], [3]], torch.zeros(1, 3), ['a', 'b', 'c'], [1, None, 2], None, {}, [1, math.nan, 2], 'abc', [[1, 2], [3], []]]
+BAD = [1, [1, 2], [1, 2, 3, 4], [[1], [2], [3]], torch.zeros(1, 3), ['a', 'b', 'c'],
+       [1, None, 2], None, {}, [1, math.nan, 2], 'abc', [[1, 2], [3], []]]
 
 @pytest.mark.parametrize('bad', BAD)
 def test_bad_scores(lm, bad):
     returns = iter([[1, 2, 3], bad])
     with pytest.raises(ValueError, match='score must return 3 numbers for prompt 1'):
-        best_of_n(lm, ['A', 'Once'], 3, lambda texts, ids: next(returns), max_new_tokens=2, seed=0)
+        best_of_n(lm, ['A', 'Once'], 3, lambda texts, ids: next(returns),
+                  max_new_tokens=2, seed=0)
 
 
-@pytest.mark.parametrize('bad', [[1, 2, 3], torch.zeros(3), torch.zeros(2, 3), torch.zeros(3, 3, 1), None, [[1, 2, 3], [1, 2, 3], [1, 2]],
-                                 torch.full((3, 3), math.nan), torch.full((3, 3), math.inf)])
+@pytest.mark.parametrize('bad',
+                         [[1, 2, 3], torch.zeros(3), torch.zeros(2, 3),
+                          torch.zeros(3, 3, 1), None, [[1, 2, 3], [1, 2, 3], [1, 2]],
+                                 torch.full((3, 3), math.nan),
+                          torch.full((3, 3), math.inf)])
 def test_bad_similarities(lm, bad):
-    with pytest.raises(ValueError, match='similarity must return 3 x 3 numbers for prompt 0'):
-        minimum_bayes_risk(lm, 'Once', 3, lambda texts, ids: bad, max_new_tokens=2, seed=0)
+    with pytest.raises(ValueError,
+                       match='similarity must return 3 x 3 numbers for prompt 0'):
+        minimum_bayes_risk(lm, 'Once', 3, lambda texts, ids: bad, max_new_tokens=2,
+                           seed=0)
 
 
-@pytest.mark.parametrize('bad', [[1], {1}, {}, math.nan, torch.tensor(1), torch.tensor([1, 2])])
+@pytest.mark.parametrize('bad', [[1], {1}, {}, math.nan, torch.tensor(1),
+                                 torch.tensor([1, 2])])
 def test_bad_answers(lm, bad):
-    with pytest.raises(ValueError, match=r'answer must return .* \(sample 0 of prompt 0\)'):
+    with pytest.raises(ValueError,
+                       match=r'answer must return .* \(sample 0 of prompt 0\)'):
         majority_vote(lm, 'Once', 2, lambda text, ids: bad, max_new_tokens=2, seed=0)
 
 
@@ -357,13 +444,27 @@ def test_bad_answers(lm, bad):
 def test_bad_arguments_before_any_pass(f, lm, monkeypatch):
     def no(*args, **kw): raise AssertionError('a forward pass')
     monkeypatch.setattr(LanguageModel, 'forward', no)
-    for kw, error in [(dict(n=0), 'n must be an integer >= 1, not 0'), (dict(n=2.), 'n must be an integer'), (dict(n=True), 'n must be an integer'), (dict(n=10**12), 'n must be at most 1048576, not 1000000000000'),
-                      (dict(max_new_tokens=0), 'max_new_tokens must be an integer >= 1'), (dict(num_return_sequences=0), 'num_return_sequences must be an integer >= 1'),
-                      (dict(num_return_sequences=4), 'num_return_sequences must be at most n, 3, not 4'), (dict(stop=['']), 'stop must be'),
-                      (dict(eos_token_id=10**9), 'eos_token_id 1000000000'), (dict(seed=[1, 2, 3]), 'seed must be'),
-                      (dict(sampler=Sampler(temperature=[1.] * 4)), 'temperature must have one entry')]:
+    for kw, error in [(dict(n=0), 'n must be an integer >= 1, not 0'),
+                      (dict(n=2.), 'n must be an integer'),
+                      (dict(n=True), 'n must be an integer'),
+                      (dict(n=10**12), 'n must be at most 1048576, not 1000000000000'),
+                      (dict(max_new_tokens=0),
+                       'max_new_tokens must be an integer >= 1'),
+                      (dict(num_return_sequences=0),
+                       'num_return_sequences must be an integer >= 1'),
+                      (dict(num_return_sequences=4),
+                       'num_return_sequences must be at most n, 3, not 4'),
+                      (dict(stop=['']), 'stop must be'),
+                      (dict(eos_token_id=10**9), 'eos_token_id 1000000000'),
+                      (dict(seed=[1, 2, 3]), 'seed must be'),
+                      (dict(sampler=Sampler(temperature=[1.] * 4)),
+                       'temperature must have one entry')]:
         with pytest.raises(ValueError, match=error): f(lm, 'Once', **dict(n=3) | kw)
-    name = dict(best_of_n='score', majority_vote='answer', minimum_bayes_risk='similarity')[f.__name__]
-    with pytest.raises(TypeError, match=f"{name} must be a function or None, not 'x'"): f(lm, 'Once', 3, 'x')
+    name = dict(best_of_n='score', majority_vote='answer',
+                minimum_bayes_risk='similarity')[f.__name__]
+    with pytest.raises(TypeError, match=f"{name} must be a function or None, not 'x'"):
+        f(lm, 'Once', 3, 'x')
     if f is majority_vote:
-        with pytest.raises(ValueError, match="weighted must be True or False, not 'sum'"): f(lm, 'Once', 3, weighted='sum')
+        with pytest.raises(ValueError,
+                           match="weighted must be True or False, not 'sum'"):
+            f(lm, 'Once', 3, weighted='sum')

@@ -1,15 +1,15 @@
-"Folders that try to be opened: pickles behind an index, links, missing weights, code of the Hub, broken files"
-import json, os, pickle, shutil
+"""Folders that try to be opened: pickles behind an index, links, missing weights, code
+of the Hub, broken files"""
+import json, pickle, shutil
 
 import pytest, torch
 from safetensors.torch import load_file, save_file
 
 import llm_sampling as ls
-from test_models import tiny
 
 
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, tiny):
     "A good folder, to be broken"
     path = tmp_path_factory.mktemp('whole')
     tiny('llama').model.save_pretrained(path)
@@ -39,14 +39,19 @@ def one_line(error):
     return text
 
 
-@pytest.mark.parametrize('name', ['w.bin', '../other/model.safetensors', '/etc/model.safetensors', 'a/b.safetensors', '..\\b.safetensors', 'c:b.safetensors',
-                                  'pytorch_model.bin', 7, None, '.safetensors/../w.bin'])
+@pytest.mark.parametrize('name', ['w.bin', '../other/model.safetensors',
+                                  '/etc/model.safetensors', 'a/b.safetensors',
+                                  '..\\b.safetensors', 'c:b.safetensors',
+                                  'pytorch_model.bin', 7, None,
+                                  '.safetensors/../w.bin'])
 def test_an_index_names_plain_files_only(folder, name):
     keys = load_file(folder/'model.safetensors')
     (folder/'model.safetensors').unlink()
     (folder/'w.bin').write_bytes(b'not to be opened')
-    (folder/'model.safetensors.index.json').write_text(json.dumps(dict(metadata={}, weight_map={k: name for k in keys})))
-    with pytest.raises(ValueError, match='model.safetensors.index.json') as e: ls.load(folder)
+    (folder/'model.safetensors.index.json').write_text(
+        json.dumps(dict(metadata={}, weight_map={k: name for k in keys})))
+    with pytest.raises(ValueError, match='model.safetensors.index.json') as e:
+        ls.load(folder)
     one_line(e)
 
 
@@ -96,9 +101,13 @@ def test_weights_that_do_not_fit(folder, how):
     assert how in ('config', 'head', 'shape') or 'layers.0.mlp' in text
 
 
-@pytest.mark.parametrize('config', [dict(_attn_implementation='org/repo'), dict(attn_implementation='org/repo'), dict(_attn_implementation={'': 'org/repo'}),
-                                    dict(text_config=dict(_attn_implementation='org/repo')), dict(transformers_weights='adapter_model.bin'),
-                                    dict(transformers_weights='../x.safetensors'), dict(_experts_implementation='org/repo')])
+@pytest.mark.parametrize('config', [dict(_attn_implementation='org/repo'), dict(
+    attn_implementation='org/repo'), dict(_attn_implementation={'': 'org/repo'}),
+                                    dict(text_config=dict(
+                                        _attn_implementation='org/repo')),
+                                    dict(transformers_weights='adapter_model.bin'),
+                                    dict(transformers_weights='../x.safetensors'),
+                                    dict(_experts_implementation='org/repo')])
 def test_configs_that_lead_away(folder, config):
     set_config(folder, **config)
     with pytest.raises(ValueError, match='config.json names') as e: ls.load(folder)
@@ -106,7 +115,8 @@ def test_configs_that_lead_away(folder, config):
 
 
 def test_a_kernel_as_argument():
-    with pytest.raises(ValueError, match='attn_implementation'): ls.load(attn_implementation='org/repo')
+    with pytest.raises(ValueError, match='attn_implementation'):
+        ls.load(attn_implementation='org/repo')
 
 
 def test_adapters(folder):
@@ -114,11 +124,18 @@ def test_adapters(folder):
     with pytest.raises(ValueError, match='adapter'): ls.load(folder)
 
 
-TEXTS = ['', '[]', '{', '7', 'null', '"\x1b[31m\u202e"', '[' * 100_000, '{"model_type": []}', '{"model_type": {}}', '{"model_type": "llama", "hidden_size": "x\\u001b[31m"}',
-         '{"model_type": "llama", "num_hidden_layers": -1}', '{"model_type": "llama", "hidden_size": 0}', '{"model_type": "llama", "vocab_size": null}',
-         '{"model_type": "\\u202e"}', '{"model_type": "llama", "rope_parameters": 7}', '\ud800'.encode('utf-8', 'surrogatepass')]
+TEXTS = ['', '[]', '{', '7', 'null', '"\x1b[31m\u202e"', '[' * 100_000,
+         '{"model_type": []}', '{"model_type": {}}',
+         '{"model_type": "llama", "hidden_size": "x\\u001b[31m"}',
+         '{"model_type": "llama", "num_hidden_layers": -1}',
+         '{"model_type": "llama", "hidden_size": 0}',
+         '{"model_type": "llama", "vocab_size": null}',
+         '{"model_type": "\\u202e"}', '{"model_type": "llama", "rope_parameters": 7}',
+         '\ud800'.encode('utf-8', 'surrogatepass')]
 
-@pytest.mark.parametrize('file', ['config.json', 'tokenizer.json', 'tokenizer_config.json', 'generation_config.json', 'model.safetensors', 'model.safetensors.index.json'])
+@pytest.mark.parametrize('file', ['config.json', 'tokenizer.json',
+                                  'tokenizer_config.json', 'generation_config.json',
+                                  'model.safetensors', 'model.safetensors.index.json'])
 def test_broken_files_give_one_line(folder, file, capfd):
     "Loads as before, or one line of one of two kinds; nothing reaches the terminal raw"
     broken = 0
@@ -128,7 +145,9 @@ def test_broken_files_give_one_line(folder, file, capfd):
         try: ls.load(folder)
         except (OSError, ValueError) as e:
             broken += 1
-            assert '\n' not in str(e) and str(e) == ls.models.printable(str(e)) and len(str(e)) < 700
+            assert '\n' not in str(e)
+            assert str(e) == ls.models.printable(str(e))
+            assert len(str(e)) < 700
         if kept is None: (folder/file).unlink()
         else: (folder/file).write_bytes(kept)
     assert broken > 3

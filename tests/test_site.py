@@ -1,4 +1,6 @@
-"The built site in a real browser: nothing leaves the machine, every link resolves, sliders show what Python computes"
+"""The built site in a real browser: nothing leaves the machine, every link resolves,
+sliders show what Python computes"""
+import contextlib
 import copy
 import json
 import math
@@ -9,30 +11,20 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from html.parser import HTMLParser
-from importlib.util import module_from_spec, spec_from_file_location
 from itertools import product
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
-from browser import ROOT, Log, browser, serve
+from browser import Log, nine, probs, serve
 from fastcore.basics import AttrDict
 from nbclient import NotebookClient
+from scripts import ROOT, script
 
 import llm_sampling
 
-
-
-def load(path):
-    "A script of the project as a module (its name may be that of an installed one, as `build` is)"
-    spec = spec_from_file_location(f'_{path.stem}', path)
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-docs, tools = load(ROOT/'docs'/'build.py'), load(ROOT/'tools'/'run_nbs.py')
+docs, tools = script('docs/build.py'), script('tools/run_nbs.py')
 CALL = re.compile(r'^(?:\w+ = )?slider_bars\(', flags=re.M)
 PLAYER = re.compile(r'^(?:\w+ = )?frames\(', flags=re.M)
 PAGES = {docs.page_name(p): p for p in docs.notebooks(ROOT/'nbs')}
@@ -42,7 +34,8 @@ ALL = [*PAGES, *docs.REFERENCE, 'genindex', 'search']
 def calling(call):
     "Pages with a cell that shows such a widget"
     return [name for name, p in PAGES.items()
-            if any(call.search(c.source) for c in nbformat.read(p, 4).cells if c.cell_type == 'code')]
+            if any(call.search(c.source) for c in nbformat.read(p, 4).cells
+                   if c.cell_type == 'code')]
 
 
 BARS, PLAYERS = calling(CALL), calling(PLAYER)
@@ -51,7 +44,8 @@ BARS, PLAYERS = calling(CALL), calling(PLAYER)
 @pytest.fixture(scope='module')
 def site():
     "The site, built afresh; a warning fails the build"
-    build = subprocess.run([sys.executable, str(ROOT/'docs'/'build.py'), '--site-only'], capture_output=True, text=True, timeout=600)
+    build = subprocess.run([sys.executable, str(ROOT/'docs'/'build.py'), '--site-only'],
+                           capture_output=True, text=True, timeout=600)
     assert build.returncode == 0, build.stdout[-3000:] + build.stderr[-3000:]
     return ROOT/'_docs'
 
@@ -61,51 +55,74 @@ def url(site):
     with serve(site) as url: yield url
 
 
-@pytest.fixture(scope='module')
-def chrome():
-    with browser() as (context, log): yield context, log
-
-
-@pytest.fixture
-def page(chrome):
-    "A new page; whatever the test does, no request may leave, none may fail and no script may raise"
+@contextlib.contextmanager
+def quiet_page(chrome):
+    """A new page; whatever a test does, no request may leave, none may fail and no
+    script may raise"""
     context, log = chrome
     page = context.new_page()
     yield page
     page.close()
-    assert log.outside == [] and log.missing == [] and log.errors == [] and log.said == []
+    assert (log.outside, log.missing, log.errors, log.said) == ([], [], [], [])
+
+
+@pytest.fixture
+def page(chrome):
+    with quiet_page(chrome) as page: yield page
+
+
+@pytest.fixture(scope='module')
+def desk(request, url, chrome):
+    "A page of the site, visited once for several tests, at the width of a desk's screen"
+    with quiet_page(chrome) as page:
+        visit(page, f'{url}/{request.param}.html')
+        yield page
+
+
+def at_desk(names): return pytest.mark.parametrize('desk', names, indirect=True)
 
 
 # --- the build's parts ---
 
 def cell(source, kind='code', outputs=()):
     "A notebook cell as `check` sees it"
-    made = docs.mk_cell(source, kind, **({'outputs': list(outputs)} if kind == 'code' else {}))
+    made = docs.mk_cell(source, kind,
+                        **({'outputs': list(outputs)} if kind == 'code' else {}))
     made.directives_ = made.directives
     return made
 
 
-@pytest.mark.parametrize('source, kind', [('#| cod-fold: true\n1', 'code'), ('::: {.callout-note}\nx\n:::', 'markdown'),
-                                          ('see @fig-one', 'markdown'), ('{{< include x >}}', 'markdown')])
+@pytest.mark.parametrize('source, kind', [('#| cod-fold: true\n1', 'code'),
+                                          ('::: {.callout-note}\nx\n:::', 'markdown'),
+                                          ('see @fig-one', 'markdown'),
+                                          ('{{< include x >}}', 'markdown')])
 def test_what_would_leak_into_a_page_is_refused(source, kind):
-    with pytest.raises(ValueError, match='directive|Quarto'): docs.check(cell(source, kind), Path('x.ipynb'))
+    with pytest.raises(ValueError, match='directive|Quarto'):
+        docs.check(cell(source, kind), Path('x.ipynb'))
 
 
 def test_dead_widgets_and_errors_are_refused():
-    for output in ({'output_type': 'display_data', 'data': {docs.WIDGET: {}}}, {'output_type': 'error'}):
-        with pytest.raises(ValueError, match='stored'): docs.check(cell('1', outputs=[AttrDict(output)]), Path('x'))
+    for output in ({'output_type': 'display_data', 'data': {docs.WIDGET: {}}},
+                   {'output_type': 'error'}):
+        with pytest.raises(ValueError, match='stored'):
+            docs.check(cell('1', outputs=[AttrDict(output)]), Path('x'))
     docs.check(cell('#| varies\n#| code-fold: true\n1'), Path('x.ipynb'))
 
 
 def test_figures_without_words_are_refused():
     png = AttrDict(output_type='display_data', data={'image/png': ''})
-    with pytest.raises(ValueError, match='fig-alt'): docs.check(cell('plot()', outputs=[png]), Path('x.ipynb'))
+    with pytest.raises(ValueError, match='fig-alt'):
+        docs.check(cell('plot()', outputs=[png]), Path('x.ipynb'))
     docs.check(cell('#| fig-alt: Two bars\nplot()', outputs=[png]), Path('x.ipynb'))
 
 
-@pytest.mark.parametrize('text', ['>= 0; 1 is off', '# of tokens', '- 1 is off', '+ 1 at least', '1. of two', '2) of two', '| x | is one',
-                                  '*all* of them', '_all_ of them', '=== as ids', '% of the mass', '~~~', '<eos> too', '{id: bias}',
-                                  ': a colon', 'one,\n>= 0', '-inf is masked', '`k` is 1.5', '1.5 is off', '(batch, length)'])
+@pytest.mark.parametrize('text',
+                         ['>= 0; 1 is off', '# of tokens', '- 1 is off', '+ 1 at least',
+                          '1. of two', '2) of two', '| x | is one',
+                                  '*all* of them', '_all_ of them', '=== as ids',
+                          '% of the mass', '~~~', '<eos> too', '{id: bias}',
+                                  ': a colon', 'one,\n>= 0', '-inf is masked',
+                          '`k` is 1.5', '1.5 is off', '(batch, length)'])
 def test_comments_of_parameters_are_shown_as_they_are(text):
     "The sign that a comment begins with makes no quotation, heading or list of it"
     from docutils import nodes
@@ -117,30 +134,40 @@ def test_comments_of_parameters_are_shown_as_they_are(text):
 
 
 @pytest.mark.parametrize('text, prose', [
-    ('Once upon a time there was a poor woodcutter who had a little cottage, and he was very fond of it', True),
-    ('greedy  rep-4 0.86: "I have been a very good man, and I have been a good man, and I have"', True),
-    ('step           kept  removed  mass removed  entropy  likeliest removed          why\nmodel             9        0', False),
-    ('a  1\nb  2\n\nThe king had three sons, and the youngest was the best of all the three', True), ('', False)])
+    ('Once upon a time there was a poor woodcutter who had a little cottage, and he '
+     'was very fond of it', True),
+    ('greedy  rep-4 0.86: "I have been a very good man, and I have been a good man, '
+     'and I have"', True),
+    ('step           kept  removed  mass removed  entropy  likeliest removed          '
+     'why\nmodel             9        0', False),
+    ('a  1\nb  2\n\nThe king had three sons, and the youngest was the best of all the '
+     'three', True), ('', False)])
 def test_prose_wraps_and_tables_do_not(text, prose): assert docs.is_prose(text) == prose
 
 
 def test_parts_follow_the_numbers():
-    parts = {'tour': 'Start', '00a_plots': 'Helpers', '01_softmax': 'I. One token', '09_sampler': 'I. One token',
-             '10_models': 'II. A text', '12_generation': 'II. A text', '13_beam': 'III. A search', '24a_vllm': 'IV. In use'}
+    parts = {'tour': 'Start', '00a_plots': 'Helpers', '01_softmax': 'I. One token',
+             '09_sampler': 'I. One token',
+             '10_models': 'II. A text', '12_generation': 'II. A text',
+             '13_beam': 'III. A search', '24a_vllm': 'IV. In use'}
     assert {name: docs.part(Path(f'{name}.ipynb')) for name in parts} == parts
 
 
 def test_helpers_are_read_last(tmp_path):
-    for name in ('00_testing', '02_multinomial', '10_models', 'index', 'tour', '01_softmax', '00a_plots'): (tmp_path/f'{name}.ipynb').touch()
+    for name in ('00_testing', '02_multinomial', '10_models', 'index', 'tour',
+                 '01_softmax', '00a_plots'):
+        (tmp_path/f'{name}.ipynb').touch()
     want = 'index tour softmax multinomial models testing plots'.split()
     assert [docs.page_name(p) for p in docs.notebooks(tmp_path)] == want
     trees = docs.toctrees(docs.notebooks(tmp_path))
-    assert [line for line in trees.splitlines() if line in [*want, *docs.REFERENCE]] == [*want[1:5], *docs.REFERENCE, *want[5:]]
+    assert ([line for line in trees.splitlines() if line in [*want, *docs.REFERENCE]]
+            == [*want[1:5], *docs.REFERENCE, *want[5:]])
 
 
 def test_markdown_for_github():
     assert docs.plain(':::{note}\nOne\ntwo.\n:::') == '> [!NOTE]\n> One\n> two.'
-    assert docs.relink('[a](03_top_k.ipynb#b) [c](tour.ipynb)') == '[a](top_k.ipynb#b) [c](tour.ipynb)'
+    assert (docs.relink('[a](03_top_k.ipynb#b) [c](tour.ipynb)')
+            == '[a](top_k.ipynb#b) [c](tour.ipynb)')
 
 
 # --- without a browser: the files ---
@@ -155,9 +182,12 @@ class Html(HTMLParser):
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
         if tag == 'a' and attrs.get('href'): self.links.append(attrs['href'])
-        if tag in ('script', 'img', 'iframe', 'source') and attrs.get('src'): self.loads.append(attrs['src'])
-        if tag == 'link' and attrs.get('rel') in ('stylesheet', 'icon', 'preload'): self.loads.append(attrs['href'])
-        if tag == 'img' and '_images/' in attrs.get('src', ''): self.alts.append(attrs.get('alt', ''))
+        if tag in ('script', 'img', 'iframe', 'source') and attrs.get('src'):
+            self.loads.append(attrs['src'])
+        if tag == 'link' and attrs.get('rel') in ('stylesheet', 'icon', 'preload'):
+            self.loads.append(attrs['href'])
+        if tag == 'img' and '_images/' in attrs.get('src', ''):
+            self.alts.append(attrs.get('alt', ''))
         if attrs.get('id'): self.ids.append(attrs['id'])
 
 
@@ -172,18 +202,22 @@ def broken(path, link):
     target = (path.parent/unquote(parts.path)).resolve() if parts.path else path
     if not target.is_file(): return f'{path.name}: {link}: no such file'
     anchor = unquote(parts.fragment)
-    if anchor and target.suffix == '.html' and anchor not in parsed(target).ids: return f'{path.name}: {link}: no such anchor'
+    if anchor and target.suffix == '.html' and anchor not in parsed(target).ids:
+        return f'{path.name}: {link}: no such anchor'
 
 
 def test_every_internal_link_resolves(site):
-    files = [p for p in sorted(site.rglob('*.html')) if '_static' not in p.parts]  # the theme keeps a template there
+    # the theme keeps a template there
+    files = [p for p in sorted(site.rglob('*.html')) if '_static' not in p.parts]
     assert {p.stem for p in files} >= set(PAGES)
-    found = [broken(p, link) for p in files for link in parsed(p).links + parsed(p).loads]
+    found = [broken(p, link) for p in files
+             for link in parsed(p).links + parsed(p).loads]
     assert [f for f in found if f] == []
 
 
 def test_pages_load_nothing_from_elsewhere(site):
-    far = [(p.name, u) for p in site.rglob('*.html') if '_static' not in p.parts for u in parsed(p).loads if urlsplit(u).netloc]
+    far = [(p.name, u) for p in site.rglob('*.html') if '_static' not in p.parts
+           for u in parsed(p).loads if urlsplit(u).netloc]
     assert far == []
 
 
@@ -193,7 +227,8 @@ def test_ids_are_unique(site, name):
     assert sorted(i for i in set(ids) if ids.count(i) > 1) == []
 
 
-DIRECTIVE = re.compile(r'^\s*#\|', re.M)     # at the beginning of a line: a regular expression may hold these characters, too
+# at the beginning of a line: a regular expression may hold these characters, too
+DIRECTIVE = re.compile(r'^\s*#\|', re.M)
 
 @pytest.mark.parametrize('name', PAGES)
 def test_no_directive_shows(site, name):
@@ -221,13 +256,15 @@ def test_every_figure_says_what_it_shows(site):
 def test_signatures_show_names_not_objects(site, name):
     text = (site/f'{name}.html').read_text(encoding='utf-8')
     found = re.findall(r'<dt class="sig.*?</dt>', text, flags=re.S)
-    assert [f for f in found if re.search(r'&lt;(class|function|object)|object at 0x', re.sub('<[^>]+>', '', f))] == []
+    assert [f for f in found if re.search(r'&lt;(class|function|object)|object at 0x',
+                                          re.sub('<[^>]+>', '', f))] == []
 
 
 @pytest.mark.parametrize('name', ALL)
 def test_no_dollar_is_left_of_a_formula(site, name):
     "A `$` outside code is a formula that was not read"
-    text = (site/f'{name}.html').read_text(encoding='utf-8').split('<article')[-1].split('</article>')[0]
+    text = (site/f'{name}.html').read_text(encoding='utf-8').split(
+        '<article')[-1].split('</article>')[0]
     text = re.sub(r'<(pre|code|script|style|svg)\b.*?</\1>', '', text, flags=re.S)
     assert re.findall(r'.{0,40}\$.{0,40}', re.sub('<[^>]+>', '', text)) == []
 
@@ -239,23 +276,30 @@ def called(link):
 
 
 def test_api_page_names_everything_once(site):
-    "Each public name of the package and of its modules, by the text that one types, and once"
+    """Each public name of the package and of its modules, by the text that one types,
+    and once"""
     text = (site/'api.html').read_text(encoding='utf-8')
-    rows = [re.sub('<[^>]+>', '', r) for r in re.findall(r'<tr.*?<td>(.*?)</td>', text, flags=re.S)]
+    rows = [re.sub('<[^>]+>', '', r)
+            for r in re.findall(r'<tr.*?<td>(.*?)</td>', text, flags=re.S)]
     shown = [r.strip() for r in rows]
     assert len(shown) == len({*shown})
     assert {*shown} >= {f'ls.{n}' for n in llm_sampling.__all__}
     for module in llm_sampling._modules:
-        names = [n for n in getattr(llm_sampling, module).__all__ if callable(getattr(getattr(llm_sampling, module), n))]
-        for n in names: assert (f'ls.{n}' in shown) + (f'ls.{module}.{n}' in shown) == 1, (module, n)
+        names = [n for n in getattr(llm_sampling, module).__all__
+                 if callable(getattr(getattr(llm_sampling, module), n))]
+        for n in names:
+            assert (f'ls.{n}' in shown) + (f'ls.{module}.{n}' in shown) == 1, (module,
+                                                                               n)
     targets = [t for link in parsed(site/'api.html').links if (t := called(link))]
     assert len({*targets}) >= len(shown)
-    assert all(re.search(r'<td><p>.*?</p></td>\s*<td><p>.+?</p></td>', r, flags=re.S) for r in re.findall('<tr.*?</tr>', text, flags=re.S)[1:]
+    assert all(re.search(r'<td><p>.*?</p></td>\s*<td><p>.+?</p></td>', r, flags=re.S)
+               for r in re.findall('<tr.*?</tr>', text, flags=re.S)[1:]
                if '<th' not in r), 'a name without a line that says what it does'
 
 
 def test_front_page_leads_to_the_rest(site):
-    "Install line, repository, changelog and API stand before the first heading below the title"
+    """Install line, repository, changelog and API stand before the first heading below
+    the title"""
     text = (site/'index.html').read_text(encoding='utf-8').split('<article')[1]
     first = text[:text.index('<h2')]
     links = re.findall(r'href="([^"]+)"', first)
@@ -287,21 +331,23 @@ def test_first_visit_is_quiet(url, chrome, name):
     finally: context.close()
 
 
-@pytest.mark.parametrize('name', PAGES)
-def test_printed_prose_is_not_cut(url, page, name):
+@at_desk(PAGES)
+def test_printed_prose_is_not_cut(desk):
     "Only tables scroll sideways: where a printed line does, it has several columns"
-    visit(page, f'{url}/{name}.html')
-    lines = page.evaluate('''() => [...document.querySelectorAll(".cell_output .output pre")].filter(e => e.scrollWidth > e.clientWidth + 1)
-        .map(e => e.textContent.split("\\n").reduce((a, b) => b.length > a.length ? b : a))''')
+    lines = desk.evaluate('''() =>
+        [...document.querySelectorAll(".cell_output .output pre")]
+        .filter(e => e.scrollWidth > e.clientWidth + 1)
+        .map(e => e.textContent.split("\\n"))
+        .map(lines => lines.reduce((a, b) => b.length > a.length ? b : a))''')
     assert [line for line in lines if len(re.findall(r'\S {2,}\S', line)) < 2] == []
 
 
-@pytest.mark.parametrize('name', PAGES)
-def test_page_opens_cleanly_and_shows_its_math(url, page, name):
-    visit(page, f'{url}/{name}.html')
-    assert page.locator('mjx-merror').count() == 0
-    assert page.locator('mjx-container').count() >= page.locator('.math').count()
-    assert page.locator('.llms-static:not([data-on]), .llms-frames:not([data-on])').count() == 0
+@at_desk(PAGES)
+def test_page_opens_cleanly_and_shows_its_math(desk):
+    assert desk.locator('mjx-merror').count() == 0
+    assert desk.locator('mjx-container').count() >= desk.locator('.math').count()
+    idle = '.llms-static:not([data-on]), .llms-frames:not([data-on])'
+    assert desk.locator(idle).count() == 0
 
 
 @pytest.mark.parametrize('name', [*PAGES, *docs.REFERENCE])
@@ -310,37 +356,55 @@ def test_phone_needs_no_sideways_scroll(url, page, name):
     visit(page, f'{url}/{name}.html')
     assert page.evaluate('document.documentElement.scrollWidth') <= 390
     wide = page.evaluate('''() => [...document.querySelectorAll(".bd-article *")]
-        .filter(e => e.getBoundingClientRect().right > 391 && !e.closest("pre, .output, div.math, .highlight, table, details, mjx-assistive-mml"))
+        .filter(e => e.getBoundingClientRect().right > 391)
+        .filter(e => !e.closest("pre, .output, div.math, .highlight, table, details"))
+        .filter(e => !e.closest("mjx-assistive-mml"))
         .map(e => e.outerHTML.slice(0, 80))''')
     assert wide == []
 
 
 CONTRAST = '''selector => {
-  const known = {}, paint = s => { const c = document.createElement("canvas").getContext("2d"); c.fillStyle = s;
+  const known = {}, paint = s => {
+    const c = document.createElement("canvas").getContext("2d");
+    c.fillStyle = s;
     c.fillRect(0, 0, 1, 1); return [...c.getImageData(0, 0, 1, 1).data]; };
   const rgb = s => known[s] ??= paint(s);
-  const light = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+    .map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
     .reduce((s, v, i) => s + v * [.2126, .7152, .0722][i], 0);
-  const behind = e => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor); if (c[3] > 250) return c; }
+  const behind = e => {
+    for (; e; e = e.parentElement) {
+      const c = rgb(getComputedStyle(e).backgroundColor);
+      if (c[3] > 250) return c;
+    }
     return [255, 255, 255]; };
-  const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + .05) / (y + .05); };
-  return [...document.querySelectorAll(selector)].filter(e => e.getClientRects().length && (e.tagName == "IMG" || e.textContent.trim())).map(e =>
-    [ratio(/img|svg/i.test(e.tagName) ? rgb("#7d828a") : rgb(getComputedStyle(e).color), behind(e)), e.outerHTML.slice(0, 80)]);
+  const ratio = (a, b) => {
+    const [x, y] = [light(a), light(b)].sort((p, q) => q - p);
+    return (x + .05) / (y + .05);
+  };
+  const shows = e => e.getClientRects().length
+    && (e.tagName == "IMG" || e.textContent.trim());
+  const ink = e =>
+    rgb(/img|svg/i.test(e.tagName) ? "#7d828a" : getComputedStyle(e).color);
+  return [...document.querySelectorAll(selector)].filter(shows)
+    .map(e => [ratio(ink(e), behind(e)), e.outerHTML.slice(0, 80)]);
 }'''
-TEXT = ('.bd-article p, .bd-article li, .bd-article h1, .bd-article h2, .bd-article code, .bd-article pre span, '
-        '.bd-sidebar-primary a, .bd-toc a, .llms-bars span:not(.llms-dropped span), .llms-bars output, .cell_output pre, '
+TEXT = ('.bd-article p, .bd-article li, .bd-article h1, .bd-article h2, '
+        '.bd-article code, .bd-article pre span, .bd-sidebar-primary a, .bd-toc a, '
+        '.llms-bars span:not(.llms-dropped span), .llms-bars output, .cell_output pre, '
         '.llms-player span, .llms-player output, .llms-caption')
 
 
 @pytest.mark.parametrize('theme', ['light', 'dark'])
-@pytest.mark.parametrize('name', [*PAGES, *docs.REFERENCE])
-def test_text_and_figures_are_legible(url, page, name, theme):
-    "Contrast of text at least 4.5 (WCAG AA); of a figure's grey lettering on what lies behind it, 3"
-    page.goto(f'{url}/{name}.html')
-    page.evaluate('t => { document.documentElement.dataset.theme = t }', theme)
-    page.wait_for_timeout(300)
-    assert [r for r in page.evaluate(CONTRAST, TEXT) if r[0] < 4.5] == []
-    assert [r for r in page.evaluate(CONTRAST, '.cell_output img, .llms-stage svg') if r[0] < 3] == []
+@at_desk([*PAGES, *docs.REFERENCE])
+def test_text_and_figures_are_legible(desk, theme):
+    """Contrast of text at least 4.5 (WCAG AA); of a figure's grey lettering on what
+    lies behind it, 3"""
+    desk.evaluate('t => { document.documentElement.dataset.theme = t }', theme)
+    desk.wait_for_timeout(300)
+    assert [r for r in desk.evaluate(CONTRAST, TEXT) if r[0] < 4.5] == []
+    assert [r for r in desk.evaluate(CONTRAST, '.cell_output img, .llms-stage svg')
+            if r[0] < 3] == []
 
 
 def test_dark_mode_switch(url, page):
@@ -349,21 +413,26 @@ def test_dark_mode_switch(url, page):
     for mode in ('dark', 'light'):
         page.locator('.theme-switch-button:visible').first.click()
         page.locator(f'.theme-change-button[data-mode={mode}]:visible').click()
-        page.wait_for_function('m => document.documentElement.dataset.theme === m', arg=mode)
+        page.wait_for_function('m => document.documentElement.dataset.theme === m',
+                               arg=mode)
         page.wait_for_timeout(300)
         colours.append(page.evaluate('getComputedStyle(document.body).backgroundColor'))
         page.reload()
-        assert page.evaluate('document.documentElement.dataset.theme') == mode, 'the choice is not remembered'
+        remembered = page.evaluate('document.documentElement.dataset.theme')
+        assert remembered == mode, 'the choice is not remembered'
     assert len(set(colours)) == 2
 
 
 def test_sidebar_lists_every_chapter_in_order(url, page):
     page.goto(f'{url}/index.html')
-    links = page.locator('nav.bd-links li > a').evaluate_all('l => l.map(a => a.getAttribute("href"))')
+    links = page.locator('nav.bd-links li > a').evaluate_all(
+        'l => l.map(a => a.getAttribute("href"))')
     helpers = [n for n, p in PAGES.items() if p.name.startswith('00')]
     chapters = [n for n in PAGES if n not in ('index', *helpers)]
-    assert [link.removesuffix('.html') for link in links] == [*chapters, *docs.REFERENCE, *helpers]
-    captions = [c.lower() for c in page.locator('nav.bd-links .caption').all_inner_texts()]
+    assert [link.removesuffix('.html')
+            for link in links] == [*chapters, *docs.REFERENCE, *helpers]
+    captions = [c.lower()
+                for c in page.locator('nav.bd-links .caption').all_inner_texts()]
     assert captions[0] == 'start' and captions[-1] == 'helpers'
     page.goto(f'{url}/tour.html')
     assert page.locator('a.right-next').get_attribute('href') == 'softmax.html'
@@ -373,16 +442,20 @@ def test_explanation_is_a_table_with_numbers_flush_right(url, page):
     visit(page, f'{url}/sampler.html')
     number = page.locator('.cell_output table td.number').first
     word = page.locator('.cell_output table td:not(.number)').first
-    style = 'e => [getComputedStyle(e).textAlign, parseFloat(getComputedStyle(e).paddingRight)]'
-    assert number.evaluate(style)[0] == 'right' and word.evaluate(style)[0] in ('left', 'start')
+    style = ('e => [getComputedStyle(e).textAlign, '
+             'parseFloat(getComputedStyle(e).paddingRight)]')
+    assert number.evaluate(style)[0] == 'right'
+    assert word.evaluate(style)[0] in ('left', 'start')
     assert number.evaluate(style)[1] >= 8 and word.evaluate(style)[1] >= 8
 
 
 def test_search_finds_a_symbol(url, page):
     page.goto(f'{url}/search.html?q=slider_bars')
     page.locator('#search-results li').first.wait_for()
-    links = page.locator('#search-results li a').evaluate_all('l => l.map(a => a.getAttribute("href"))')
-    assert any(link.startswith('widgets.html#') and 'slider_bars' in link for link in links), links
+    links = page.locator('#search-results li a').evaluate_all(
+        'l => l.map(a => a.getAttribute("href"))')
+    assert any(link.startswith('widgets.html#') and 'slider_bars' in link
+               for link in links), links
 
 
 def test_symbols_link_to_their_api_block(url, page):
@@ -421,15 +494,24 @@ def test_solutions_are_folded(url, page):
 # --- widgets ---
 
 SWEEP = '''box => {  // every position of the sliders, as a reader would set them
-  const inputs = [...box.querySelectorAll("input")], outs = [...box.querySelectorAll("output")];
-  const grid = inputs.reduce((rows, e) => rows.flatMap(r => [...Array(+e.max + 1).keys()].map(v => [...r, v])), [[]]);
+  const inputs = [...box.querySelectorAll("input")];
+  const outs = [...box.querySelectorAll("output")];
+  const places = e => [...Array(+e.max + 1).keys()];
+  const grid = inputs.reduce(
+    (rows, e) => rows.flatMap(r => places(e).map(v => [...r, v])), [[]]);
   const states = grid.map(at => {
-    inputs.forEach((e, k) => { e.value = at[k]; e.dispatchEvent(new Event("input", {bubbles: true})); });
+    inputs.forEach((e, k) => {
+      e.value = at[k];
+      e.dispatchEvent(new Event("input", {bubbles: true}));
+    });
     const fills = [...box.querySelectorAll(".llms-fill")];
-    return {texts: outs.map(o => o.textContent), probs: fills.map(f => +f.dataset.value),
-            widths: fills.map(f => parseFloat(f.style.width) / 100), note: box.querySelector(".llms-note").textContent};
+    return {texts: outs.map(o => o.textContent),
+            probs: fills.map(f => +f.dataset.value),
+            widths: fills.map(f => parseFloat(f.style.width) / 100),
+            note: box.querySelector(".llms-note").textContent};
   });
-  return {states, knobs: inputs.map(e => e.ariaLabel), labels: [...box.querySelectorAll(".llms-label")].map(e => e.textContent)};
+  const labels = [...box.querySelectorAll(".llms-label")].map(e => e.textContent);
+  return {states, knobs: inputs.map(e => e.ariaLabel), labels};
 }'''
 RECORD = '''
 _made = []
@@ -442,69 +524,75 @@ slider_bars = _recorded(slider_bars)
 '''
 TELL = '''
 import itertools as _it, json as _json
-print('LAWS' + _json.dumps([dict(labels=w.labels, knobs=[k['label'] for k in w.knobs], texts=list(_it.product(*(k['texts'] for k in w.knobs))),
-    laws=[[float(x) for x in f(**{k['name']: v for k, v in zip(w.knobs, vs)})] for vs in _it.product(*(k['values'] for k in w.knobs))]) for f, w in _made]))
+def _told(f, w):
+    each = lambda key: list(_it.product(*(k[key] for k in w.knobs)))
+    names = [k['name'] for k in w.knobs]
+    laws = [[float(x) for x in f(**dict(zip(names, vs)))] for vs in each('values')]
+    return dict(labels=w.labels, knobs=[k['label'] for k in w.knobs],
+                texts=each('texts'), laws=laws)
+print('LAWS' + _json.dumps([_told(f, w) for f, w in _made]))
 '''
 
 
 def computed(path):
-    "What the functions given to `slider_bars` in a notebook return now, at every position"
+    """What the functions given to `slider_bars` in a notebook return now, at every
+    position"""
     nb, skip = nbformat.read(path, 4), tools.flags()
-    cells = [c for c in nb.cells if c.cell_type == 'code' and not tools.directives(c) & skip]
+    cells = [c for c in nb.cells if c.cell_type == 'code'
+             and not tools.directives(c) & skip]
     calls = [i for i, c in enumerate(cells) if CALL.search(c.source)]
-    cells = cells[:calls[0]] + [nbformat.v4.new_code_cell(RECORD)] + cells[calls[0]:calls[-1]+1] + [nbformat.v4.new_code_cell(TELL)]
+    cells = (cells[:calls[0]] + [nbformat.v4.new_code_cell(RECORD)]
+             + cells[calls[0]:calls[-1]+1] + [nbformat.v4.new_code_cell(TELL)])
     nb.cells = copy.deepcopy(cells)
-    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'HF_HUB_OFFLINE': '1', 'PYTHONPATH': str(ROOT)}
-    NotebookClient(nb, timeout=300, kernel_name='python3', resources={'metadata': {'path': str(path.parent)}}).execute(env=env)
-    said = ''.join(o.text for o in nb.cells[-1].outputs if o.output_type == 'stream' and o.name == 'stdout')
+    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'HF_HUB_OFFLINE': '1',
+           'PYTHONPATH': str(ROOT)}
+    NotebookClient(nb, timeout=300, kernel_name='python3',
+                   resources={'metadata': {'path': str(path.parent)}}).execute(env=env)
+    said = ''.join(o.text for o in nb.cells[-1].outputs if o.output_type == 'stream'
+                   and o.name == 'stdout')
     return json.loads(said.split('LAWS', 1)[1])
 
 
 def same(got, want):
-    "A table of four digits against exact laws; what is kept in one is kept in the other"
+    """A table of four digits against exact laws; what is kept in one is kept in the
+    other"""
     return all(abs(a-b) <= 5.01e-5 and (a > 0) == (b > 0)
-               for x, y in zip(got, want, strict=True) for a, b in zip(x['probs'], y, strict=True))
+               for x, y in zip(got, want, strict=True)
+               for a, b in zip(x['probs'], y, strict=True))
 
 
 @pytest.mark.parametrize('name', BARS)
 def test_sliders_show_what_python_computes(url, page, name):
-    with ThreadPoolExecutor(1) as pool: made = pool.submit(computed, PAGES[name]).result()  # playwright holds this thread's loop
+    with ThreadPoolExecutor(1) as pool:
+        # playwright holds this thread's loop
+        made = pool.submit(computed, PAGES[name]).result()
     visit(page, f'{url}/{name}.html')
     boxes = page.locator('.llms-bars')
-    assert boxes.count() > 0, 'no widget on the page: store its output with tools/run_nbs.py'
+    assert boxes.count() > 0, 'no widget: store its output with tools/run_nbs.py'
     for i in range(boxes.count()):
         seen = boxes.nth(i).evaluate(SWEEP)
         states, ymax = seen['states'], max(max(s['probs']) for s in seen['states'])
         assert len({tuple(s['probs']) for s in states}) > 1, 'the bars do not move'
         assert any(same(states, m['laws']) for m in made
                    if (m['labels'], m['knobs']) == (seen['labels'], seen['knobs'])
-                   and m['texts'] == [s['texts'] for s in states]), f'widget {i} shows what no function computes'
-        assert all(abs(w - p/ymax) < 1e-4 for s in states for w, p in zip(s['widths'], s['probs']))
-
-
-LOGITS = [4.51, .89, -1.90, 6.75, 1.63, -1.62, -1.89, 6.28, 1.79]
-
-
-def nine(temperature, keep):
-    "The law of the first widget of `widgets`, by its formula"
-    weights = [math.exp(z/temperature) for z in LOGITS]
-    floor = sorted(weights)[-keep]
-    weights = [w if w >= floor else 0 for w in weights]
-    return [w/sum(weights) for w in weights]
-
-
-def probs(box): return [float(p) for p in box.locator('.llms-fill').evaluate_all('l => l.map(e => e.dataset.value)')]
+                   and m['texts']
+                   == [s['texts']
+                       for s in states]), f'widget {i} shows what no function computes'
+        assert all(abs(w - p/ymax) < 1e-4 for s in states
+                   for w, p in zip(s['widths'], s['probs']))
 
 
 def try_nine(box, page):
-    "Move the first widget of `widgets` by mouse-like fills and by keyboard; compare with the formula"
+    """Move the first widget of `widgets` by mouse-like fills and by keyboard; compare
+    with the formula"""
     temperature, keep = box.get_by_label('temperature'), box.get_by_label('keep')
     for i, j in product((0, 4, 9), (0, 2, 8)):
         temperature.fill(str(i))
         keep.fill(str(j))
         t, k = box.locator('output').all_inner_texts()
         want = nine(float(t), int(k))
-        assert all(abs(a-b) <= 5.1e-5 for a, b in zip(probs(box), want, strict=True)), (t, k)
+        assert all(abs(a-b) <= 5.1e-5
+                   for a, b in zip(probs(box), want, strict=True)), (t, k)
         entropy = sum(p*math.log(1/p) for p in want if p > 0)
         note = box.locator('.llms-note').inner_text()
         assert f'{entropy:.3f} nats' in note and f'{int(k)} of 9' in note
@@ -523,23 +611,30 @@ def test_sliders_by_hand(url, page):
 @pytest.mark.parametrize('name', ['index', 'widgets'])
 def test_straight_from_disk(site, page, name):
     page.goto(f'file://{site}/{name}.html', wait_until='load')
-    assert page.locator('nav.bd-links li > a').count() == len(PAGES) - 1 + len(docs.REFERENCE)
+    assert (page.locator('nav.bd-links li > a').count()
+            == len(PAGES) - 1 + len(docs.REFERENCE))
     if name == 'widgets': try_nine(page.locator('.llms-bars').first, page)
 
 
 def test_hostile_labels_twice_on_a_page(tmp_path, page):
     from llm_sampling.widgets import slider_bars
-    labels = ['</script><b>x</b>', '<!--<script>', '<img src=x onerror="window.hacked=1">', ' two  spaces', '\\u003c']
+    labels = ['</script><b>x</b>', '<!--<script>',
+              '<img src=x onerror="window.hacked=1">', ' two  spaces', '\\u003c']
     html = slider_bars(lambda k: [k, 0, 0, 0, 1-k], labels, k=[.25, .5]).to_html()
-    (tmp_path/'index.html').write_text(f'<!doctype html><meta charset=utf-8><link rel=icon href="data:,">{html}{html}')
+    (tmp_path/'index.html').write_text(
+        f'<!doctype html><meta charset=utf-8><link rel=icon href="data:,">{html}{html}')
     with serve(tmp_path) as here:
         page.goto(here)
         boxes = page.locator('.llms-bars')
         assert boxes.count() == 2
-        for i in range(2): assert boxes.nth(i).locator('.llms-label').evaluate_all('l => l.map(e => e.textContent)') == labels
+        for i in range(2):
+            assert boxes.nth(i).locator('.llms-label').evaluate_all(
+                'l => l.map(e => e.textContent)') == labels
         boxes.first.locator('input').fill('1')
         assert probs(boxes.nth(0))[0] == .5 and probs(boxes.nth(1))[0] == .25
-        assert page.evaluate('window.hacked') is None and page.locator('.llms-bars b').count() == 4  # the readouts
+        # the readouts
+        assert page.evaluate('window.hacked') is None
+        assert page.locator('.llms-bars b').count() == 4
 
 
 def test_without_scripts_the_start_is_a_table(url, chrome):
@@ -547,7 +642,8 @@ def test_without_scripts_the_start_is_a_table(url, chrome):
     page = context.new_page()
     page.goto(f'{url}/widgets.html')
     rows = page.locator('.llms-static table').first.locator('tr')
-    assert rows.count() == 9 and rows.first.inner_text().split() == ['closer', f'{nine(1, 9)[0]:.3f}']
+    assert rows.count() == 9
+    assert rows.first.inner_text().split() == ['closer', f'{nine(1, 9)[0]:.3f}']
     context.close()
 
 
@@ -555,14 +651,20 @@ def test_without_scripts_the_start_is_a_table(url, chrome):
 
 @pytest.mark.parametrize('name', PLAYERS)
 def test_players_step_through_what_is_stored(url, page, name):
-    "Each player of a page, by its button: the stored frames and captions in order, the others standing still"
-    outputs = [o for c in nbformat.read(PAGES[name], 4).cells if c.cell_type == 'code' for o in c.outputs]
-    stored = [json.loads(re.search('<script type="application/json">(.*?)</script>', h)[1])
-              for o in outputs if 'class="llms-frames"' in (h := o.get('data', {}).get('text/html', ''))]
+    """Each player of a page, by its button: the stored frames and captions in order,
+    the others standing still"""
+    outputs = [o for c in nbformat.read(PAGES[name], 4).cells if c.cell_type == 'code'
+               for o in c.outputs]
+    stored = [
+        json.loads(re.search('<script type="application/json">(.*?)</script>', h)[1])
+              for o in outputs
+        if 'class="llms-frames"' in (h := o.get('data', {}).get('text/html', ''))]
     visit(page, f'{url}/{name}.html')
     players = page.locator('.llms-player')
-    assert players.count() == len(stored) > 0, 'no player on the page: store its output with tools/run_nbs.py'
-    captions = lambda: players.locator('.llms-caption').evaluate_all('l => l.map(e => e.textContent)')
+    assert players.count() == len(
+        stored) > 0, 'no player on the page: store its output with tools/run_nbs.py'
+    captions = lambda: players.locator('.llms-caption').evaluate_all(
+        'l => l.map(e => e.textContent)')
     expect = [w['captions'][w['index']] for w in stored]
     for i, w in enumerate(stored):
         player, seen = players.nth(i), []

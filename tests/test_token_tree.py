@@ -1,4 +1,5 @@
-"Every node's law is that of a separate forward pass of its path, for families of models, batches, and any mix of extend and keep"
+"""Every node's law is that of a separate forward pass of its path, for families of
+models, batches, and any mix of extend and keep"""
 import itertools, sys
 from collections import Counter
 from copy import deepcopy
@@ -10,24 +11,36 @@ from llm_sampling import token_tree
 from llm_sampling.models import LanguageModel, TableModel
 from llm_sampling.token_tree import TokenTree
 
-SIZE = dict(vocab_size=60, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
-            num_key_value_heads=2, max_position_embeddings=64, bos_token_id=0, eos_token_id=0, pad_token_id=0)
-GPT = dict(vocab_size=60, n_embd=32, n_layer=2, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=0)
+SIZE = dict(vocab_size=60, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+            num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=64,
+            bos_token_id=0, eos_token_id=0, pad_token_id=0)
+GPT = dict(vocab_size=60, n_embd=32, n_layer=2, n_head=2, n_positions=64,
+           bos_token_id=0, eos_token_id=0)
 SLIDE = dict(sliding_window=4)
 HEADS = dict(head_dim=16, query_pre_attn_scalar=16)
-FAMILIES = dict(                                             # class, config, and the backend that must be found
-    llama=('Llama', SIZE | dict(num_key_value_heads=1), 'tree'), qwen3=('Qwen3', SIZE | dict(head_dim=16), 'tree'), gpt2=('GPT2', GPT, 'tree'),
-    opt=('OPT', dict(vocab_size=60, hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=64,
-                     word_embed_proj_dim=32, bos_token_id=0, eos_token_id=0, pad_token_id=1), 'tree'),
-    phi3=('Phi3', SIZE, 'tree'), phi3_window=('Phi3', SIZE | SLIDE, 'tree'), gpt_neox=('GPTNeoX', SIZE, 'tree'),
-    mistral=('Mistral', SIZE | SLIDE, 'tree'), gemma2=('Gemma2', SIZE | SLIDE | HEADS, 'tree'),
+FAMILIES = dict(  # class, config, and the backend that must be found
+    llama=('Llama', SIZE | dict(num_key_value_heads=1), 'tree'),
+    qwen3=('Qwen3', SIZE | dict(head_dim=16), 'tree'), gpt2=('GPT2', GPT, 'tree'),
+    opt=('OPT', dict(vocab_size=60, hidden_size=32, ffn_dim=48, num_hidden_layers=2,
+                     num_attention_heads=2, max_position_embeddings=64,
+                     word_embed_proj_dim=32, bos_token_id=0, eos_token_id=0,
+                     pad_token_id=1), 'tree'),
+    phi3=('Phi3', SIZE, 'tree'), phi3_window=('Phi3', SIZE | SLIDE, 'tree'),
+    gpt_neox=('GPTNeoX', SIZE, 'tree'), mistral=('Mistral', SIZE | SLIDE, 'tree'),
+    gemma2=('Gemma2', SIZE | SLIDE | HEADS, 'tree'),
     gemma3=('Gemma3', SIZE | SLIDE | HEADS | dict(num_hidden_layers=6), 'tree'),
-    gpt_oss=('GptOss', SIZE | SLIDE | dict(head_dim=16, num_local_experts=4, num_experts_per_tok=2), 'tree'),
-    bloom=('Bloom', dict(vocab_size=60, hidden_size=32, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0, pad_token_id=0), 'rows'),
+    gpt_oss=('GptOss', SIZE | SLIDE
+             | dict(head_dim=16, num_local_experts=4, num_experts_per_tok=2), 'tree'),
+    bloom=('Bloom', dict(vocab_size=60, hidden_size=32, n_layer=2, n_head=2,
+                         bos_token_id=0, eos_token_id=0, pad_token_id=0), 'rows'),
     gptj=('GPTJ', GPT | dict(rotary_dim=8), None),           # either is right
-    gpt_neo=('GPTNeo', dict(vocab_size=60, hidden_size=32, num_layers=2, num_heads=2, max_position_embeddings=64, window_size=4,
-                            attention_types=[[['global', 'local'], 1]], bos_token_id=0, eos_token_id=0), 'rows'),
-    mamba=('Mamba', dict(vocab_size=60, hidden_size=32, state_size=4, num_hidden_layers=2, bos_token_id=0, eos_token_id=0, pad_token_id=0), 'rows'),
+    gpt_neo=('GPTNeo', dict(vocab_size=60, hidden_size=32, num_layers=2, num_heads=2,
+                            max_position_embeddings=64, window_size=4,
+                            attention_types=[[['global', 'local'], 1]], bos_token_id=0,
+                            eos_token_id=0), 'rows'),
+    mamba=('Mamba',
+           dict(vocab_size=60, hidden_size=32, state_size=4, num_hidden_layers=2,
+                bos_token_id=0, eos_token_id=0, pad_token_id=0), 'rows'),
 )
 
 
@@ -35,21 +48,26 @@ def tiny(family, **more):
     name, config, _ = FAMILIES[family]
     torch.manual_seed(0)
     model = getattr(tf, name + ('LMHeadModel' if family == 'gpt2' else 'ForCausalLM'))
-    config = getattr(tf, name + ('TextConfig' if family == 'gemma3' else 'Config'))(**config | more, initializer_range=.2)
+    config = getattr(tf, name + ('TextConfig' if family == 'gemma3' else 'Config'))(
+        **config | more, initializer_range=.2)
     return LanguageModel(model(config))
 
 
 def prompts(batch, g, longest=14, vocab=60):
-    return [torch.randint(1, vocab, (int(n),), generator=g) for n in torch.randint(1, longest, (batch,), generator=g)]
+    return [torch.randint(1, vocab, (int(n),), generator=g)
+            for n in torch.randint(1, longest, (batch,), generator=g)]
 
 
 def table():
-    return LanguageModel(TableModel({(): [.5, .25, .25], (1,): [0., .5, .5], (1, 2): [1., 0., 0.], (0, 0): [.1, .1, .8]}))
+    return LanguageModel(TableModel({(): [.5, .25, .25], (1,): [0., .5, .5],
+                                     (1, 2): [1., 0., 0.], (0, 0): [.1, .1, .8]}))
 
 
 def every(tree):
     "All nodes, the end of the prompt, and none"
-    return torch.stack([torch.where(torch.arange(-2, tree.tokens.shape[1]) < c, torch.arange(-2, tree.tokens.shape[1]), -2) for c in tree.counts])
+    return torch.stack(
+        [torch.where(torch.arange(-2, tree.tokens.shape[1]) < c,
+                     torch.arange(-2, tree.tokens.shape[1]), -2) for c in tree.counts])
 
 
 def check(tree, atol=1e-4):
@@ -64,31 +82,44 @@ def check(tree, atol=1e-4):
 
 
 def check_books(tree):
-    "Parents come before children, depths are those of the paths, and the padding of the books is as promised"
+    """Parents come before children, depths are those of the paths, and the padding of
+    the books is as promised"""
     for b, count in enumerate(tree.counts.tolist()):
         for node in range(count):
             p = tree.parents[b, node].item()
-            assert -1 <= p < node and tree.depth[b, node] == len(tree.path(b, node)) == 1 + (tree.depth[b, p] if p >= 0 else 0)
-        assert (tree.parents[b, count:] == -2).all() and (tree.tokens[b, count:] == -1).all() and (tree.depth[b, count:] == 0).all()
+            assert -1 <= p < node
+            assert (tree.depth[b, node]
+                    == len(tree.path(b, node))
+                    == 1 + (tree.depth[b, p] if p >= 0 else 0))
+        assert (tree.parents[b, count:] == -2).all()
+        assert (tree.tokens[b, count:] == -1).all()
+        assert (tree.depth[b, count:] == 0).all()
 
 
 def wander(tree, g, steps=7, n=4):
-    "Random calls of extend and keep; what keep returns must have the same paths as before"
+    """Random calls of extend and keep; what keep returns must have the same paths as
+    before"""
     for _ in range(steps):
         width = int(torch.randint(1, n + 1, (), generator=g))
-        parents = torch.stack([torch.randint(-1, int(c), (width,), generator=g) for c in tree.counts])
+        parents = torch.stack(
+            [torch.randint(-1, int(c), (width,), generator=g) for c in tree.counts])
         tokens = torch.randint(0, tree.lm.vocab_size, parents.shape, generator=g)
         before = tree.counts.clone()
-        nodes = tree.extend(parents, tokens.masked_fill(torch.rand(parents.shape, generator=g) < .25, -1))
+        nodes = tree.extend(parents, tokens.masked_fill(
+            torch.rand(parents.shape, generator=g) < .25, -1))
         for b, row in enumerate(nodes.tolist()):
             real = [x for x in row if x >= 0]
             assert real == list(range(before[b], before[b] + len(real)))
         if torch.rand((), generator=g) < .4:
-            some = torch.stack([torch.randint(-2, int(c), (3,), generator=g) for c in tree.counts])
-            paths = [[tree.path(b, x) for x in row if x >= -1] for b, row in enumerate(some.tolist())]
+            some = torch.stack(
+                [torch.randint(-2, int(c), (3,), generator=g) for c in tree.counts])
+            paths = [[tree.path(b, x) for x in row if x >= -1]
+                     for b, row in enumerate(some.tolist())]
             new = tree.keep(some)
-            assert paths == [[tree.path(b, x) for x in row if x >= -1] for b, row in enumerate(new.tolist())]
-            assert ((new < 0) == (some < 0)).all() and (new[new < 0] == some[new < 0]).all()
+            assert paths == [[tree.path(b, x) for x in row if x >= -1]
+                             for b, row in enumerate(new.tolist())]
+            assert ((new < 0) == (some < 0)).all()
+            assert (new[new < 0] == some[new < 0]).all()
         check_books(tree)
 
 
@@ -133,12 +164,15 @@ def test_backends_agree(family):
         wander(trees[-1], torch.Generator().manual_seed(5))
         assert trees[-1].backend == backend
     assert (trees[0].tokens == trees[1].tokens).all()
-    torch.testing.assert_close(*(t.logits(every(t)) for t in trees), atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(*(t.hidden(every(t)) for t in trees), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(*(t.logits(every(t)) for t in trees), atol=1e-4,
+                               rtol=1e-4)
+    torch.testing.assert_close(*(t.hidden(every(t)) for t in trees), atol=1e-4,
+                               rtol=1e-4)
     assert trees[0].stats == trees[1].stats
 
 
-@pytest.mark.parametrize('family', ['llama', 'gpt2', 'mistral', 'gemma3', 'gpt_oss', 'bloom', 'mamba'])
+@pytest.mark.parametrize('family', ['llama', 'gpt2', 'mistral', 'gemma3', 'gpt_oss',
+                                    'bloom', 'mamba'])
 @pytest.mark.parametrize('chunk', [1, 3, 5])
 def test_chunked_prefill(family, chunk, monkeypatch):
     lm, g = tiny(family), torch.Generator().manual_seed(3)
@@ -159,20 +193,26 @@ def test_hidden_is_the_last_hidden_state():
             for i, node in enumerate(row):
                 if node == -2: assert (states[b, i] == 0).all(); continue
                 ids = torch.tensor([tree.prompts[b] + tree.path(b, node)])
-                with torch.no_grad(): want = lm.model(ids, output_hidden_states=True).hidden_states[-1][0, -1]
+                with torch.no_grad():
+                    want = lm.model(ids,
+                                    output_hidden_states=True).hidden_states[-1][0, -1]
                 torch.testing.assert_close(states[b, i], want, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize('family', ['llama', 'gpt2', 'opt', 'bloom', 'mamba'])
 def test_prompt_states_are_hidden_states(family, monkeypatch):
-    "Of all tokens of the prompts, read in chunks, beside pads that all rows have; only if asked for"
+    """Of all tokens of the prompts, read in chunks, beside pads that all rows have;
+    only if asked for"""
     monkeypatch.setattr(token_tree, '_CHUNK', 3)
     lm, g = tiny(family), torch.Generator().manual_seed(4)
     ids, mask = (torch.nn.functional.pad(x, (2, 0)) for x in lm.encode(prompts(3, g)))
     tree = TokenTree(lm, ids, mask, hidden=True)
-    assert tree.prompt_states.shape[:2] == ids.shape and TokenTree(lm, ids, mask).prompt_states is None
+    assert tree.prompt_states.shape[:2] == ids.shape
+    assert TokenTree(lm, ids, mask).prompt_states is None
     for row, states, real in zip(ids, tree.prompt_states, mask):
-        with torch.no_grad(): want = lm.model(row[real][None], output_hidden_states=True).hidden_states[-1][0]
+        with torch.no_grad():
+            want = lm.model(row[real][None],
+                            output_hidden_states=True).hidden_states[-1][0]
         torch.testing.assert_close(states[real], want, atol=1e-4, rtol=1e-4)
 
 
@@ -184,11 +224,13 @@ def test_a_row_is_the_row_alone():
     for b in range(3):
         alone = TokenTree(lm, [rows[b]])
         for node in range(together.counts[b]):
-            alone.extend(together.parents[b:b+1, node:node+1], together.tokens[b:b+1, node:node+1])
+            alone.extend(together.parents[b:b+1, node:node+1],
+                         together.tokens[b:b+1, node:node+1])
         nodes = torch.arange(int(together.counts[b]))
         same = torch.full((3, len(nodes)), -2)
         same[b] = nodes
-        torch.testing.assert_close(alone.logits(nodes[None])[0], together.logits(same)[b], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(alone.logits(nodes[None])[0],
+                                   together.logits(same)[b], atol=1e-4, rtol=1e-4)
 
 
 def test_a_long_wander_through_growth_and_shrinking():
@@ -197,13 +239,16 @@ def test_a_long_wander_through_growth_and_shrinking():
     room = [tree.nbytes]
     for _ in range(3):
         for _ in range(50):
-            parents = torch.stack([torch.randint(-1, int(c), (8,), generator=g) for c in tree.counts])
+            parents = torch.stack(
+                [torch.randint(-1, int(c), (8,), generator=g) for c in tree.counts])
             tree.extend(parents, torch.randint(0, 60, (2, 8), generator=g))
         room.append(tree.nbytes)
         tree.keep((tree.counts - 1)[:, None])
         room.append(tree.nbytes)
         check(tree)
-    assert room[1] > 3 * room[0] and room[2] < room[1] / 2 and room[2] == room[4] == room[6]
+    assert room[1] > 3 * room[0]
+    assert room[2] < room[1] / 2
+    assert room[2] == room[4] == room[6]
 
 
 def test_work_is_counted():
@@ -213,14 +258,15 @@ def test_work_is_counted():
     tree.extend(torch.tensor([[-1, -1], [-1, -1]]), torch.tensor([[5, 6], [7, -1]]))
     assert tree.stats == dict(forward_passes=2, tokens_evaluated=7)
     nodes = tree.extend(torch.tensor([[0], [0]]), torch.tensor([[5], [-1]]))
-    assert nodes.tolist() == [[2], [-2]] and tree.stats == dict(forward_passes=3, tokens_evaluated=8)
-    tree.logits(torch.tensor([[0, 2], [0, -2]]))                            # known: no pass
+    assert nodes.tolist() == [[2], [-2]]
+    assert tree.stats == dict(forward_passes=3, tokens_evaluated=8)
+    tree.logits(torch.tensor([[0, 2], [0, -2]]))  # known: no pass
     assert tree.stats['forward_passes'] == 3
     kept = tree.keep(torch.tensor([[2], [-1]]))
     assert kept.tolist() == [[1], [-1]] and tree.counts.tolist() == [2, 0]
     tree.logits(kept), tree.logits(torch.tensor([[-1], [-1]]))
     assert tree.stats['forward_passes'] == 3
-    tree.logits(torch.tensor([[0], [-2]]))                                  # an ancestor's law was forgotten
+    tree.logits(torch.tensor([[0], [-2]]))  # an ancestor's law was forgotten
     assert tree.stats == dict(forward_passes=4, tokens_evaluated=9)
 
 
@@ -243,10 +289,12 @@ def test_old_keys_stay_where_they_are():
 def test_what_the_check_found_is_remembered(monkeypatch):
     lm = tiny('llama')
     TokenTree(lm, [[1, 2]])
-    monkeypatch.setattr(token_tree, '_is_exact', lambda *a: pytest.fail('checked again'))
+    monkeypatch.setattr(token_tree, '_is_exact',
+                        lambda *a: pytest.fail('checked again'))
     TokenTree(lm, [[1, 2]])
     TokenTree(LanguageModel(lm.model), [[1, 2]])
-    with pytest.raises(BaseException, match='checked again'): TokenTree(tiny('llama'), [[1, 2]])
+    with pytest.raises(BaseException, match='checked again'):
+        TokenTree(tiny('llama'), [[1, 2]])
 
 
 def test_a_wrong_mask_is_found():
@@ -258,7 +306,8 @@ def test_a_wrong_mask_is_found():
             if getattr(kw.get('attention_mask'), 'ndim', 0) == 4: kw.pop(ignore)
             return inner(*args, **kw)
         lm.model.forward = deaf
-        with pytest.raises(ValueError, match="backend 'tree'"): TokenTree(lm, [[1, 2]], backend='tree')
+        with pytest.raises(ValueError, match="backend 'tree'"):
+            TokenTree(lm, [[1, 2]], backend='tree')
         tree = TokenTree(lm, [[1, 2, 3], [4]])
         assert tree.backend == 'rows'
         wander(tree, torch.Generator().manual_seed(0), steps=3)
@@ -282,7 +331,8 @@ def test_windows_almost_too_small_for_a_tree(window):
     node = torch.tensor([[-1]])
     for t in range(window - 1): node = tree.extend(node, torch.tensor([[t]]))
     check(tree)
-    with pytest.raises(ValueError, match='window'): tree.extend(node, torch.tensor([[1]]))
+    with pytest.raises(ValueError, match='window'):
+        tree.extend(node, torch.tensor([[1]]))
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
@@ -293,7 +343,8 @@ def test_half_precision(dtype, attention):
     tree = TokenTree(lm, prompts(3, g), hidden=True)
     assert tree.backend == 'tree'
     wander(tree, g, steps=3)
-    assert tree.logits(every(tree)).dtype == torch.float32 and tree.hidden(every(tree)).dtype == dtype
+    assert tree.logits(every(tree)).dtype == torch.float32
+    assert tree.hidden(every(tree)).dtype == dtype
     check(tree, .3)
 
 
@@ -301,9 +352,13 @@ def test_bad_arguments():
     lm = tiny('llama')
     tree = TokenTree(lm, [[1, 2], [3]])
     ok = torch.full((2, 1), -1)
-    for parents, tokens, name in [(ok, ok.float(), 'tokens'), (ok.int(), ok, 'parents'), (ok[0], ok, 'parents'), (ok, ok[:1], 'tokens'),
-                                  (ok.expand(2, 2), ok, 'parents'), (ok + 1, ok + 1, 'parents'), (ok - 1, ok + 1, 'parents'), (ok, ok - 1, 'tokens'),
-                                  (ok, ok + 61, 'tokens'), (None, ok, 'parents'), (ok, [[1], [2]], 'tokens')]:
+    for parents, tokens, name in [(ok, ok.float(), 'tokens'), (ok.int(), ok, 'parents'),
+                                  (ok[0], ok, 'parents'), (ok, ok[:1], 'tokens'),
+                                  (ok.expand(2, 2), ok, 'parents'),
+                                  (ok + 1, ok + 1, 'parents'),
+                                  (ok - 1, ok + 1, 'parents'), (ok, ok - 1, 'tokens'),
+                                  (ok, ok + 61, 'tokens'), (None, ok, 'parents'),
+                                  (ok, [[1], [2]], 'tokens')]:
         with pytest.raises(ValueError, match=name): tree.extend(parents, tokens)
     for nodes in (ok - 2, ok + 1, ok.float(), ok[:1], ok[0], [[1], [1]]):
         for f in (tree.logits, tree.hidden, tree.keep):
@@ -311,10 +366,13 @@ def test_bad_arguments():
     for row, node in [(2, -1), (0, 0), (-1, -1), (0, -2)]:
         with pytest.raises(ValueError, match='row'): tree.path(row, node)
     assert tree.stats['forward_passes'] == 1 and tree.columns == 0
-    with pytest.raises(ValueError, match='backend'): TokenTree(lm, [[1]], backend='rows ')
+    with pytest.raises(ValueError, match='backend'):
+        TokenTree(lm, [[1]], backend='rows ')
     with pytest.raises(ValueError, match='window'): TokenTree(lm, [[1] * 65])
-    with pytest.raises(ValueError, match='hidden=True'): TokenTree(lm, [[1]]).hidden(torch.tensor([[-1]]))
-    with pytest.raises(ValueError, match='TableModel shows no hidden states'): TokenTree(table(), [[1]], hidden=True)
+    with pytest.raises(ValueError, match='hidden=True'):
+        TokenTree(lm, [[1]]).hidden(torch.tensor([[-1]]))
+    with pytest.raises(ValueError, match='TableModel shows no hidden states'):
+        TokenTree(table(), [[1]], hidden=True)
 
 
 @pytest.mark.parametrize('family', ['llama', 'bloom', 'mamba'])
@@ -325,14 +383,16 @@ def test_a_failed_pass_changes_nothing(family):
     layers = next(m for m in lm.model.modules() if isinstance(m, torch.nn.ModuleList))
     def fail(*args): raise KeyboardInterrupt
     hook = layers[1].register_forward_pre_hook(fail)
-    with pytest.raises(KeyboardInterrupt): tree.extend(torch.full((2, 2), -1), torch.full((2, 2), 5))
+    with pytest.raises(KeyboardInterrupt):
+        tree.extend(torch.full((2, 2), -1), torch.full((2, 2), 5))
     hook.remove()
     wander(tree, g, steps=2)
     check(tree)
 
 
 class Interrupted:
-    "Raises `KeyboardInterrupt` at one line of the token tree's own code; of those that come often the first two times count"
+    """Raises `KeyboardInterrupt` at one line of the token tree's own code; of those
+    that come often the first two times count"""
     def __init__(self, line): self.line, self.count, self.visits = line, 0, Counter()
 
     def __enter__(self):
@@ -341,7 +401,8 @@ class Interrupted:
 
     def __exit__(self, *_): sys.settrace(self.before)
 
-    def call(self, frame, event, arg): return self.step if frame.f_code.co_filename == token_tree.__file__ else None
+    def call(self, frame, event, arg):
+        return self.step if frame.f_code.co_filename == token_tree.__file__ else None
 
     def step(self, frame, event, arg):
         here = frame.f_code, frame.f_lineno
@@ -356,35 +417,48 @@ def forked(lm, backend):
     "Two rows of three and two nodes, and those of them that came last"
     tree = TokenTree(lm, [[1, 2, 3], [4]], backend=backend, hidden=True)
     tree.extend(torch.full((2, 2), -1), torch.tensor([[5, 6], [7, -1]]))
-    return tree, tree.extend(torch.tensor([[1, -1], [0, -1]]), torch.tensor([[8, -1], [9, -1]]))
+    return tree, tree.extend(torch.tensor([[1, -1], [0, -1]]),
+                             torch.tensor([[8, -1], [9, -1]]))
 
 
-def paths(tree): return [[tree.path(b, node) for node in range(count)] for b, count in enumerate(tree.counts.tolist())]
+def paths(tree):
+    return [[tree.path(b, node) for node in range(count)]
+            for b, count in enumerate(tree.counts.tolist())]
 
 
 INTERRUPTED = dict(
-    extend=lambda tree, nodes: tree.extend(nodes[:, :1].repeat(1, 70), torch.full((2, 70), 11)),       # more than there is room for
+    # more than there is room for
+    extend=lambda tree, nodes: tree.extend(nodes[:, :1].repeat(1, 70),
+                                           torch.full((2, 70), 11)),
     keep=lambda tree, nodes: tree.keep(nodes),
-    logits=lambda tree, nodes: tree.logits(tree.keep(nodes)[:, :1] - 1),                               # which were forgotten
+    # which were forgotten
+    logits=lambda tree, nodes: tree.logits(tree.keep(nodes)[:, :1] - 1),
 )
 
 
-@pytest.mark.parametrize('family, backend, name', [('llama', 'tree', name) for name in INTERRUPTED] + [('llama', 'rows', 'extend'), ('mamba', 'rows', 'keep')])
+@pytest.mark.parametrize('family, backend, name',
+                         [('llama', 'tree', name) for name in INTERRUPTED]
+                         + [('llama', 'rows', 'extend'), ('mamba', 'rows', 'keep')])
 def test_an_interrupt_leaves_a_tree_as_before_or_after(family, backend, name):
-    "At every line: it has the nodes of a tree that was not interrupted, before or after the call, and their logits and states; and it grows on"
+    """At every line: it has the nodes of a tree that was not interrupted, before or
+    after the call, and their logits and states; and it grows on"""
     lm, call, truths = tiny(family), INTERRUPTED[name], {}
     base, nodes = forked(lm, backend)
-    def again(): return deepcopy(base, {id(x): x for x in (lm, base.reader, base.heard)})
+    def again():
+        return deepcopy(base, {id(x): x for x in (lm, base.reader, base.heard)})
     def truth(text):
         if text not in truths:
             tree = TokenTree(lm, [[*text]], hidden=True)
-            truths[text] = [f(torch.tensor([[-1]]))[0, 0] for f in (tree.logits, tree.hidden)]
+            truths[text] = [f(torch.tensor([[-1]]))[0, 0]
+                            for f in (tree.logits, tree.hidden)]
         return truths[text]
     def right(tree):
         nodes = every(tree)
-        want = [truth((*tree.prompts[b], *tree.path(b, node))) for b, row in enumerate(nodes.tolist()) for node in row if node > -2]
+        want = [truth((*tree.prompts[b], *tree.path(b, node)))
+                for b, row in enumerate(nodes.tolist()) for node in row if node > -2]
         for found, true in zip((tree.logits(nodes), tree.hidden(nodes)), zip(*want)):
-            torch.testing.assert_close(found[nodes > -2], torch.stack(true), atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(found[nodes > -2], torch.stack(true), atol=1e-4,
+                                       rtol=1e-4)
     before, tree = paths(base), again()
     call(tree, nodes)
     after, ends = paths(tree), set()
@@ -398,7 +472,7 @@ def test_an_interrupt_leaves_a_tree_as_before_or_after(family, backend, name):
         assert paths(tree) in (before, after)
         ends.add(paths(tree) == before)
         last = tree.extend(tree.counts[:, None] - 1, torch.tensor([[20], [21]]))
-        if line % 2: last = tree.keep(last)                       # or the next call is another
+        if line % 2: last = tree.keep(last)  # or the next call is another
         tree.extend(last, torch.tensor([[22], [23]]))
         right(tree)
         if done: break

@@ -1,23 +1,20 @@
 "Editors, type checkers and `help` know names, types and what each parameter means"
-import importlib.util, inspect, json, os, re, subprocess, sys
+import inspect, json, os, re, subprocess, sys
 from pathlib import Path
 
 import pytest
+from scripts import ROOT, script
 
 import llm_sampling as ls
 
-ROOT = Path(__file__).resolve().parent.parent
 GOOD, BAD = (ROOT/'tests'/'typed'/f'{name}.py' for name in ('good', 'bad'))
-MARKED = {i for i, line in enumerate(BAD.read_text().splitlines(), 1) if line.endswith('# wrong')}
+MARKED = {i for i, line in enumerate(BAD.read_text().splitlines(), 1)
+          if line.endswith('# wrong')}
 bin_dir = Path(sys.executable).parent
 
 
 @pytest.fixture(scope='module')
-def stubs():
-    spec = importlib.util.spec_from_file_location('stubs', ROOT/'tools'/'stubs.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def stubs(): return script('tools/stubs.py')
 
 
 def test_stubs_in_step():
@@ -27,21 +24,27 @@ def test_stubs_in_step():
 
 
 def mypy():
-    "Lines of errors by file; a stub's own errors count too. The cache saves half a minute on torch"
+    """Lines of errors by file; a stub's own errors count too. The cache saves half a
+    minute on torch"""
     cmd = [sys.executable, '-m', 'mypy', '--strict', '--disable-error-code=override',
-           '--no-error-summary', '--output=json', f'--cache-dir={ROOT}/.mypy_cache', GOOD, BAD]
+           '--no-error-summary', '--output=json', f'--cache-dir={ROOT}/.mypy_cache',
+           GOOD, BAD]
     env = {**os.environ, 'MYPYPATH': str(ROOT)}
     p = subprocess.run(cmd, capture_output=True, text=True, env=env, cwd=GOOD.parent)
     assert p.returncode == 1, p.stdout + p.stderr
     found = [json.loads(line) for line in p.stdout.splitlines()]
-    return [(f['file'], f['line'], f['message']) for f in found if f['severity'] == 'error']
+    return [(f['file'], f['line'], f['message'])
+            for f in found if f['severity'] == 'error']
 
 
 def basedpyright(tmp_path):
-    "The same; warnings of its default mode count in good code, but for `Any` (a tokenizer)"
-    config = dict(include=[str(GOOD), str(BAD)], extraPaths=[str(ROOT)], reportAny=False)
+    """The same; warnings of its default mode count in good code, but for `Any` (a
+    tokenizer)"""
+    config = dict(include=[str(GOOD), str(BAD)], extraPaths=[str(ROOT)],
+                  reportAny=False)
     (tmp_path/'pyrightconfig.json').write_text(json.dumps(config))
-    cmd = [bin_dir/'basedpyright', '-p', tmp_path, '--pythonpath', sys.executable, '--outputjson']
+    cmd = [bin_dir/'basedpyright', '-p', tmp_path, '--pythonpath', sys.executable,
+           '--outputjson']
     p = subprocess.run(cmd, capture_output=True, text=True)
     assert p.returncode == 1, p.stdout + p.stderr
     found = json.loads(p.stdout)['generalDiagnostics']
@@ -63,7 +66,8 @@ def test_help():
     for name in ls.__all__:
         public = getattr(ls, name)
         heads = re.findall(r'^    (\w[\w, *]*): ', public.__doc__, flags=re.M)
-        silent = {*inspect.signature(public).parameters} - {*re.findall(r'\w+', ' '.join(heads))}
+        silent = ({*inspect.signature(public).parameters}
+                  - {*re.findall(r'\w+', ' '.join(heads))})
         assert not silent or 'As in `' in public.__doc__, (name, silent)
     assert 'In [0, 1]; 1 is off' in ls.Sampler.__doc__
     assert '    ids: The tokens so far' in ls.Sampler.filter.__doc__       # `@patch`ed
@@ -71,7 +75,8 @@ def test_help():
 
 def test_help_of_submodules():
     "Also a name that is imported from its module"
-    code = 'from llm_sampling.softmax import apply_temperature as f; assert "Args:" in f.__doc__'
+    code = ('from llm_sampling.softmax import apply_temperature as f; '
+            'assert "Args:" in f.__doc__')
     subprocess.run([sys.executable, '-c', code], check=True)
 
 
@@ -113,16 +118,20 @@ def test_patched_methods_join(stubs):
     "Methods stand with their class wherever they are written, with types and words"
     made = stubs.Stubs(SOURCES, {'a': ['make']})
     text = made.files['a.pyi']
-    assert '    def fill(self, what: Any) -> Box:\n        """Fill it\n\n        Args:\n            what: \\"Anything' in text
-    assert 'seed: int | Sequence[int] | Tensor | None = None' in text and 'from torch import Tensor' in text
+    assert ('    def fill(self, what: Any) -> Box:\n        """Fill it\n\n'
+            '        Args:\n            what: \\"Anything') in text
+    assert 'seed: int | Sequence[int] | Tensor | None = None' in text
+    assert 'from torch import Tensor' in text
     assert '__getattr__' not in text and '    size: int\n' in text
     assert made.docs['b']['Box.fill'].endswith('what: "Anything"')
     for stub in made.files.values(): compile(stub, 'stub', 'exec')
 
 
 def test_unknown_types_are_loud(stubs):
-    "What a user meets needs a type: public names, and methods of the classes that they mention"
-    assert stubs.Stubs(SOURCES, {'a': ['make']}).untyped() == ['Box.fill(what)', 'Box.full(return)']
+    """What a user meets needs a type: public names, and methods of the classes that
+    they mention"""
+    assert (stubs.Stubs(SOURCES, {'a': ['make']}).untyped()
+            == ['Box.fill(what)', 'Box.full(return)'])
     assert 'loose(strange)' in stubs.Stubs(SOURCES, {'a': ['loose']}).untyped()
     told = stubs.TYPES | {'Box.fill.what': 'object', 'Box.full.return': 'bool'}
     assert stubs.Stubs(SOURCES, {'a': ['make']}, told).untyped() == []

@@ -1,28 +1,29 @@
-"""Typical, epsilon, eta and top-H against definitions in plain Python and transformers, and the versions in circulation that are wrong"""
+"""Typical, epsilon, eta and top-H against definitions in plain Python and transformers,
+and the versions in circulation that are wrong"""
 import math
 from functools import partial
 
 import pytest
 import torch
+from checks import same
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from strategies import batches, rows
-from transformers import EpsilonLogitsWarper, EtaLogitsWarper, TopHLogitsWarper, TypicalLogitsWarper
+from strategies import rows
+from transformers import (EpsilonLogitsWarper, EtaLogitsWarper, TopHLogitsWarper,
+                          TypicalLogitsWarper)
 
 from llm_sampling.softmax import entropy
-from llm_sampling.testing import test_meta as on_meta
-from llm_sampling.testing import test_permutation as commutes
-from llm_sampling.testing import test_rows_alone as rows_alone
-from llm_sampling.testing import test_tensor as same
-from llm_sampling.typical import (EPSILON_CUTOFF, ETA_CUTOFF, TOP_H, TYPICAL_P, epsilon_filter, eta_filter, top_h_filter,
+from llm_sampling.typical import (epsilon_filter, eta_filter, top_h_filter,
                                   typical_filter)
 
 INF = math.inf
 theirs_h = partial(top_h_filter, rule='transformers')
-FILTERS = {'typical': typical_filter, 'epsilon': epsilon_filter, 'eta': eta_filter, 'top_h': top_h_filter, 'top_h_theirs': theirs_h}
-NEUTRAL = {'typical': 1, 'epsilon': 0, 'eta': 0, 'top_h': 1, 'top_h_theirs': 1}
-VALUES = {'typical': [.2, .8, 1], 'epsilon': [0, .05, .6], 'eta': [0, .05, .6], 'top_h': [.3, .8, 1], 'top_h_theirs': [.3, .8, 1]}
-every = pytest.mark.parametrize('name,value', [(n, v) for n in FILTERS for v in VALUES[n]])
+FILTERS = {'typical': typical_filter, 'epsilon': epsilon_filter, 'eta': eta_filter,
+           'top_h': top_h_filter, 'top_h_theirs': theirs_h}
+VALUES = {'typical': [.2, .8, 1], 'epsilon': [0, .05, .6], 'eta': [0, .05, .6],
+          'top_h': [.3, .8, 1], 'top_h_theirs': [.3, .8, 1]}
+every = pytest.mark.parametrize('name,value',
+                                [(n, v) for n in FILTERS for v in VALUES[n]])
 
 
 # --- definitions in Python's floats: kept tokens, or None where rounding could decide
@@ -41,8 +42,10 @@ def typical(row, tau):
     if tau == 1: return [x > -INF for x in row]
     p, h = law(row), H(law(row))
     away = [abs(s - h) for s in surprisal(row)]
-    distances = sorted({x: a for x, a in zip(row, away) if a < INF}.values())              # one per distinct logit
-    if any(b - a < 1e-5 * (1 + b) for a, b in zip(distances, distances[1:])): return None
+    # one per distinct logit
+    distances = sorted({x: a for x, a in zip(row, away) if a < INF}.values())
+    if any(b - a < 1e-5 * (1 + b) for a, b in zip(distances, distances[1:])):
+        return None
     nearer = [math.fsum(q for q, b in zip(p, away) if b < a) for a in away]
     if any(0 < n and abs(n - tau) < 1e-5 for n in nearer): return None
     return [n < tau and x > -INF for n, x in zip(nearer, row)]
@@ -50,7 +53,8 @@ def typical(row, tau):
 def floor(row, level):
     p = law(row)
     if level == 0: return [x > -INF for x in row]
-    if any(x != max(row) and abs(q - level) <= 1e-5 * level for x, q in zip(row, p)): return None
+    if any(x != max(row) and abs(q - level) <= 1e-5 * level for x, q in zip(row, p)):
+        return None
     return [x == max(row) or q >= level for x, q in zip(row, p)]
 
 def epsilon(row, e): return floor(row, e)
@@ -72,7 +76,8 @@ def top_h(row, alpha, rule='paper'):
         if held <= budget: kept = level
     return [x >= kept for x in row]
 
-BRUTE = {'typical': typical, 'epsilon': epsilon, 'eta': eta, 'top_h': top_h, 'top_h_theirs': partial(top_h, rule='transformers')}
+BRUTE = {'typical': typical, 'epsilon': epsilon, 'eta': eta, 'top_h': top_h,
+         'top_h_theirs': partial(top_h, rule='transformers')}
 
 
 @every
@@ -92,62 +97,8 @@ def test_brute_force_is_not_skipped():
             decided = [BRUTE[name](row, v) for row in many.double().tolist()]
             assert sum(d is not None for d in decided) > 80, (name, v)
             for row, d in zip(many, decided):
-                if d is not None: assert FILTERS[name](row, v).isfinite().tolist() == d, (name, v)
-
-
-@every
-@given(batches(finite=False))
-def test_properties(name, value, batch):
-    f = lambda z: FILTERS[name](z, value)
-    before = batch.clone()
-    out = f(batch)
-    same(batch, before, rtol=0, atol=0)
-    assert ((out == batch) | (out == -INF)).all()
-    assert out.isfinite().any(-1).equal(batch.isfinite().any(-1))                         # never empties a row
-    if name != 'typical':
-        assert (out.isfinite() | (batch < batch.amax(-1, keepdim=True)) | ~batch.isfinite()).all()
-    commutes(f, batch, tries=2)
-    rows_alone(f, batch)
-    same(f(batch.t().contiguous().t()), out)
-    same(f(batch[None, :, None])[0, :, 0], out)
-    for row, kept in zip(batch, out):                                                     # dropped tokens are absent
-        if row.isfinite().any(): same(f(row[row.isfinite()]), kept[row.isfinite()])
-
-
-@every
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16, torch.float64])
-def test_dtypes(name, value, dtype):
-    z = (torch.randn(5, 40, generator=torch.Generator().manual_seed(1)) * 3).to(dtype)
-    out = FILTERS[name](z, value)
-    assert out.dtype == dtype
-    if dtype != torch.float64: same(out, FILTERS[name](z.float(), value).to(dtype))
-    else: same(out.isfinite(), FILTERS[name](z.float(), value).isfinite())
-    on_meta(lambda z: FILTERS[name](z, value), z)
-
-
-@pytest.mark.parametrize('name', FILTERS)
-@given(data=st.data())
-def test_knob_per_row(name, data):
-    batch = data.draw(batches())
-    values = data.draw(st.lists(st.sampled_from(VALUES[name] + [None]), min_size=len(batch), max_size=len(batch)))
-    f = FILTERS[name]
-    out = f(batch, values)
-    for row, v, kept in zip(batch, values, out): same(kept, f(row, v))
-    full = [NEUTRAL[name] if v is None else v for v in values]
-    same(f(batch, torch.tensor(full)), out)
-    same(f(batch, torch.tensor(full, dtype=torch.float64)), out)
-    rows_alone(f, batch, torch.tensor(full))
-    rows_alone(f, batch, values)
-    on_meta(f, batch, torch.tensor(full))
-    on_meta(lambda z: f(z, values), batch)
-
-
-@pytest.mark.parametrize('name', FILTERS)
-@given(row=rows())
-def test_monotone(name, row):
-    low, high = (.15, .7) if NEUTRAL[name] == 1 else (.4, .05)
-    a, b = (FILTERS[name](row, v).isfinite() for v in (low, high))
-    assert (b | ~a).all()
+                if d is not None:
+                    assert FILTERS[name](row, v).isfinite().tolist() == d, (name, v)
 
 
 @given(rows(), st.sampled_from([.2, .5, .8]))
@@ -176,19 +127,21 @@ def test_transformers_epsilon_and_eta(row, e):
 def test_transformers_top_h(vocab, alpha):
     z = torch.randn(40, vocab, generator=torch.Generator().manual_seed(vocab)) * 2
     same(theirs_h(z, alpha), TopHLogitsWarper(alpha)(None, z))
-    z[:, 1:][torch.rand(40, vocab - 1, generator=torch.Generator().manual_seed(1)) < .3] = -INF
+    z[:, 1:][torch.rand(40, vocab - 1, generator=torch.Generator().manual_seed(1))
+             < .3] = -INF
     same(theirs_h(z, alpha), TopHLogitsWarper(alpha)(None, z))
 
 def test_differences_from_transformers():
     toy = torch.tensor([[8., 4, 2, 1, 1]]).log()
-    assert TopHLogitsWarper(.9)(None, toy).isfinite().sum() == 4                          # splits a tie
+    assert TopHLogitsWarper(.9)(None, toy).isfinite().sum() == 4  # splits a tie
     assert theirs_h(toy, .9).isfinite().sum() == 3
     flat = torch.linspace(1, 0, 500)[None]
-    assert TopHLogitsWarper(1.)(None, flat).isfinite().sum() <= 100                       # 1 is not off
+    assert TopHLogitsWarper(1.)(None, flat).isfinite().sum() <= 100  # 1 is not off
     assert theirs_h(flat, 1).isfinite().all()
     five = torch.tensor([[.5, .2, .15, .1, .05]]).log()
-    assert TopHLogitsWarper(.5)(None, five).isfinite().sum() == 1                         # no renormalisation
-    assert theirs_h(five, .5).isfinite().sum() == 1 and top_h_filter(five, .5).isfinite().sum() == 2
+    assert TopHLogitsWarper(.5)(None, five).isfinite().sum() == 1  # no renormalisation
+    assert theirs_h(five, .5).isfinite().sum() == 1
+    assert top_h_filter(five, .5).isfinite().sum() == 2
     for bad in (0, 1):
         with pytest.raises(ValueError): TypicalLogitsWarper(bad)
     same(typical_filter(toy, 1), toy)
@@ -201,83 +154,73 @@ def count(z): return z.isfinite().sum().item()
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
 def test_by_hand(dtype):
     toy = torch.tensor([8., 4, 2, 1, 1], dtype=dtype).log()
-    assert [count(typical_filter(toy, t)) for t in (.2, .25, .26, .5, .75, .76, .875, .88)] == [1, 1, 2, 2, 2, 3, 3, 5]
+    assert [count(typical_filter(toy, t)) for t in (.2, .25, .26, .5, .75, .76, .875,
+                                                    .88)] == [1, 1, 2, 2, 2, 3, 3, 5]
     assert typical_filter(toy, .2).argmax() == 1
-    assert [count(epsilon_filter(toy, e)) for e in (.6, .5, .25, .2, .1, 1/16, .06)] == [1, 1, 2, 2, 3, 5, 5]
+    assert [count(epsilon_filter(toy, e))
+            for e in (.6, .5, .25, .2, .1, 1/16, .06)] == [1, 1, 2, 2, 3, 5, 5]
     assert [count(eta_filter(toy, e)) for e in (.25, .2, .9)] == [2, 3, 1]
-    assert [count(top_h_filter(toy, a)) for a in (.4, .49, .5, .73, .74, .9, .999)] == [1, 2, 2, 2, 3, 3, 3]
-    assert [count(theirs_h(toy, a)) for a in (.2, .27, .5, .54, .73, .74, .9)] == [1, 1, 1, 2, 2, 3, 3]
+    assert [count(top_h_filter(toy, a))
+            for a in (.4, .49, .5, .73, .74, .9, .999)] == [1, 2, 2, 2, 3, 3, 3]
+    assert [count(theirs_h(toy, a))
+            for a in (.2, .27, .5, .54, .73, .74, .9)] == [1, 1, 1, 2, 2, 3, 3]
 
 def test_equal_distances_share_one_fate():
-    z = torch.tensor([1., 0, 0], dtype=torch.float64) * math.log(2)                       # 1/2 1/4 1/4: all .5 ln 2 away
+    # 1/2 1/4 1/4: all .5 ln 2 away
+    z = torch.tensor([1., 0, 0], dtype=torch.float64) * math.log(2)
     for tau in (.1, .3, .6): assert count(typical_filter(z, tau)) == 3
 
 def test_uniform():
     for n in (1, 2, 1000, 50_000):
-        for f in (typical_filter, epsilon_filter, eta_filter, top_h_filter): assert count(f(torch.full((n,), 2.3), .1)) == n
+        for f in (typical_filter, epsilon_filter, eta_filter, top_h_filter):
+            assert count(f(torch.full((n,), 2.3), .1)) == n
 
 def test_extremes():
     sharp = torch.tensor([0., -200, -1000, -INF])
     for name, f in FILTERS.items(): assert f(sharp, .5)[0] == 0, name
     assert count(typical_filter(torch.tensor([0., -1e-3]), 1e-30)) == 1
 
-def test_large_vocabulary_alone_and_in_a_batch():
-    z = torch.randn(4, 128_256, generator=torch.Generator().manual_seed(2)) * torch.tensor([.5, 1, 2, 4])[:, None]
-    for name, v in (('typical', .9), ('epsilon', 1e-4), ('eta', 1e-4), ('top_h', .5), ('top_h_theirs', .5)):
-        f = lambda x: FILTERS[name](x, v)
-        rows_alone(f, z[::3])
-        commutes(f, z[2], tries=1)
-
-@pytest.mark.parametrize('name', FILTERS)
-def test_bad_rows_pass(name):
-    empty = torch.full((2, 4), -INF)
-    same(FILTERS[name](empty, .3), empty)
-    for bad in (math.nan, INF): assert not FILTERS[name](torch.tensor([1., bad, 3, 2, 0]), .3).amax().isfinite()
-
-@pytest.mark.parametrize('f,bad', [(f, b) for f in FILTERS.values() for b in (-.1, 1.01, math.nan, True, 'x', [.5], torch.tensor([.5, .5]), [.5, -1., .5])]
-                         + [(typical_filter, 0), (top_h_filter, 0), (epsilon_filter, 1), (eta_filter, 1)])
-def test_wrong_knobs(f, bad):
-    with pytest.raises((TypeError, ValueError)): f(torch.zeros(3, 5), bad)
-
-def test_wrong_rule_and_logits():
+def test_wrong_rule():
     for alpha in (.5, 1, None):
-        with pytest.raises(ValueError, match="rule must be 'paper' or 'transformers'"): top_h_filter(torch.zeros(3), alpha, rule='hf')
-    for f in FILTERS.values():
-        with pytest.raises(TypeError): f(torch.tensor([1, 2]), .5)
-
-def test_knobs_for_the_sampler():
-    for knob, neutral in ((TYPICAL_P, 1), (EPSILON_CUTOFF, 0), (ETA_CUTOFF, 0), (TOP_H, 1)):
-        assert knob.neutral == neutral
-        assert knob.entries('x', [None, .5]).tolist() == [neutral, .5]
-
+        with pytest.raises(ValueError, match="rule must be 'paper' or 'transformers'"):
+            top_h_filter(torch.zeros(3), alpha, rule='hf')
 
 # --- versions in circulation: our checks must catch each
 
 def sketch(z, tau, away, stop):
     order = away.argsort(dim=-1, stable=True)
     p = z.softmax(-1).gather(-1, order)
-    keep = torch.zeros_like(z, dtype=torch.bool).scatter(-1, order, stop(p.cumsum(-1), p, tau))
+    keep = torch.zeros_like(z, dtype=torch.bool).scatter(-1, order,
+                                                         stop(p.cumsum(-1), p, tau))
     return z.masked_fill(~keep, -INF)
 
-def distance(z, unit=1., H=None): return (-z.log_softmax(-1) - (entropy(z)[..., None] if H is None else H) / unit).abs()
+def distance(z, unit=1., H=None):
+    return (-z.log_softmax(-1) - (entropy(z)[..., None] if H is None else H)
+            / unit).abs()
 
 def right(z, tau): return sketch(z, tau, distance(z), lambda m, p, t: m - p < t)
-def bits(z, tau): return sketch(z, tau, distance(z, math.log(2)), lambda m, p, t: m - p < t)
+def bits(z, tau):
+    return sketch(z, tau, distance(z, math.log(2)), lambda m, p, t: m - p < t)
 def crossing(z, tau): return sketch(z, tau, distance(z), lambda m, p, t: m <= t)
 def strict(z, tau): return sketch(z, tau, distance(z), lambda m, p, t: m - p <= t)
-def unguarded(z, tau): return sketch(z, tau, distance(z, H=-(z.softmax(-1) * z.log_softmax(-1)).sum(-1, keepdim=True)), lambda m, p, t: m - p < t)
+def unguarded(z, tau):
+    return sketch(z, tau, distance(z, H=-(z.softmax(-1) * z.log_softmax(-1)).sum(
+        -1, keepdim=True)), lambda m, p, t: m - p < t)
 def misplaced(z, tau):
     y = z.softmax(-1) + (z.softmax(-1) + 1e-10).log()
-    return sketch(z, tau, (-y + (z.softmax(-1) * y).sum(-1, keepdim=True)).abs(), lambda m, p, t: m - p < t)
+    return sketch(z, tau, (-y + (z.softmax(-1) * y).sum(-1, keepdim=True)).abs(),
+                  lambda m, p, t: m - p < t)
 
 def typical_checks(f):
     toy = torch.tensor([8., 4, 2, 1, 1]).log()
     assert [count(f(toy, t)) for t in (.2, .5, .75, .8)] == [1, 2, 2, 3]
     assert f(toy, .2).argmax() == 1
-    assert f(torch.tensor([.5, .3, .15, .05]).log(), .5).isfinite().tolist() == [True, True, False, False]
+    assert f(torch.tensor([.5, .3, .15, .05]).log(),
+             .5).isfinite().tolist() == [True, True, False, False]
     same(f(torch.cat([toy, torch.tensor([-INF])]), .5)[:5], f(toy, .5))
     z = torch.randn(200, 12, generator=torch.Generator().manual_seed(0)) * 2
-    assert f(z, .5).isfinite().tolist() == [typical(row, .5) for row in z.double().tolist()]
+    assert f(z, .5).isfinite().tolist() == [typical(row, .5)
+                                            for row in z.double().tolist()]
 
 @pytest.mark.parametrize('wrong', [bits, crossing, strict, unguarded, misplaced])
 def test_wrong_typical_is_caught(wrong):

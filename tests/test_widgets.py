@@ -1,9 +1,10 @@
-"The player of frames: what Python makes of figures, and what a browser makes of that, without a kernel"
+"""The player of frames: what Python makes of figures, and what a browser makes of that,
+without a kernel"""
 import re
 from html.parser import HTMLParser
 
 import pytest
-from browser import browser, serve
+from browser import serve
 
 pytest.importorskip('anywidget')
 from llm_sampling.plots import plot_lines, plot_probs
@@ -11,7 +12,8 @@ from llm_sampling.widgets import Frames, frames, slider_bars
 from matplotlib import pyplot as plt
 from traitlets import TraitError
 
-NAMES = ['</script><b>x</b>', '<!--<script>', ' id="axes_1" href="#a"', 'a -->b', 'a\u2028b & c']
+NAMES = ['</script><b>x</b>', '<!--<script>', ' id="axes_1" href="#a"', 'a -->b',
+         'a\u2028b & c']
 
 
 class Page(HTMLParser):
@@ -25,7 +27,8 @@ class Page(HTMLParser):
         self.tags.append(tag)
         for k, v in attrs:
             if k == 'id': self.ids.append(v)
-            self.refs += re.findall(r'url\(#(.*?)\)', v or '') + ([v[1:]] if k.endswith('href') else [])
+            self.refs += re.findall(r'url\(#(.*?)\)',
+                                    v or '') + ([v[1:]] if k.endswith('href') else [])
 
     def handle_data(self, data): self.text.append(data)
 
@@ -36,8 +39,11 @@ def tree(n): return plot_probs([1/n]*n, [f'w{i}' for i in range(n)])
 # --- in Python ---
 
 def test_figures_become_svg_equal_in_every_run():
-    a, b = (frames([tree(2), tree(3).figure, '<i>x</i>'], ['one', 'two', 'three']).to_html() for _ in range(2))
-    assert a == b and not re.search(r'\d{4}-\d\d-\d\d|<style type|<metadata|<!DOCTYPE|matplotlib v', a)
+    a, b = (frames([tree(2), tree(3).figure, '<i>x</i>'],
+                   ['one', 'two', 'three']).to_html() for _ in range(2))
+    assert a == b
+    assert not re.search(
+        r'\d{4}-\d\d-\d\d|<style type|<metadata|<!DOCTYPE|matplotlib v', a)
 
 
 def test_figures_are_closed():
@@ -47,8 +53,10 @@ def test_figures_are_closed():
 
 
 def test_ids_are_referred_to_and_differ_between_frames():
-    pages = [Page(f) for f in frames([tree(2), tree(3), plot_lines([1, 2], {'a': [1, 2]}, xlabel='x', ylabel='y')]).frames]
-    for p in pages: assert p.ids and set(p.refs) == set(p.ids) and len(p.ids) == len(set(p.ids))
+    pages = [Page(f) for f in frames([tree(2), tree(3), plot_lines(
+        [1, 2], {'a': [1, 2]}, xlabel='x', ylabel='y')]).frames]
+    for p in pages:
+        assert p.ids and set(p.refs) == set(p.ids) and len(p.ids) == len(set(p.ids))
     ids = [i for p in pages for i in p.ids]
     assert len(ids) == len(set(ids))
 
@@ -61,7 +69,8 @@ def test_letters_stay_letters():
 
 def test_captions_are_escaped():
     html = frames(['<i>x</i>'], ['<b>"&'], label='<u>').to_html()
-    assert not {'b', 'u'} & set(Page(html).tags) and '<figcaption>&lt;b&gt;&quot;&amp;</figcaption>' in html
+    assert not {'b', 'u'} & set(Page(html).tags)
+    assert '<figcaption>&lt;b&gt;&quot;&amp;</figcaption>' in html
     assert 'aria-label="&lt;b&gt;&quot;"' in frames([tree(2)], ['<b>"']).frames[0]
 
 
@@ -82,7 +91,8 @@ def test_twelve_frames_of_a_tree_are_small(monkeypatch):
     from llm_sampling.models import LanguageModel, TableModel
     from llm_sampling.token_tree import TokenTree
     import torch
-    grown, figures = TokenTree(LanguageModel(TableModel({(): [.25]*4})), torch.tensor([[0]])), []
+    grown = TokenTree(LanguageModel(TableModel({(): [.25]*4})), torch.tensor([[0]]))
+    figures = []
     nodes = torch.tensor([[-1]])
     for i in range(12):
         figures.append(plot_tree(grown, nodes[0].tolist(), str))
@@ -94,18 +104,26 @@ def test_other_representations():
     class Shown:
         def _repr_html_(self): return '<i>shown</i>'
     player = frames(iter([Shown(), '<svg></svg>']), label='move', start=1)
-    assert isinstance(player, Frames) and player.frames == ['<i>shown</i>', '<svg></svg>']
+    assert isinstance(player, Frames)
+    assert player.frames == ['<i>shown</i>', '<svg></svg>']
     assert (player.captions, player.label, player.index) == (['', ''], 'move', 1)
 
 
 @pytest.mark.parametrize('error, name, bad', [
-    (ValueError, 'figures', dict(figures=[])), (TypeError, 'figures', dict(figures='<i>')), (TypeError, 'figures', dict(figures=3)),
-    (TypeError, 'figures', dict(figures=['<i>', None])), (TypeError, 'figures', dict(figures={'a': '<i>'})),
-    (ValueError, 'captions', dict(captions=['a'])), (ValueError, 'captions', dict(captions=[])), (TypeError, 'captions', dict(captions='ab')),
+    (ValueError, 'figures', dict(figures=[])),
+    (TypeError, 'figures', dict(figures='<i>')),
+    (TypeError, 'figures', dict(figures=3)),
+    (TypeError, 'figures', dict(figures=['<i>', None])),
+    (TypeError, 'figures', dict(figures={'a': '<i>'})),
+    (ValueError, 'captions', dict(captions=['a'])),
+    (ValueError, 'captions', dict(captions=[])),
+    (TypeError, 'captions', dict(captions='ab')),
     (TypeError, 'captions', dict(captions=3)),
-    (ValueError, 'start', dict(start=2)), (ValueError, 'start', dict(start=-1)), (ValueError, 'start', dict(start=None)), (ValueError, 'start', dict(start=.5))])
+    (ValueError, 'start', dict(start=2)), (ValueError, 'start', dict(start=-1)),
+    (ValueError, 'start', dict(start=None)), (ValueError, 'start', dict(start=.5))])
 def test_bad_input_is_named(error, name, bad):
-    with pytest.raises(error, match=f'^{name}'): frames(**{'figures': ['<i>a</i>', '<i>b</i>'], **bad})
+    with pytest.raises(error, match=f'^{name}'):
+        frames(**{'figures': ['<i>a</i>', '<i>b</i>'], **bad})
 
 
 def test_index_stays_in_range():
@@ -119,31 +137,31 @@ def test_index_stays_in_range():
 def test_a_picture_fits_live_as_on_a_page():
     "A live player has no .llms-frames around it, a page without scripts no .llms-stage"
     rules = [r.split('{') for r in frames(['a'])._css.split('}')]
-    fit, = (selectors for selectors, *body in rules if 'svg' in selectors and 'max-width' in body[0])
-    assert {x.strip() for x in fit.split(',')} == {'.llms-stage svg', '.llms-frames svg'}
+    fit, = (selectors for selectors, *body in rules if 'svg' in selectors
+            and 'max-width' in body[0])
+    assert {x.strip() for x in fit.split(',')} == {'.llms-stage svg',
+                                                   '.llms-frames svg'}
 
 
 def test_the_html_is_stored_beside_the_live_view():
     data, _ = frames(['a'])._repr_mimebundle_()
-    assert 'application/vnd.jupyter.widget-view+json' in data and data['text/html'] == frames(['a']).to_html()
+    assert 'application/vnd.jupyter.widget-view+json' in data
+    assert data['text/html'] == frames(['a']).to_html()
 
 
 # --- in a browser, from the HTML alone ---
 
-@pytest.fixture(scope='module')
-def chrome():
-    pytest.importorskip('playwright', reason='the oldest versions are tested without a browser')
-    with browser() as (context, log): yield context, log
-
-
 @pytest.fixture
 def show(chrome, tmp_path):
-    "Open a page that holds these pieces of HTML; no request may leave and no script may raise"
+    """Open a page that holds these pieces of HTML; no request may leave and no script
+    may raise"""
     context, log = chrome
     page = context.new_page()
     with serve(tmp_path) as url:
         def opened(*pieces):
-            head = '<!doctype html><meta charset=utf-8><meta name=viewport content="width=device-width"><link rel=icon href="data:,">'
+            head = ('<!doctype html><meta charset=utf-8>'
+                    '<meta name=viewport content="width=device-width">'
+                    '<link rel=icon href="data:,">')
             (tmp_path/'index.html').write_text(head + ''.join(pieces), encoding='utf-8')
             page.goto(url)
             return page
@@ -152,13 +170,18 @@ def show(chrome, tmp_path):
     assert log.outside == [] and log.missing == [] and log.errors == []
 
 
-def film(start=0): return frames([tree(n) for n in (2, 3, 4, 5)], [f'{n} words' for n in (2, 3, 4, 5)], start=start)
+def film(start=0):
+    return frames([tree(n) for n in (2, 3, 4, 5)], [f'{n} words' for n in (2, 3, 4, 5)],
+                  start=start)
 
 
 def at(player):
-    "What a player shows: bars' names, caption, position by its output and by its slider"
-    words = [t for t in player.locator('svg text').evaluate_all('l => l.map(e => e.textContent)') if t.startswith('w')]
-    return (len(words), player.locator('.llms-caption').inner_text(), player.locator('output').inner_text(),
+    """What a player shows: bars' names, caption, position by its output and by its
+    slider"""
+    words = [t for t in player.locator('svg text').evaluate_all(
+        'l => l.map(e => e.textContent)') if t.startswith('w')]
+    return (len(words), player.locator('.llms-caption').inner_text(),
+            player.locator('output').inner_text(),
             player.locator('input').input_value())
 
 
@@ -168,11 +191,13 @@ def want(n): return n, f'{n} words', f'{n-1} of 4', str(n-2)
 def test_buttons_slider_and_keyboard(show):
     page = show(film(start=1).to_html())
     player = page.locator('.llms-player')
-    back, next, slider = player.get_by_label('previous step'), player.get_by_label('next step'), player.get_by_label('step', exact=True)
+    back = player.get_by_label('previous step')
+    next = player.get_by_label('next step')
+    slider = player.get_by_label('step', exact=True)
     assert at(player) == want(3)
     next.click()
     assert at(player) == want(4)
-    for _ in range(5): next.click(force=True)                            # the last frame is the last
+    for _ in range(5): next.click(force=True)  # the last frame is the last
     assert at(player) == want(5) and next.get_attribute('aria-disabled') == 'true'
     for _ in range(2): back.click()
     assert at(player) == want(3) and next.get_attribute('aria-disabled') == 'false'
@@ -181,7 +206,8 @@ def test_buttons_slider_and_keyboard(show):
     slider.fill('2')
     assert at(player) == want(4) and slider.get_attribute('aria-valuetext') == '3 of 4'
     slider.focus()
-    for key, n in (('ArrowRight', 5), ('ArrowRight', 5), ('Home', 2), ('ArrowUp', 3), ('ArrowLeft', 2), ('End', 5)):
+    for key, n in (('ArrowRight', 5), ('ArrowRight', 5), ('Home', 2), ('ArrowUp', 3),
+                   ('ArrowLeft', 2), ('End', 5)):
         page.keyboard.press(key)
         assert at(player) == want(n), key
     back.focus()
@@ -197,16 +223,21 @@ def test_players_and_sliders_on_one_page(show):
     other = frames(['<i>one</i>', '<i>two</i>']).to_html()
     page = show(bars, film().to_html(), other, film(2).to_html(), bars)
     players = page.locator('.llms-player')
-    assert players.count() == 3 and page.locator('.llms-bars').count() == 2 and page.locator('figure').count() == 0
+    assert players.count() == 3
+    assert page.locator('.llms-bars').count() == 2
+    assert page.locator('figure').count() == 0
     players.nth(0).get_by_label('next step').click(force=True)
     players.nth(1).get_by_label('next step').click(force=True)
     assert at(players.nth(0)) == want(3) and at(players.nth(2)) == want(4)
     assert players.nth(1).locator('.llms-stage').inner_text() == 'two'
     page.locator('.llms-bars input').nth(1).fill('1')
-    assert page.locator('.llms-bars output').all_inner_texts() == ['0.25', '0.5'] and at(players.nth(0)) == want(3)
+    assert page.locator('.llms-bars output').all_inner_texts() == ['0.25', '0.5']
+    assert at(players.nth(0)) == want(3)
     ids = page.evaluate('[...document.querySelectorAll("[id]")].map(e => e.id)')
-    refs = page.evaluate('''[...document.querySelectorAll("svg *")].flatMap(e => [...e.attributes])
-        .flatMap(a => [...a.value.matchAll(/^#(.+)|url\\(#(.+?)\\)/g)].map(m => m[1] ?? m[2]))''')
+    refs = page.evaluate(
+        '''[...document.querySelectorAll("svg *")].flatMap(e => [...e.attributes])
+        .flatMap(a => [...a.value.matchAll(/^#(.+)|url\\(#(.+?)\\)/g)])
+        .map(m => m[1] ?? m[2])''')
     assert refs and len(ids) == len(set(ids)) and set(refs) <= set(ids)
 
 
@@ -231,31 +262,41 @@ def test_captions_are_never_markup(show):
 
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
 def test_fits_a_phone_in_either_scheme(show, scheme):
-    page = show('<body style="background:canvas;color:canvastext;color-scheme:light dark">', film().to_html(),
+    page = show(
+        '<body style="background:canvas;color:canvastext;color-scheme:light dark">',
+        film().to_html(),
                 frames([plot_probs([.05]*20)], ['word ' * 40]).to_html())
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({'width': 390, 'height': 844})
     assert page.evaluate('document.documentElement.scrollWidth') <= 390
     buttons = page.locator('.llms-player button').all()
-    assert all(b.bounding_box()['width'] >= 24 and b.bounding_box()['height'] >= 24 for b in buttons)
+    assert all(b.bounding_box()['width'] >= 24 and b.bounding_box()['height'] >= 24
+               for b in buttons)
     wide = page.locator('.llms-player').nth(1).locator('svg')
-    assert wide.bounding_box()['width'] == 480, 'shrunk to where its letters can be read, and scrolled'
-    page.evaluate('document.querySelectorAll(".llms-frames").forEach(e => e.className = "")')       # as in Jupyter
-    assert wide.bounding_box()['width'] == 480 and page.evaluate('document.documentElement.scrollWidth') <= 390
+    width = wide.bounding_box()['width']
+    assert width == 480, 'shrunk to where its letters can be read, and scrolled'
+    # as in Jupyter
+    page.evaluate(
+        'document.querySelectorAll(".llms-frames").forEach(e => e.className = "")')
+    assert wide.bounding_box()['width'] == 480
+    assert page.evaluate('document.documentElement.scrollWidth') <= 390
     page.set_viewport_size({'width': 600, 'height': 844})
     assert wide.bounding_box()['width'] <= 600
-    ink, ground = (page.locator('.llms-caption').first.evaluate(f'e => getComputedStyle({e}).{k}')
+    ink, ground = (
+        page.locator('.llms-caption').first.evaluate(f'e => getComputedStyle({e}).{k}')
                    for e, k in (('e', 'color'), ('document.body', 'backgroundColor')))
     assert (ink == 'rgb(255, 255, 255)') == (scheme == 'dark') and ink != ground
 
 
 def test_printed_and_without_scripts_the_start_shows(chrome, tmp_path):
-    (tmp_path/'index.html').write_text('<!doctype html><meta charset=utf-8>' + film(start=2).to_html())
+    (tmp_path/'index.html').write_text('<!doctype html><meta charset=utf-8>'
+                                       + film(start=2).to_html())
     context = chrome[0].browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(f'file://{tmp_path}/index.html')
     for media in ('screen', 'print'):
         page.emulate_media(media=media)
-        assert page.locator('figure svg').is_visible() and page.locator('figcaption').inner_text() == '4 words'
+        assert page.locator('figure svg').is_visible()
+        assert page.locator('figcaption').inner_text() == '4 words'
         assert page.locator('svg').count() == 1
     context.close()

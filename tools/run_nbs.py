@@ -1,13 +1,16 @@
-"""Run notebooks. Plain: in place, storing outputs that need no kernel. `--check`: compare with the stored outputs, write nothing.
+"""Run notebooks. Plain: in place, storing outputs that need no kernel. `--check`:
+compare with the stored outputs, write nothing.
 
-    python tools/run_nbs.py nbs/03_top_k.ipynb     # run one notebook and save its outputs
-    python tools/run_nbs.py --check                # run all, two at a time; exit 1 where outputs moved"""
+    python tools/run_nbs.py nbs/03_top_k.ipynb   # run one and save its outputs
+    python tools/run_nbs.py --check              # run all, two at a time; exit 1 where
+                                                 # outputs moved"""
 import argparse, copy, os, re, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 # Notebooks run side by side, so each takes one core.
-os.environ.update(OMP_NUM_THREADS='1', PYDEVD_DISABLE_FILE_VALIDATION='1', HF_HUB_OFFLINE='1')
+os.environ.update(OMP_NUM_THREADS='1', PYDEVD_DISABLE_FILE_VALIDATION='1',
+                  HF_HUB_OFFLINE='1')
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
@@ -18,16 +21,19 @@ LIVE = '_This control runs in Jupyter: run the notebook to move it._'
 
 
 def flags():
-    "Directives that keep a cell from running unless asked for: `tst_flags` of pyproject.toml"
+    """Directives that keep a cell from running unless asked for: `tst_flags` of
+    pyproject.toml"""
     import tomllib
-    return set(tomllib.loads((ROOT/'pyproject.toml').read_text())['tool']['nbdev']['tst_flags'].split())
+    project = tomllib.loads((ROOT/'pyproject.toml').read_text())
+    return set(project['tool']['nbdev']['tst_flags'].split())
 
 def directives(cell):
     "Names after `#|` at the top of a cell"
     return set(re.findall(r'^#\|\s*(\w+)', cell.source, flags=re.M))
 
 def kernel_free(outputs):
-    "A dead widget id is of no use to a reader: keep the widget's own HTML, or say that it is live only"
+    """A dead widget id is of no use to a reader: keep the widget's own HTML, or say
+    that it is live only"""
     for o in outputs:
         data = o.get('data', {})
         if data.pop(VIEW, None) is None: continue
@@ -40,18 +46,21 @@ def merged(outputs):
     "Streams of one name joined: how often a kernel flushes is chance"
     out = []
     for o in outputs:
-        if o.output_type == 'stream' and out and out[-1].output_type == 'stream' and out[-1].name == o.name: out[-1].text += o.text
+        stream = o.output_type == 'stream' and out and out[-1].output_type == 'stream'
+        if stream and out[-1].name == o.name: out[-1].text += o.text
         else: out.append(o)
     return out
 
 def execute(path, skip):
-    "The notebook run from the top in an empty folder, cells with a directive in `skip` left as stored"
+    """The notebook run from the top in an empty folder, cells with a directive in
+    `skip` left as stored"""
     nb = nbformat.read(path, 4)
     run = copy.deepcopy(nb)
     for cell in run.cells:
         if cell.cell_type == 'code' and directives(cell) & skip: cell.source = ''
     with tempfile.TemporaryDirectory() as folder:
-        NotebookClient(run, timeout=900, kernel_name='python3', store_widget_state=False,
+        NotebookClient(run, timeout=900, kernel_name='python3',
+                       store_widget_state=False,
                        resources={'metadata': {'path': folder}}).execute()
     for old, new in zip(nb.cells, run.cells):
         if old.cell_type != 'code' or directives(old) & skip: continue
@@ -76,16 +85,20 @@ def differences(old, new):
     for i, (a, b) in enumerate(zip(old.cells, new.cells)):
         if a.cell_type != 'code' or 'varies' in directives(a): continue
         was, now = shown(a), shown(b)
-        if was != now: rows.append(f'cell {i}: {a.source.strip()[:60]!r}\n    stored {str(was)[:400]}\n    now    {str(now)[:400]}')
+        if was != now:
+            rows.append(f'cell {i}: {a.source.strip()[:60]!r}\n'
+                        f'    stored {str(was)[:400]}\n    now    {str(now)[:400]}')
     return rows
 
 def one(path, check, skip):
     "Run one notebook; returns (name, seconds, problems)"
     start = time.time()
     try: new = execute(path, skip)
-    except CellExecutionError as e: return path.name, time.time()-start, [str(e)[-3000:]]
+    except CellExecutionError as e:
+        return path.name, time.time()-start, [str(e)[-3000:]]
     old = nbformat.read(path, 4)
-    stored = [f'cell {i} holds an error output' for i, c in enumerate(old.cells) if any(o.output_type == 'error' for o in c.get('outputs', []))]
+    stored = [f'cell {i} holds an error output' for i, c in enumerate(old.cells)
+              if any(o.output_type == 'error' for o in c.get('outputs', []))]
     if check: return path.name, time.time()-start, stored + differences(old, new)
     new.metadata.pop('widgets', None)
     for c in new.cells: c.metadata.pop('execution', None)
@@ -93,17 +106,22 @@ def one(path, check, skip):
     return path.name, time.time()-start, []
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument('paths', nargs='*', type=Path, help='notebooks; default: all in nbs/')
+    ap = argparse.ArgumentParser(description=__doc__,
+                                 formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument('paths', nargs='*', type=Path,
+                    help='notebooks; default: all in nbs/')
     ap.add_argument('--check', action='store_true', help='compare instead of writing')
-    ap.add_argument('--flags', nargs='*', default=[], metavar='FLAG', help='run cells marked so too, e.g. cuda slow')
+    ap.add_argument('--flags', nargs='*', default=[], metavar='FLAG',
+                    help='run cells marked so too, e.g. cuda slow')
     a = ap.parse_args()
     paths = a.paths or sorted((ROOT/'nbs').glob('[!_.]*.ipynb'))
     failed = 0
     with ThreadPoolExecutor(2) as pool:
-        for name, seconds, problems in pool.map(lambda p: one(p.resolve(), a.check, flags()-set(a.flags)), paths):
+        run = lambda p: one(p.resolve(), a.check, flags()-set(a.flags))
+        for name, seconds, problems in pool.map(run, paths):
             failed += bool(problems)
-            print(f"{name} {seconds:.1f}s {'FAILED' if problems else 'ok'}", *problems, sep='\n  ', flush=True)
+            print(f"{name} {seconds:.1f}s {'FAILED' if problems else 'ok'}", *problems,
+                  sep='\n  ', flush=True)
     print(f'Notebooks: {len(paths)-failed} passed, {failed} failed')
     return failed > 0
 

@@ -493,7 +493,8 @@ class Stubs:
         return '\n'.join(lines)
 
     def untyped(self):
-        "What users meet without a type: of public names, and classes that these mention"
+        """What users meet without a type: of public names, and classes that these
+        mention"""
         tops = [n for text in self.files.values() for n in ast.parse(text).body]
         tops = {n.name: n for n in tops if hasattr(n, 'name')}
         mentions = {name: {*names_in(n)} & {*self.classes} for name, n in tops.items()}

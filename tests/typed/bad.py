@@ -1,4 +1,5 @@
-"Mistakes on purpose: a type checker finds each line that ends in `# wrong`, and no other"
+"""Mistakes on purpose: a type checker finds each line that ends in `# wrong`, and no
+other"""
 import torch
 
 import llm_sampling as ls

@@ -1,0 +1,13 @@
+"The scripts of the project as modules"
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def script(path):
+    "The module of a file (its name may be that of an installed one, as `build` is)"
+    spec = spec_from_file_location(f'_{Path(path).stem}', ROOT/path)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
