@@ -14,10 +14,14 @@
 - `llm_sampling.multinomial`: Greedy, the inverse CDF, Gumbel-max, and noise that the same seed gives anywhere
 - `llm_sampling.penalties`: Repetition, frequency, presence, no-repeat n-gram, DRY, logit bias and banned sequences, for every row of a batch at once
 - `llm_sampling.plots`: One visible line per figure: bars of probabilities, curves over a knob, text coloured by surprise
+- `llm_sampling.record`: Each chosen token measured once, and one object for what a strategy gives back
+- `llm_sampling.request`: Everything that a strategy is told, checked before the model runs once
 - `llm_sampling.rerank`: Draw several texts, then choose: the best by a score, the answer of most, the one most like the others
+- `llm_sampling.rows`: Prompts of different lengths that grow together, share what is equal, and forget what the window cannot hold
 - `llm_sampling.sampler`: Every filter, penalty and adaptive step in the order of your system, one draw, and a report of what each step did
 - `llm_sampling.softmax`: From scores to probabilities, and one knob that sharpens or flattens them
 - `llm_sampling.testing`: Equality that survives `-inf`, and the checks that every filter and draw must pass
+- `llm_sampling.text_stream`: Whole characters only, no stop string, and nothing taken back
 - `llm_sampling.token_tree`: One cache for every branch: each token is computed once, and sees only its own ancestors
 - `llm_sampling.top_k`: Keep the k largest logits of each row, drop the rest, renormalise, draw
 - `llm_sampling.top_p`: Keep the smallest set of most likely tokens that holds probability p; its size follows the context
@@ -43,8 +47,9 @@ _names = {
     'adaptive': 'AdaptiveP Mirostat1 Mirostat2 dynamic_temperature xtc_filter',
     'sampler': 'Sampler',
     'models': 'LanguageModel TableModel load',
+    'record': 'Generation',
     'token_tree': 'TokenTree',
-    'generation': 'Generation generate stream',
+    'generation': 'generate stream',
     'beam': 'beam_search stream_beam_search',
     'beam_variants': 'constrained_beam_search diverse_beam_search stochastic_beam_search',
     'contrastive': 'contrastive_search',
@@ -52,7 +57,7 @@ _names = {
     'mcts': 'mcts_decode',
     'rerank': 'best_of_n majority_vote minimum_bayes_risk',
 }
-_modules = [*_names, 'cli', 'default_model', 'plots', 'testing', 'widgets']
+_modules = [*_names, 'request', 'rows', 'text_stream', 'cli', 'default_model', 'plots', 'testing', 'widgets']
 _home = {name: module for module, names in _names.items() for name in names.split()}
 __all__ = [*_home]
 

@@ -13,10 +13,14 @@ from . import models as models
 from . import multinomial as multinomial
 from . import penalties as penalties
 from . import plots as plots
+from . import record as record
+from . import request as request
 from . import rerank as rerank
+from . import rows as rows
 from . import sampler as sampler
 from . import softmax as softmax
 from . import testing as testing
+from . import text_stream as text_stream
 from . import token_tree as token_tree
 from . import top_k as top_k
 from . import top_p as top_p
@@ -55,8 +59,8 @@ from .sampler import Sampler as Sampler
 from .models import LanguageModel as LanguageModel
 from .models import TableModel as TableModel
 from .models import load as load
+from .record import Generation as Generation
 from .token_tree import TokenTree as TokenTree
-from .generation import Generation as Generation
 from .generation import generate as generate
 from .generation import stream as stream
 from .beam import beam_search as beam_search
@@ -81,7 +85,7 @@ __all__ = ['apply_temperature', 'entropy', 'greedy', 'row_seeds', 'sample',
            'ban_tokens', 'dry_penalty', 'frequency_penalty', 'logit_bias',
            'no_repeat_ngram', 'presence_penalty', 'repetition_penalty', 'AdaptiveP',
            'Mirostat1', 'Mirostat2', 'dynamic_temperature', 'xtc_filter', 'Sampler',
-           'LanguageModel', 'TableModel', 'load', 'TokenTree', 'Generation', 'generate',
+           'LanguageModel', 'TableModel', 'load', 'Generation', 'TokenTree', 'generate',
            'stream', 'beam_search', 'stream_beam_search', 'constrained_beam_search',
            'diverse_beam_search', 'stochastic_beam_search', 'contrastive_search',
            'contrastive_decoding', 'dola', 'guided', 'mcts_decode', 'best_of_n',

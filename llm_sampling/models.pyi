@@ -7,8 +7,11 @@ from torch import nn
 from typing import Any
 import torch
 
-__all__ = ['LanguageModel', 'text_of', 'same_logits', 'once_per_model', 'check_lm',
-           'TableModel', 'load']
+__all__ = ['as_tuple', 'LanguageModel', 'pad_left', 'text_of', 'IdCache', 'same_logits',
+           'once_per_model', 'check_lm', 'TableModel', 'load']
+
+def as_tuple(ids: Tensor) -> Any:
+    """Token ids as a tuple of ints: None is none, an int, of numpy too, is one"""
 
 class LanguageModel:
     """A causal language model and its tokenizer: text or ids in, float32 logits out
@@ -18,8 +21,10 @@ class LanguageModel:
             eval mode
         tokenizer: A tokenizer of transformers; None: works on ids alone
     """
+    origin: Any
     model: Any
     tokenizer: Any
+    takes: Any
     window: int | None
     eos_token_ids: tuple[int, ...]
     cached: bool
@@ -103,8 +108,18 @@ class LanguageModel:
             `(B, V)` float32
         """
 
+def pad_left(rows: Any) -> Any:
+    """Rows of ids as one left-padded rectangle `(B, S)` and its mask, True = a token"""
+
 def text_of(tokenizer: Any, ids: Tensor) -> Any:
     """The text of some ids, without special tokens, spaces left as they are"""
+
+class IdCache:
+    """The cache of a model that has none: the ids so far"""
+    ids: Tensor | None
+    def __init__(self, ids: Tensor | None = None) -> None: ...
+    def extend(self, ids: Tensor) -> Any: ...
+    def batch_select_indices(self, rows: Any) -> None: ...
 
 def same_logits(lm: LanguageModel, got: Tensor, want: Tensor) -> bool:
     """Do logits differ by no more than the rounding of the model's numbers?

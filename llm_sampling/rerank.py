@@ -24,8 +24,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .generation import Generation, Trace, _count, generate
+from .generation import generate
 from .models import LanguageModel
+from .record import Generation, Trace
+from .request import check_count
 from .sampler import Sampler
 from .softmax import shown
 
@@ -44,9 +46,9 @@ def _rerank(
 )->Generation:
     "Draw n samples of each prompt and keep the best; equal ones stay in the order of the draw"
     start = time.perf_counter()
-    _count('max_new_tokens', max_new_tokens, 1)
-    if _count('n', n, 1) > 2**20: raise ValueError(f'n must be at most {2**20}, not {n}')
-    if _count('num_return_sequences', num_return_sequences, 1) > n:
+    check_count('max_new_tokens', max_new_tokens, 1)
+    if check_count('n', n, 1) > 2**20: raise ValueError(f'n must be at most {2**20}, not {n}')
+    if check_count('num_return_sequences', num_return_sequences, 1) > n:
         raise ValueError(f'num_return_sequences must be at most n, {n}, not {num_return_sequences}')
     if sampler is None: sampler = Sampler(temperature=1.)
     drawn = generate(lm, prompt, sampler, max_new_tokens=max_new_tokens, n=n, **rest)

@@ -6,7 +6,7 @@ from torch import Tensor
 from typing import Any
 from typing import Literal
 
-__all__ = ['TokenTree', 'twin']
+__all__ = ['TokenTree', 'twin', 'way']
 
 class TokenTree:
     """Prompts and the tokens tried after them, each evaluated once
@@ -132,4 +132,11 @@ def twin(lm: LanguageModel) -> LanguageModel:
 
     Returns:
         The same tensors and settings in modules of its own
+    """
+
+def way(lm: Any, backend: Literal['tree', 'rows'] | None = None) -> Any:
+    """The way of a model, or an error
+
+    Args:
+        lm: The model, a `LanguageModel`
     """

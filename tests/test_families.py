@@ -7,7 +7,7 @@ import pytest, torch, transformers
 import llm_sampling as ls
 from families import ARCHITECTURES, ROWS, near, outcome, quiet, tiny, truth
 from llm_sampling import models
-from llm_sampling.generation import Branches
+from llm_sampling.rows import Branches
 
 TABLE = json.loads((Path(__file__).parents[1]/'llm_sampling'/'data'/'families.json').read_text())
 KNOWN, SAME = TABLE['families'], TABLE['transformers'] == transformers.__version__

@@ -1,10 +1,12 @@
 "The loop against transformers on other families, the window, rows alone, and streams"
 import pytest, torch
 
-from llm_sampling.generation import (Branches, Rows, TextStream, _run, _whole_run,
-                                     generate, rep_n, stream)
+from llm_sampling.generation import Policy, generate, rep_n, run_whole, stream, write_rows
 from llm_sampling.models import LanguageModel, TableModel
+from llm_sampling.request import ask
+from llm_sampling.rows import Branches, Rows
 from llm_sampling.sampler import Sampler
+from llm_sampling.text_stream import TextStream
 
 
 @pytest.fixture(scope='module')
@@ -62,8 +64,9 @@ def test_samples_share_their_prompt(family, least, rows, monkeypatch, tiny):
     for i, row in enumerate(rows):
         one = Sampler(temperature=s.temperature[i].item(), top_p=.9, seed=5,
                       repetition_penalty=1.1)
-        alone = _whole_run(_run(lm, [row], one, 30, 5, None, None, None, [0, 7], False,
-                                Rows))
+        asked = ask(lm, [row], one, n=5, **kw)
+        alone = run_whole(write_rows(asked, Rows(lm, asked.ids, asked.mask),
+                                     Policy(asked.sampler)))
         for j in range(5):
             assert alone.ids[j].tolist() == together.ids[5*i+j].tolist()
             torch.testing.assert_close(alone.logprobs[j], together.logprobs[5*i+j],

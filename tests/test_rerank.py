@@ -7,10 +7,12 @@ import pytest, torch
 from checks import frequencies
 
 import llm_sampling as ls
-from llm_sampling.generation import Rows, _steps, _whole_run, generate
+from llm_sampling.generation import Policy, generate, run_whole, write_rows
 from llm_sampling.models import LanguageModel, TableModel
 from llm_sampling.rerank import (best_of_n, majority_vote, minimum_bayes_risk,
                                  ngram_similarity)
+from llm_sampling.request import ask
+from llm_sampling.rows import Rows
 from llm_sampling.sampler import Sampler
 
 ALL = [best_of_n, majority_vote, minimum_bayes_risk]
@@ -52,11 +54,11 @@ def ids_of(out): return [i.tolist() for i in out.ids]
 
 def plain_samples(lm, prompt, n, seed, max_new_tokens, eos_token_id):
     "The n samples of one prompt, each a generation of its own"
-    ids, mask = lm.encode(prompt)
+    asked = ask(lm, prompt, max_new_tokens=max_new_tokens, eos_token_id=eos_token_id)
     drawn = [Sampler(temperature=1., seed=s)
-             for s in ls.row_seeds(seed, ids, mask, n).tolist()]
-    return [_whole_run(_steps(Rows(lm, ids, mask), s, 1, max_new_tokens, (),
-                              eos_token_id, False, 0.)) for s in drawn]
+             for s in ls.row_seeds(seed, asked.ids, asked.mask, n).tolist()]
+    return [run_whole(write_rows(asked, Rows(lm, asked.ids, asked.mask), Policy(s)))
+            for s in drawn]
 
 
 # ---- laws

@@ -9,7 +9,7 @@ import pytest, torch
 
 import llm_sampling as ls
 from llm_sampling import token_tree
-from llm_sampling.generation import Branches
+from llm_sampling.rows import Branches
 from llm_sampling.token_tree import TokenTree
 
 THREADS, MEETINGS = 4, 6
