@@ -1,5 +1,5 @@
-"""Every chapter runs from its top, and shows what is stored in it; sliders show what their
-functions compute"""
+"""Every chapter runs from its top, and shows what is stored in it; sliders show what
+their functions compute"""
 import json
 import re
 
@@ -56,4 +56,4 @@ def test_notebook_shows_what_is_stored(path, tmp_path):
     made = json.loads(file.read_text()) if calls else []
     assert len(made) >= len(calls)
     for i, w in enumerate(made):
-        assert same(w['table'], w['laws']), f'slider {i} shows what no function computes'
+        assert same(w['table'], w['laws']), f'slider {i}: no function computes that'

@@ -69,7 +69,7 @@ def page(chrome):
 
 @pytest.fixture(scope='module')
 def desk(request, url, chrome):
-    "A page of the site, visited once for several tests, at the width of a desk's screen"
+    "A page of the site, visited once for several tests, as wide as a desk's screen"
     with quiet_page(chrome) as page:
         visit(page, f'{url}/{request.param}.html')
         yield page
