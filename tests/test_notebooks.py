@@ -1,12 +1,59 @@
-"Every chapter runs from its top, and shows what is stored in it"
+"""Every chapter runs from its top, and shows what is stored in it; sliders show what
+their functions compute"""
+import json
+import re
+
+import nbformat
 import pytest
 from scripts import ROOT, script
 
 tools = script('tools/run_nbs.py')
 NOTEBOOKS = sorted((ROOT/'nbs').glob('[!_.]*.ipynb'), key=lambda p: -p.stat().st_size)
+CALL = re.compile(r'^(?:\w+ = )?slider_bars\(', flags=re.M)
+RECORD = '''
+import itertools as _itertools
+_made = []
+def _recorded(make):
+    def slider_bars(f, *args, **kw):
+        w = make(f, *args, **kw)
+        names = [k['name'] for k in w.knobs]
+        places = _itertools.product(*(k['values'] for k in w.knobs))
+        laws = [[float(x) for x in f(**dict(zip(names, vs)))] for vs in places]
+        _made.append(dict(table=w.table, laws=laws))
+        return w
+    return slider_bars
+slider_bars = _recorded(slider_bars)
+'''
+TELL = '''
+import json, pathlib
+pathlib.Path(FILE).write_text(json.dumps(_made))
+'''
+
+
+def sliders(cells):
+    return [c for c in cells if c.cell_type == 'code' and CALL.search(c.source)]
+
+
+def same(table, laws):
+    """A table of four digits against exact distributions; what is kept in one is kept
+    in the other"""
+    return all(abs(a - b) <= 5.01e-5 and (a > 0) == (b > 0)
+               for x, y in zip(table, laws, strict=True)
+               for a, b in zip(x, y, strict=True))
 
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
-def test_notebook_shows_what_is_stored(path):
-    _, _, problems = tools.one(path, check=True, skip=tools.flags())
+def test_notebook_shows_what_is_stored(path, tmp_path):
+    file, calls = tmp_path/'laws.json', []
+    def record(cells):
+        calls.extend(sliders(cells))
+        if not calls: return
+        calls[0].source = RECORD + calls[0].source
+        cells.append(nbformat.v4.new_code_cell(TELL.replace('FILE', repr(str(file)))))
+    _, _, problems = tools.one(path, check=True, skip=tools.flags(), edit=record)
     assert problems == []
+    assert not any('varies' in tools.directives(c) for c in calls), 'compared with none'
+    made = json.loads(file.read_text()) if calls else []
+    assert len(made) >= len(calls)
+    for i, w in enumerate(made):
+        assert same(w['table'], w['laws']), f'slider {i}: no function computes that'

@@ -1,14 +1,11 @@
 """The built site in a real browser: nothing leaves the machine, every link resolves,
 sliders show what Python computes"""
 import contextlib
-import copy
 import json
 import math
-import os
 import re
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from html.parser import HTMLParser
 from itertools import product
@@ -19,7 +16,6 @@ import nbformat
 import pytest
 from browser import Log, nine, probs, serve
 from fastcore.basics import AttrDict
-from nbclient import NotebookClient
 from scripts import ROOT, script
 
 import llm_sampling
@@ -73,7 +69,7 @@ def page(chrome):
 
 @pytest.fixture(scope='module')
 def desk(request, url, chrome):
-    "A page of the site, visited once for several tests, at the width of a desk's screen"
+    "A page of the site, visited once for several tests, as wide as a desk's screen"
     with quiet_page(chrome) as page:
         visit(page, f'{url}/{request.param}.html')
         yield page
@@ -513,73 +509,33 @@ SWEEP = '''box => {  // every position of the sliders, as a reader would set the
   const labels = [...box.querySelectorAll(".llms-label")].map(e => e.textContent);
   return {states, knobs: inputs.map(e => e.ariaLabel), labels};
 }'''
-RECORD = '''
-_made = []
-def _recorded(make):
-    def slider_bars(f, *args, **kw):
-        _made.append((f, make(f, *args, **kw)))
-        return _made[-1][1]
-    return slider_bars
-slider_bars = _recorded(slider_bars)
-'''
-TELL = '''
-import itertools as _it, json as _json
-def _told(f, w):
-    each = lambda key: list(_it.product(*(k[key] for k in w.knobs)))
-    names = [k['name'] for k in w.knobs]
-    laws = [[float(x) for x in f(**dict(zip(names, vs)))] for vs in each('values')]
-    return dict(labels=w.labels, knobs=[k['label'] for k in w.knobs],
-                texts=each('texts'), laws=laws)
-print('LAWS' + _json.dumps([_told(f, w) for f, w in _made]))
-'''
-
-
-def computed(path):
-    """What the functions given to `slider_bars` in a notebook return now, at every
-    position"""
-    nb, skip = nbformat.read(path, 4), tools.flags()
-    cells = [c for c in nb.cells if c.cell_type == 'code'
-             and not tools.directives(c) & skip]
-    calls = [i for i, c in enumerate(cells) if CALL.search(c.source)]
-    cells = (cells[:calls[0]] + [nbformat.v4.new_code_cell(RECORD)]
-             + cells[calls[0]:calls[-1]+1] + [nbformat.v4.new_code_cell(TELL)])
-    nb.cells = copy.deepcopy(cells)
-    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'HF_HUB_OFFLINE': '1',
-           'PYTHONPATH': str(ROOT)}
-    NotebookClient(nb, timeout=300, kernel_name='python3',
-                   resources={'metadata': {'path': str(path.parent)}}).execute(env=env)
-    said = ''.join(o.text for o in nb.cells[-1].outputs if o.output_type == 'stream'
-                   and o.name == 'stdout')
-    return json.loads(said.split('LAWS', 1)[1])
-
-
-def same(got, want):
-    """A table of four digits against exact laws; what is kept in one is kept in the
-    other"""
-    return all(abs(a-b) <= 5.01e-5 and (a > 0) == (b > 0)
-               for x, y in zip(got, want, strict=True)
-               for a, b in zip(x['probs'], y, strict=True))
+def stored(name, kind):
+    "What the widgets of a page were made of, by their HTML in its notebook"
+    cells = [c for c in nbformat.read(PAGES[name], 4).cells if c.cell_type == 'code']
+    html = [o.get('data', {}).get('text/html', '') for c in cells for o in c.outputs]
+    data = '<script type="application/json">(.*?)</script>'
+    return [json.loads(re.search(data, h)[1]) for h in html
+            if f'class="llms-{kind}"' in h]
 
 
 @pytest.mark.parametrize('name', BARS)
-def test_sliders_show_what_python_computes(url, page, name):
-    with ThreadPoolExecutor(1) as pool:
-        # playwright holds this thread's loop
-        made = pool.submit(computed, PAGES[name]).result()
+def test_sliders_show_what_is_stored(url, page, name):
+    """At every position of every slider. The tests of the notebooks compare what is
+    stored with what its function computes"""
     visit(page, f'{url}/{name}.html')
     boxes = page.locator('.llms-bars')
-    assert boxes.count() > 0, 'no widget: store its output with tools/run_nbs.py'
-    for i in range(boxes.count()):
+    wanted = stored(name, 'static')
+    assert boxes.count() == len(wanted) > 0, 'store the output with tools/run_nbs.py'
+    for i, w in enumerate(wanted):
         seen = boxes.nth(i).evaluate(SWEEP)
-        states, ymax = seen['states'], max(max(s['probs']) for s in seen['states'])
-        assert len({tuple(s['probs']) for s in states}) > 1, 'the bars do not move'
-        assert any(same(states, m['laws']) for m in made
-                   if (m['labels'], m['knobs']) == (seen['labels'], seen['knobs'])
-                   and m['texts']
-                   == [s['texts']
-                       for s in states]), f'widget {i} shows what no function computes'
-        assert all(abs(w - p/ymax) < 1e-4 for s in states
-                   for w, p in zip(s['widths'], s['probs']))
+        assert seen['labels'] == w['labels']
+        assert seen['knobs'] == [k['label'] for k in w['knobs']]
+        places = [list(texts) for texts in product(*(k['texts'] for k in w['knobs']))]
+        assert [s['texts'] for s in seen['states']] == places
+        assert [s['probs'] for s in seen['states']] == w['table']
+        assert len({tuple(row) for row in w['table']}) > 1, 'the bars do not move'
+        assert all(abs(width - p / w['ymax']) < 1e-4 for s in seen['states']
+                   for width, p in zip(s['widths'], s['probs'], strict=True))
 
 
 def try_nine(box, page):
@@ -653,20 +609,14 @@ def test_without_scripts_the_start_is_a_table(url, chrome):
 def test_players_step_through_what_is_stored(url, page, name):
     """Each player of a page, by its button: the stored frames and captions in order,
     the others standing still"""
-    outputs = [o for c in nbformat.read(PAGES[name], 4).cells if c.cell_type == 'code'
-               for o in c.outputs]
-    stored = [
-        json.loads(re.search('<script type="application/json">(.*?)</script>', h)[1])
-              for o in outputs
-        if 'class="llms-frames"' in (h := o.get('data', {}).get('text/html', ''))]
     visit(page, f'{url}/{name}.html')
     players = page.locator('.llms-player')
-    assert players.count() == len(
-        stored) > 0, 'no player on the page: store its output with tools/run_nbs.py'
+    wanted = stored(name, 'frames')
+    assert players.count() == len(wanted) > 0, 'store the output with tools/run_nbs.py'
     captions = lambda: players.locator('.llms-caption').evaluate_all(
         'l => l.map(e => e.textContent)')
-    expect = [w['captions'][w['index']] for w in stored]
-    for i, w in enumerate(stored):
+    expect = [w['captions'][w['index']] for w in wanted]
+    for i, w in enumerate(wanted):
         player, seen = players.nth(i), []
         player.locator('input').fill('0')
         for caption in w['captions']:

@@ -51,13 +51,14 @@ def merged(outputs):
         else: out.append(o)
     return out
 
-def execute(path, skip):
+def execute(path, skip, edit=None):
     """The notebook run from the top in an empty folder, cells with a directive in
-    `skip` left as stored"""
+    `skip` left as stored. `edit` may change the cells that are run, and add some"""
     nb = nbformat.read(path, 4)
     run = copy.deepcopy(nb)
     for cell in run.cells:
         if cell.cell_type == 'code' and directives(cell) & skip: cell.source = ''
+    if edit: edit(run.cells)
     with tempfile.TemporaryDirectory() as folder:
         NotebookClient(run, timeout=900, kernel_name='python3',
                        store_widget_state=False,
@@ -90,10 +91,10 @@ def differences(old, new):
                         f'    stored {str(was)[:400]}\n    now    {str(now)[:400]}')
     return rows
 
-def one(path, check, skip):
+def one(path, check, skip, edit=None):
     "Run one notebook; returns (name, seconds, problems)"
     start = time.time()
-    try: new = execute(path, skip)
+    try: new = execute(path, skip, edit)
     except CellExecutionError as e:
         return path.name, time.time()-start, [str(e)[-3000:]]
     old = nbformat.read(path, 4)
