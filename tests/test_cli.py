@@ -139,7 +139,8 @@ def ask(f, *after, **knobs):
     "What a command asks of a function, but for model, prompt and length"
     return lambda lm, prompt, **kw: f(lm, prompt, *after, **knobs, **kw)
 
-def beside_itself(lm, prompt, **kw): return ls.contrastive_decoding(lm, lm, prompt, **kw)
+def beside_itself(lm, prompt, **kw):
+    return ls.contrastive_decoding(lm, lm, prompt, **kw)
 
 CALLS = {
     'greedy': ('', ask(ls.generate)),
@@ -161,7 +162,8 @@ CALLS = {
                         sampler=ls.Sampler(min_p=.01))),
     'contrastive-decoding': ('--amateur self --amateur-context 1 --alpha .2 --beta .5',
                              ask(beside_itself, amateur_context=1, alpha=.2, beta=.5)),
-    'dola': ('--dola-layers 2,4 --alpha .3', ask(ls.dola, dola_layers=[2, 4], alpha=.3)),
+    'dola': ('--dola-layers 2,4 --alpha .3',
+             ask(ls.dola, dola_layers=[2, 4], alpha=.3)),
     'guided': ('--negative-prompt 12 --guidance-scale 2',
                ask(ls.guided, '12', guidance_scale=2.)),
     'mcts': ('--num-simulations 3 --top-k 4 --temperature 1 --seed 2',

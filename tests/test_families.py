@@ -1,4 +1,5 @@
-"Every architecture that transformers knows as causal: right, refused by name, or a known row of the table"
+"""Every architecture that transformers knows as causal: right, refused by name, or a
+known row of the table"""
 import json, os
 from pathlib import Path
 
@@ -9,11 +10,15 @@ from families import ARCHITECTURES, ROWS, near, outcome, quiet, tiny, truth
 from llm_sampling import models
 from llm_sampling.rows import Branches
 
-TABLE = json.loads((Path(__file__).parents[1]/'llm_sampling'/'data'/'families.json').read_text())
+TABLE = json.loads(
+    (Path(__file__).parents[1]/'llm_sampling'/'data'/'families.json').read_text())
 KNOWN, SAME = TABLE['families'], TABLE['transformers'] == transformers.__version__
-FEW = ('llama gemma2 bloom gpt_neo mamba rwkv recurrent_gemma roberta bart xlm xlnet git lfm2 minimax cpmant gemma3n_text '
-       'deepseek_v32 openai-gpt').split()                     # every kind of behaviour
-ASKED = sorted(ARCHITECTURES) if os.environ.get('LLM_SAMPLING_FUZZ') else [f for f in FEW if f in ARCHITECTURES]
+# every kind of behaviour
+FEW = ('llama gemma2 bloom gpt_neo mamba rwkv recurrent_gemma roberta bart xlm '
+       'xlnet git lfm2 minimax cpmant gemma3n_text deepseek_v32 openai-gpt').split()
+ASKED = (sorted(ARCHITECTURES)
+         if os.environ.get('LLM_SAMPLING_FUZZ')
+         else [f for f in FEW if f in ARCHITECTURES])
 FINE = 'right', 'refused', 'cannot be made tiny', 'does not run by itself'
 
 
@@ -33,25 +38,35 @@ def test_few_are_every_kind():
 def test_family(family):
     said = outcome(family)
     if SAME: assert said == KNOWN[family]
-    else: assert said.startswith(FINE)                        # another release: what it can build must be right
+    else:
+        assert said.startswith(FINE)  # another release: what it can build must be right
 
 
 LONG, SHORT = ROWS[0], ROWS[1]
 PLAIN = dict(max_new_tokens=4, eos_token_id=())
 STRATEGIES = dict(
-    generate=ls.generate, beams=lambda lm, rows, **kw: ls.beam_search(lm, rows, num_beams=3, **kw),
-    diverse=lambda lm, rows, **kw: ls.diverse_beam_search(lm, rows, num_beams=4, num_beam_groups=2, **kw),
-    stochastic=lambda lm, rows, **kw: ls.stochastic_beam_search(lm, rows, num_beams=3, seed=5, **kw),
-    sampled=lambda lm, rows, **kw: ls.generate(lm, rows, ls.Sampler(temperature=1.), seed=5, n=2, **kw),
+    generate=ls.generate,
+    beams=lambda lm, rows, **kw: ls.beam_search(lm, rows, num_beams=3, **kw),
+    diverse=lambda lm, rows, **kw: ls.diverse_beam_search(lm, rows, num_beams=4,
+                                                          num_beam_groups=2, **kw),
+    stochastic=lambda lm, rows, **kw: ls.stochastic_beam_search(lm, rows, num_beams=3,
+                                                                seed=5, **kw),
+    sampled=lambda lm, rows, **kw: ls.generate(lm, rows, ls.Sampler(temperature=1.),
+                                               seed=5, n=2, **kw),
     contrastive=lambda lm, rows, **kw: ls.contrastive_search(lm, rows, **kw),
-    decoding=lambda lm, rows, **kw: ls.contrastive_decoding(lm, lm, rows, amateur_context=5, **kw),
-    guided=lambda lm, rows, **kw: ls.guided(lm, rows, None, **kw), dola=lambda lm, rows, **kw: ls.dola(lm, rows, dola_layers=[0], **kw),
-    mcts=lambda lm, rows, **kw: ls.mcts_decode(lm, rows, num_simulations=6, seed=5, **kw))
+    decoding=lambda lm, rows, **kw: ls.contrastive_decoding(lm, lm, rows,
+                                                            amateur_context=5, **kw),
+    guided=lambda lm, rows, **kw: ls.guided(lm, rows, None, **kw),
+    dola=lambda lm, rows, **kw: ls.dola(lm, rows, dola_layers=[0], **kw),
+    mcts=lambda lm, rows, **kw: ls.mcts_decode(lm, rows, num_simulations=6, seed=5,
+                                               **kw))
 
 
 @pytest.fixture(scope='module')
 def deaf():
-    with quiet(): return {family: ls.LanguageModel(tiny(family)) for family in ('rwkv', 'bart', 'git')}
+    with quiet():
+        return {family: ls.LanguageModel(tiny(family))
+                for family in ('rwkv', 'bart', 'git')}
 
 
 def ids_of(out): return [row.tolist() for row in out.ids]
@@ -62,23 +77,29 @@ def ids_of(out): return [row.tolist() for row in out.ids]
 def test_ignored_pads_change_no_strategy(deaf, family, strategy):
     lm, run = deaf[family], STRATEGIES[strategy]
     try: alone = [run(lm, [row], **PLAIN) for row in (LONG, SHORT)]
-    except ValueError as e: assert 'shows no' in str(e) or 'has no early exits' in str(e); return
+    except ValueError as e:
+        assert 'shows no' in str(e) or 'has no early exits' in str(e); return
     out = run(lm, [LONG, SHORT], **PLAIN)
     assert ids_of(out) == ids_of(alone[0]) + ids_of(alone[1])
     assert not any('ignores_padding' in a.stats for a in alone)
-    by_tree = strategy in ('beams', 'diverse', 'stochastic', 'contrastive', 'mcts') and family == 'git'
-    assert out.stats.get('ignores_padding') is (None if by_tree else True)       # a tree tells git of pads by a mask of its own
+    by_tree = strategy in ('beams', 'diverse', 'stochastic', 'contrastive',
+                           'mcts') and family == 'git'
+    # a tree tells git of pads by a mask of its own
+    assert out.stats.get('ignores_padding') is (None if by_tree else True)
 
 
 def test_stream_of_ignored_pads(deaf):
     pieces = list(ls.stream(deaf['rwkv'], [LONG, SHORT], **PLAIN))
-    assert [i for p in pieces if p.row == 1 for i in p.ids] == ls.generate(deaf['rwkv'], [SHORT], **PLAIN).ids[0].tolist()
+    assert ([i for p in pieces if p.row == 1 for i in p.ids]
+            == ls.generate(deaf['rwkv'], [SHORT], **PLAIN).ids[0].tolist())
 
 
 def test_branches_leave_the_tree_of_a_model_that_ignores_pads(deaf, monkeypatch):
-    "A tree hears of pads what the model's own mask does not tell it; a cache of its rows must not be gone on with"
+    """A tree hears of pads what the model's own mask does not tell it; a cache of its
+    rows must not be gone on with"""
     lm, kw = deaf['git'], dict(PLAIN, n=2, seed=5, max_new_tokens=8)
-    want = [ids_of(ls.generate(lm, [row], ls.Sampler(temperature=1.), **kw)) for row in (LONG, SHORT)]
+    want = [ids_of(ls.generate(lm, [row], ls.Sampler(temperature=1.), **kw))
+            for row in (LONG, SHORT)]
     monkeypatch.setattr(Branches, 'least', 0)
     monkeypatch.setattr(Branches, '_pays', lambda self: len(self.ids[0]) < 24)
     out = ls.generate(lm, [LONG, SHORT], ls.Sampler(temperature=1.), **kw)
@@ -91,7 +112,8 @@ def test_window_of_a_model_that_ignores_pads(deaf, family):
     lm.window = 24
     kw = dict(PLAIN, max_new_tokens=24)
     alone = [ls.generate(lm, [row], **kw) for row in (LONG, SHORT)]
-    assert ids_of(ls.generate(lm, [LONG, SHORT], **kw)) == [a.ids[0].tolist() for a in alone]
+    assert (ids_of(ls.generate(lm, [LONG, SHORT], **kw))
+            == [a.ids[0].tolist() for a in alone])
 
 
 def test_every_position_of_a_padded_row(deaf):

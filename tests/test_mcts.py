@@ -133,7 +133,7 @@ class Plain:
                 while known + len(pending) < min(left, self.leaves):
                     leaf = self.select(text, pending)
                     if leaf in pending: break
-                    if leaf in self.whole:               # worth what it was the last time
+                    if leaf in self.whole:  # worth what it was the last time
                         self.log.append((leaf, self.whole[leaf]))
                         known += 1
                     else: pending.append(leaf)

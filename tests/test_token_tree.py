@@ -482,18 +482,21 @@ def test_an_interrupt_leaves_a_tree_as_before_or_after(family, backend, name):
 @pytest.mark.parametrize('family', ['llama', 'mistral', 'gemma3'])
 @pytest.mark.parametrize('batch', [1, 3])
 def test_a_pass_reads_only_the_columns_it_may_see(family, batch):
-    "Few nodes of a wide tree attend to a copy of their own columns, and their laws are the same"
+    """Few nodes of a wide tree attend to a copy of their own columns, and their laws
+    are the same"""
     lm, g = tiny(family), torch.Generator().manual_seed(3)
     tree = TokenTree(lm, prompts(batch, g), backend='tree')
     nodes, read = torch.full((batch, 24), -1), []
-    for _ in range(3): nodes = tree.extend(nodes, torch.randint(60, nodes.shape, generator=g))
+    for _ in range(3):
+        nodes = tree.extend(nodes, torch.randint(60, nodes.shape, generator=g))
     for _ in range(5):
         nodes = tree.extend(nodes[:, :2], torch.randint(60, (batch, 2), generator=g))
         layer = tree.cache.layers[0]
         read.append(layer.keys.shape[2] if layer.only is None else len(layer.only))
     assert max(read) < tree.columns / 3, (read, tree.columns)
     check(tree)
-    tree.extend(torch.full((batch, 1), -1).repeat(1, 72), torch.arange(72)[None].repeat(batch, 1) % 60)
+    tree.extend(torch.full((batch, 1), -1).repeat(1, 72),
+                torch.arange(72)[None].repeat(batch, 1) % 60)
     nodes = tree.extend(torch.arange(tree.counts.min())[None].expand(batch, -1),
                         torch.ones(batch, tree.counts.min(), dtype=torch.long))
     assert tree.cache.layers[0].only is None                 # all are seen: no copy
