@@ -31,12 +31,13 @@ from fastcore.basics import patch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from .backends import backend_name
 from .models import LanguageModel, _as_tuple, _IdCache, check_lm, text_of
 from .multinomial import greedy, row_seeds
 from .penalties import listed
 from .sampler import check_sampler
 from .softmax import check_choice, check_flag, shown
-from .token_tree import TokenTree, _way
+from .token_tree import TokenTree
 
 # %% ../nbs/12_generation.ipynb #22f0754b
 class Rows:
@@ -172,7 +173,7 @@ class Branches(Rows):
         parents, new = torch.full((2, self.tree.batch, int(place[1].max()) + 1), -1)
         parents[place], new[place] = self.node, tokens
         nodes = self.tree.extend(parents, new)
-        if self.passes % 8 == 0: nodes = self.tree.keep(nodes)                            # forget laws, and rows that have ended
+        nodes = self.tree.keep(nodes)                        # forget laws, and rows that have ended
         self.node, self.logits = nodes[place], self.tree.logits(nodes)[place]
 
     def grow(self, tokens):
@@ -554,7 +555,7 @@ def _run(lm, prompt, sampler, max_new_tokens, n, stop, seed, attention_mask, eos
     ids, mask = lm.encode(prompt, attention_mask)
     lm.check_window(mask)
     sampler = own_sampler(sampler, lm, ids, mask, n, seed)
-    shared = n > 1 and kind is None and _way(lm, None).name == 'tree'
+    shared = n > 1 and kind is None and backend_name(lm) == 'tree'
     rows = (kind or (Branches if shared else Rows))(lm, ids, mask)
     return _steps(rows, sampler, n, steps, stop, eos, show, start)
 

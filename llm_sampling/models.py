@@ -94,20 +94,20 @@ def _keeps_tokens(model, config):
 # %% ../nbs/10_models.ipynb #f9e2f255
 class LanguageModel:
     "A causal language model and its tokenizer: text or ids in, float32 logits out"
-    _origin = None      # of a twin: the module whose answers hold for it, too
+    origin = None       # of a twin: the module whose answers hold for it, too
     def __init__(self,
         model:nn.Module, # From ids `(B, S)` to logits `(B, S, V)`, a tensor or in `.logits`; set to eval mode
         tokenizer=None,  # A tokenizer of transformers; None: works on ids alone
     ):
         _check_kind(model)
         self.model, self.tokenizer = model.eval(), tokenizer
-        self._takes = _forward_names(model)
+        self.takes = _forward_names(model)
         config = getattr(model, 'config', None)
         if hasattr(config, 'get_text_config'): config = config.get_text_config(decoder=True)
         window = getattr(config, 'max_position_embeddings', None)
         self.window = _places(model, config, window) if window and window > 0 else None     # most tokens it reads at once; None: no limit
         self.eos_token_ids = _eos_token_ids(model, tokenizer)
-        self.cached = 'past_key_values' in self._takes and _keeps_tokens(model, config)
+        self.cached = 'past_key_values' in self.takes and _keeps_tokens(model, config)
         self.vocab_size = getattr(config, 'vocab_size', None) or self._probe()
 
     def _probe(self):
@@ -305,8 +305,8 @@ def _pass(self:LanguageModel, ids, mask, new, cache=None):
     "One forward pass: float32 logits of the last `new` tokens"
     kw = self._mask_arguments(mask, ids.shape[1])
     if cache is not None: kw.update(past_key_values=cache)
-    if 'use_cache' in self._takes: kw['use_cache'] = cache is not None
-    if new == 1 and 'logits_to_keep' in self._takes: kw['logits_to_keep'] = 1
+    if 'use_cache' in self.takes: kw['use_cache'] = cache is not None
+    if new == 1 and 'logits_to_keep' in self.takes: kw['logits_to_keep'] = 1
     out = self.model(ids, **kw)
     logits = out if isinstance(out, Tensor) else out.logits
     return logits[:, -new:].float()
@@ -314,9 +314,9 @@ def _pass(self:LanguageModel, ids, mask, new, cache=None):
 @patch
 def _mask_arguments(self:LanguageModel, mask, new):
     "What the model must be told about pads: mask, and positions of the last `new` tokens"
-    if mask is None or 'attention_mask' not in self._takes: return {}
+    if mask is None or 'attention_mask' not in self.takes: return {}
     kw = dict(attention_mask=mask.long())
-    if 'position_ids' in self._takes:
+    if 'position_ids' in self.takes:
         kw['position_ids'] = (kw['attention_mask'].cumsum(-1) - 1).clamp(min=0)[:, -new:]
     return kw
 
@@ -349,7 +349,7 @@ def once_per_model(
     config, weight = getattr(lm.model, 'config', None), next(lm.model.parameters(), None)
     key = question, lm.cached, lm.device.type, getattr(weight, 'dtype', None), getattr(config, '_attn_implementation', None)
     with _asking:
-        known = _found.setdefault(lm.model if lm._origin is None else lm._origin, {})
+        known = _found.setdefault(lm.model if lm.origin is None else lm.origin, {})
         if key not in known: known[key] = find()
         return known[key]
 
@@ -362,7 +362,7 @@ def ignores_padding(self:LanguageModel):
 def _sees_pads(lm):
     "Are two rows right together, one of them padded, and after a token more? A model may also refuse the mask, by any error"
     width, config = min(8, lm.window or 8), getattr(lm.model, 'config', None)
-    if 'attention_mask' not in lm._takes or width < 3: return False
+    if 'attention_mask' not in lm.takes or width < 3: return False
     if hasattr(config, 'get_text_config'): config = config.get_text_config(decoder=True)
     if any(getattr(config, name, None) for name in ('index_topk', 'indexer_budget')): return False     # a choice of keys, with ties
     ids = (1 + 5 * torch.arange(2 * width, device=lm.device).view(2, width)) % lm.vocab_size

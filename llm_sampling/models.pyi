@@ -18,8 +18,10 @@ class LanguageModel:
             eval mode
         tokenizer: A tokenizer of transformers; None: works on ids alone
     """
+    origin: Any
     model: Any
     tokenizer: Any
+    takes: Any
     window: int | None
     eos_token_ids: tuple[int, ...]
     cached: bool

@@ -180,7 +180,7 @@ def outcome(family):
         except Exception as e: return f'fails: {why(e)}'
     if wrong: return 'wrong: ' + ' '.join(wrong)
     return ', '.join(['right', *['recomputed'] * (not lm.cached), *['pads ignored'] * lm.ignores_padding,
-                      type(tree.way).__name__.strip('_')])
+                      type(tree.reader).__name__])
 
 
 if __name__ == '__main__':          # python tests/families.py [families]: look, and without names write the table
