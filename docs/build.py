@@ -41,7 +41,7 @@ TASKS = {
     'Filters that move with the text or a roll': 'adaptive', 'History': 'penalties',
     'Draws': 'multinomial',
     'The sampler': 'sampler', 'Models': 'models', 'Generation': 'generation',
-    'The token tree': 'token_tree',
+    'The token tree': 'token_tree tree_books backends',
     'Beams': 'beam beam_variants', 'Contrast': 'contrastive logit_contrast',
     'Tree search': 'mcts',
     'Best of several texts': 'rerank', 'The command line': 'cli',

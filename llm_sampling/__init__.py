@@ -1,6 +1,7 @@
 """Modules:
 
 - `llm_sampling.adaptive`: Dynamic temperature, XTC, Mirostat and adaptive-p: cuts that move with the law, with a roll, or with the text so far
+- `llm_sampling.backends`: Many branches of a text in one forward pass, each token seeing its own ancestors only
 - `llm_sampling.beam`: Keep the best few beginnings of a text, not only the best one
 - `llm_sampling.beam_variants`: Beams that differ, beams that must say something, and beams that are drawn
 - `llm_sampling.cli`: Generate, explain and compare from a terminal
@@ -25,6 +26,7 @@
 - `llm_sampling.token_tree`: One cache for every branch: each token is computed once, and sees only its own ancestors
 - `llm_sampling.top_k`: Keep the k largest logits of each row, drop the rest, renormalise, draw
 - `llm_sampling.top_p`: Keep the smallest set of most likely tokens that holds probability p; its size follows the context
+- `llm_sampling.tree_books`: Nodes, columns and who sees whom: all that a tree knows, in one object that never changes
 - `llm_sampling.typical`: Three filters that measure a token against the entropy of its law, and a plain floor under the probability
 - `llm_sampling.widgets`: Sliders over a probability law and frames of an algorithm, alive in Jupyter and on a page without Python"""
 
@@ -57,7 +59,8 @@ _names = {
     'mcts': 'mcts_decode',
     'rerank': 'best_of_n majority_vote minimum_bayes_risk',
 }
-_modules = [*_names, 'request', 'rows', 'text_stream', 'cli', 'default_model', 'plots', 'testing', 'widgets']
+_modules = [*_names, 'backends', 'request', 'rows', 'text_stream', 'cli', 'default_model', 'plots',
+            'testing', 'tree_books', 'widgets']
 _home = {name: module for module, names in _names.items() for name in names.split()}
 __all__ = [*_home]
 

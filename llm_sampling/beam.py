@@ -185,7 +185,7 @@ class Told:
     def keep(self, nodes):
         "Let the tree forget all but these nodes `(B, n)`, and return their new numbers"
         self.tell(nodes)
-        kept = self.tree.keep(nodes)
+        kept = self.tree.keep(nodes, now=True)
         for row, (old, new) in enumerate(zip(nodes.tolist(), kept.tolist())):
             self.ways[row] = {-1: None} | {b: self.ways[row][a] for a, b in zip(old, new) if a >= 0}
         return kept

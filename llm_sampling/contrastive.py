@@ -110,7 +110,7 @@ def attempt(self:Siblings,
     "Read candidates in one pass"
     every = torch.full((self.tree.batch, tokens.shape[1]), -1)    # rows that have ended try nothing
     every[self.at] = tokens.cpu()
-    if self.passes % 8 == 0: self.node = self.tree.keep(self.node)
+    self.node = self.tree.keep(self.node)
     nodes = self.tree.extend(self.node.expand_as(every), every)
     self.note()
     return nodes[self.at], normalize(self.tree.hidden(nodes)[self.at].float(), dim=-1)

@@ -21,13 +21,13 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
+from .backends import backend_name
 from .models import LanguageModel
 from .multinomial import greedy
 from .record import Generation, Piece, Record, collect, writers
 from .request import Request, ask
 from .rows import Branches, Rows
 from .softmax import shown
-from .token_tree import way
 
 # %% ../nbs/12_generation.ipynb #a510584d
 class Policy:
@@ -130,7 +130,7 @@ def rows_for(
     request:Request,
 )->Rows:             # Those that share what is equal, where the model allows it
     "The rows of a request"
-    shared = request.n > 1 and way(request.lm).name == 'tree'
+    shared = request.n > 1 and backend_name(request.lm) == 'tree'
     return (Branches if shared else Rows)(request.lm, request.ids, request.mask)
 
 # %% ../nbs/12_generation.ipynb #7cf40838

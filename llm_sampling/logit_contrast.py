@@ -23,6 +23,7 @@ from copy import copy
 import torch
 from torch import Tensor, nn
 
+from .backends import twin
 from .generation import Policy, check_streamer, run_whole, write_rows
 from .min_p import MIN_P, min_p_filter
 from .models import LanguageModel, check_lm, once_per_model, same_logits
@@ -31,7 +32,6 @@ from .request import ask, check_count, per_prompt
 from .rows import Rows, cache_bytes
 from .softmax import (Knob, apply_temperature, check_flag, log_softmax, shown, softmax,
                                   upcast)
-from .token_tree import twin
 
 # %% ../nbs/16_logit_contrast.ipynb #1bf3df85
 def contrast(

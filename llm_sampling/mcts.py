@@ -324,7 +324,7 @@ def forget(self:Search):
     kept = list(kept.values())
     if not kept: return
     numbers, at = as_grid([(row, n.number) for row, n in kept], self.tree.batch, -2)
-    for (_, node), number in zip(kept, self.tree.keep(numbers)[at].tolist()): node.number = number
+    for (_, node), number in zip(kept, self.tree.keep(numbers, now=True)[at].tolist()): node.number = number
 
 @patch
 def run(self:Search, num_simulations, temperature=0):

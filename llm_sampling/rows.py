@@ -174,7 +174,7 @@ class Branches(Rows):
         parents, new = torch.full((2, self.tree.batch, int(place[1].max()) + 1), -1)
         parents[place], new[place] = self.node, tokens
         nodes = self.tree.extend(parents, new)
-        if self.passes % 8 == 0: nodes = self.tree.keep(nodes)                            # forget laws, and rows that have ended
+        nodes = self.tree.keep(nodes)                        # forget laws, and rows that have ended
         self.node, self.logits = nodes[place], self.tree.logits(nodes)[place]
 
     def grow(self, tokens):

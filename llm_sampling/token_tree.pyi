@@ -6,7 +6,7 @@ from torch import Tensor
 from typing import Any
 from typing import Literal
 
-__all__ = ['TokenTree', 'twin', 'way']
+__all__ = ['TokenTree']
 
 class TokenTree:
     """Prompts and the tokens tried after them, each evaluated once
@@ -15,36 +15,16 @@ class TokenTree:
         lm: The model, a `LanguageModel`
         prompt: A string, a list of strings, ids `(B, S)`, or rows of ids
         attention_mask: With ids `(B, S)`: True = a token, pads on the left
-        backend: 'tree' (one sequence, masked) or 'rows' (a row per branch); None: what is
-            exact and fast
-        hidden: Keep hidden states: for `hidden`, and those of the prompts `(B, S, width)`
-            as `prompt_states`
+        backend: 'tree' (one masked sequence) or 'rows'; None: the fastest
+        hidden: Keep last hidden states, for `hidden` and `prompt_states`
     """
-    ids: Any
     lm: LanguageModel
-    way: Any
     reader: Any
-    heard: Any
     mask: Any
     batch: Any
     prompts: Any
-    lengths: Any
-    parents: Any
-    tokens: Any
-    depth: Any
-    slots: Any
-    law_at: Any
-    counts: Any
-    columns: int
-    positions: Any
-    ancestors: Any
-    cache: Any
-    moves: tuple[Any, ...]
-    passes: int
-    evaluated: int
     prompt_states: Any
-    laws: list[Any]
-    states: Any
+    books: Any
     def __init__(
         self,
         lm: LanguageModel,
@@ -54,10 +34,35 @@ class TokenTree:
         hidden: bool = False,
     ) -> None: ...
     @property
-    def backend(self) -> str: ...
+    def counts(self) -> Tensor:
+        """Nodes of each row `(batch,)`"""
+    @property
+    def parents(self) -> Tensor:
+        """Parents of the nodes `(batch, nodes)`; -1 = the prompt's end, -2 = no node"""
+    @property
+    def tokens(self) -> Tensor:
+        """Tokens of the nodes `(batch, nodes)`; -1 = no node"""
+    @property
+    def depth(self) -> Tensor:
+        """How far the nodes are behind the prompt `(batch, nodes)`; 0 = no node"""
+    @property
+    def columns(self) -> int:
+        """Columns of the cache behind the prompts"""
+    @property
+    def backend(self) -> str:
+        """How branches are evaluated: 'tree' or 'rows'"""
+    @property
+    def cache(self) -> Any:
+        """The cache of prompts and nodes; None of a backend without"""
     @property
     def nbytes(self) -> int:
         """Bytes of the cache, with its room"""
+    @property
+    def passes(self) -> int:
+        """Forward passes so far"""
+    @property
+    def evaluated(self) -> int:
+        """Tokens evaluated so far"""
     @property
     def unpadded(self) -> bool:
         """Were rows of different lengths read apart, because the model ignores pads?"""
@@ -66,43 +71,23 @@ class TokenTree:
         """What it has cost; and that the model ignores padding, where that mattered"""
     def __repr__(self) -> str: ...
     def extend(self, parents: Tensor, tokens: Tensor) -> Tensor:
-        """Add nodes, all evaluated in one forward pass; raises `ValueError` for what does not exist or goes past the window
+        """Add nodes in one pass; `ValueError` for what does not exist or is past the window
 
         Args:
-            parents: `(batch, n)` long: nodes of earlier calls, -1 = the end of the prompt
-            tokens: `(batch, n)` long: what follows them, -1 = nothing (rows may want different
-                numbers)
+            parents: `(batch, n)` long: nodes of earlier calls, -1 = the prompt's end
+            tokens: `(batch, n)` long: what follows them, -1 = nothing (ragged rows)
 
         Returns:
-            `(batch, n)` long: the new nodes, numbered on in each row; -2 where there is none
+            `(batch, n)` long: the new nodes, counted on by row; -2 = none
         """
     def logits(self, nodes: Tensor) -> Tensor:
-        """The laws of the tokens that may follow the nodes
+        """Logits of the tokens that may follow the nodes
 
         Args:
             nodes: `(batch, n)` long; -1 = the end of the prompt, -2 = none
 
         Returns:
             `(batch, n, vocab)` float32; -inf for -2
-        """
-    def hidden(self, nodes: Tensor) -> Tensor:
-        """The last hidden states of nodes, from which their laws are computed; raises `ValueError` if the tree keeps none
-
-        Args:
-            nodes: `(batch, n)` long; -1 = the end of the prompt, -2 = none
-
-        Returns:
-            `(batch, n, width)` of the model's dtype; 0 for -2
-        """
-    def rows(self, nodes: Tensor) -> tuple[Any, Tensor]:
-        """The cache of paths as rows of their own, to go on with where branches no longer share anything; raises `ValueError` if the backend keeps none
-
-        Args:
-            nodes: `(batch, n)` long; -1 and -2 = the prompt alone
-
-        Returns:
-            A plain cache with `batch * n` rows, and its mask `(batch * n, length)`, True = a
-            token, pads left
         """
     def path(self, row: int, node: int) -> list[int]:
         """The tokens from the first after the prompt to a node
@@ -114,29 +99,31 @@ class TokenTree:
         Returns:
             Token ids; [] for -1
         """
-    def keep(self, nodes: Tensor) -> Tensor:
-        """Forget all nodes but these and their ancestors, and make the cache as short
+    def hidden(self, nodes: Tensor) -> Tensor:
+        """Last hidden states, which logits are made of; `ValueError` if the tree keeps none
+
+        Args:
+            nodes: `(batch, n)` long; -1 = the end of the prompt, -2 = none
+
+        Returns:
+            `(batch, n, width)` of the model's dtype; 0 for -2
+        """
+    def rows(self, nodes: Tensor) -> tuple[Any, Tensor]:
+        """Paths as rows of their own, padded left; `ValueError` of a backend without cache
+
+        Args:
+            nodes: `(batch, n)` long; -1 and -2 = the prompt alone
+
+        Returns:
+            A plain cache of `batch * n` rows; its mask `(batch * n, length)`, True = a token
+        """
+    def keep(self, nodes: Tensor, now: bool = False) -> Tensor:
+        """Forget all but these and their ancestors, when that pays; cheap at every step
 
         Args:
             nodes: `(batch, n)` long; -1 and -2 are allowed, and stay
+            now: Forget at once, and not only when that pays
 
         Returns:
-            `(batch, n)` long: the new numbers of these nodes
+            `(batch, n)` long: the numbers of these nodes from now on
         """
-
-def twin(lm: LanguageModel) -> LanguageModel:
-    """A model on whose modules hooks can sit that no other call sees
-
-    Args:
-        lm: The model, a `LanguageModel`
-
-    Returns:
-        The same tensors and settings in modules of its own
-    """
-
-def way(lm: Any, backend: Literal['tree', 'rows'] | None = None) -> Any:
-    """The way of a model, or an error
-
-    Args:
-        lm: The model, a `LanguageModel`
-    """

@@ -252,7 +252,7 @@ def outcome(family):
     if wrong: return 'wrong: ' + ' '.join(wrong)
     return ', '.join(['right', *['recomputed'] * (not lm.cached),
                       *['pads ignored'] * lm.ignores_padding,
-                      type(tree.way).__name__.strip('_')])
+                      type(tree.reader).__name__])
 
 
 # python tests/families.py [families]: look, and without names write the table

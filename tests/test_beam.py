@@ -610,7 +610,7 @@ def test_measures_of_long_searches(search, tinies):
     TokenTree(lm, [[1]])  # its check of the model makes nodes, too
     keep = TokenTree.keep
     def watched(tree, nodes):
-        held.append(sum(p.shape[1] for p in tree.laws))
+        held.append(sum(p.shape[1] for p in tree.books.logits))
         return keep(tree, nodes)
     made, extend = [], TokenTree.extend
     def counted(tree, parents, tokens):

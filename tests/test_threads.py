@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest, torch
 
 import llm_sampling as ls
-from llm_sampling import token_tree
+from llm_sampling import backends
 from llm_sampling.rows import Branches
 from llm_sampling.token_tree import TokenTree
 
@@ -118,8 +118,8 @@ def test_generate_beside_it_is_undisturbed(name, rows, tiny):
 
 
 def test_the_check_of_a_model_is_made_once(rows, monkeypatch, tiny):
-    checks, exact = [], token_tree._is_exact
-    monkeypatch.setattr(token_tree, '_is_exact',
+    checks, exact = [], backends._is_exact
+    monkeypatch.setattr(backends, '_is_exact',
                         lambda *args: checks.append(args) or exact(*args))
     lm, barrier = tiny('llama'), threading.Barrier(THREADS)
     def grow(ids):

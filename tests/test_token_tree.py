@@ -7,7 +7,7 @@ from copy import deepcopy
 import pytest, torch
 import transformers as tf
 
-from llm_sampling import token_tree
+from llm_sampling import backends, token_tree, tree_books
 from llm_sampling.models import LanguageModel, TableModel
 from llm_sampling.token_tree import TokenTree
 
@@ -97,8 +97,8 @@ def check_books(tree):
 
 
 def wander(tree, g, steps=7, n=4):
-    """Random calls of extend and keep; what keep returns must have the same paths as
-    before"""
+    """Random calls of extend and keep, which forgets at once or when it likes; what it
+    returns must have the same paths as before"""
     for _ in range(steps):
         width = int(torch.randint(1, n + 1, (), generator=g))
         parents = torch.stack(
@@ -115,7 +115,7 @@ def wander(tree, g, steps=7, n=4):
                 [torch.randint(-2, int(c), (3,), generator=g) for c in tree.counts])
             paths = [[tree.path(b, x) for x in row if x >= -1]
                      for b, row in enumerate(some.tolist())]
-            new = tree.keep(some)
+            new = tree.keep(some, now=bool(torch.rand((), generator=g) < .7))
             assert paths == [[tree.path(b, x) for x in row if x >= -1]
                              for b, row in enumerate(new.tolist())]
             assert ((new < 0) == (some < 0)).all()
@@ -171,17 +171,6 @@ def test_backends_agree(family):
     assert trees[0].stats == trees[1].stats
 
 
-@pytest.mark.parametrize('family', ['llama', 'gpt2', 'mistral', 'gemma3', 'gpt_oss',
-                                    'bloom', 'mamba'])
-@pytest.mark.parametrize('chunk', [1, 3, 5])
-def test_chunked_prefill(family, chunk, monkeypatch):
-    lm, g = tiny(family), torch.Generator().manual_seed(3)
-    monkeypatch.setattr(token_tree, '_CHUNK', chunk)
-    tree = TokenTree(lm, prompts(3, g))
-    wander(tree, g, steps=2)
-    check(tree)
-
-
 def test_hidden_is_the_last_hidden_state():
     for family in ('llama', 'gpt2', 'gpt_neox', 'gemma3', 'bloom', 'mamba'):
         lm, g = tiny(family), torch.Generator().manual_seed(4)
@@ -197,23 +186,6 @@ def test_hidden_is_the_last_hidden_state():
                     want = lm.model(ids,
                                     output_hidden_states=True).hidden_states[-1][0, -1]
                 torch.testing.assert_close(states[b, i], want, atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize('family', ['llama', 'gpt2', 'opt', 'bloom', 'mamba'])
-def test_prompt_states_are_hidden_states(family, monkeypatch):
-    """Of all tokens of the prompts, read in chunks, beside pads that all rows have;
-    only if asked for"""
-    monkeypatch.setattr(token_tree, '_CHUNK', 3)
-    lm, g = tiny(family), torch.Generator().manual_seed(4)
-    ids, mask = (torch.nn.functional.pad(x, (2, 0)) for x in lm.encode(prompts(3, g)))
-    tree = TokenTree(lm, ids, mask, hidden=True)
-    assert tree.prompt_states.shape[:2] == ids.shape
-    assert TokenTree(lm, ids, mask).prompt_states is None
-    for row, states, real in zip(ids, tree.prompt_states, mask):
-        with torch.no_grad():
-            want = lm.model(row[real][None],
-                            output_hidden_states=True).hidden_states[-1][0]
-        torch.testing.assert_close(states[real], want, atol=1e-4, rtol=1e-4)
 
 
 def test_a_row_is_the_row_alone():
@@ -262,7 +234,7 @@ def test_work_is_counted():
     assert tree.stats == dict(forward_passes=3, tokens_evaluated=8)
     tree.logits(torch.tensor([[0, 2], [0, -2]]))  # known: no pass
     assert tree.stats['forward_passes'] == 3
-    kept = tree.keep(torch.tensor([[2], [-1]]))
+    kept = tree.keep(torch.tensor([[2], [-1]]), now=True)
     assert kept.tolist() == [[1], [-1]] and tree.counts.tolist() == [2, 0]
     tree.logits(kept), tree.logits(torch.tensor([[-1], [-1]]))
     assert tree.stats['forward_passes'] == 3
@@ -274,54 +246,6 @@ def test_no_parameter_gets_a_gradient():
     tree = TokenTree(tiny('llama'), [[1, 2]], hidden=True)
     node = tree.extend(torch.tensor([[-1]]), torch.tensor([[3]]))
     assert not tree.logits(node).requires_grad and not tree.hidden(node).requires_grad
-
-
-def test_old_keys_stay_where_they_are():
-    tree = TokenTree(tiny('llama'), [[1, 2, 3]])
-    places = {tree.cache.layers[0].keys.data_ptr()}
-    node = torch.tensor([[-1]])
-    for t in range(50):
-        node = tree.extend(node, torch.tensor([[t]]))
-        places.add(tree.cache.layers[0].keys.data_ptr())
-    assert len(places) == 1
-
-
-def test_what_the_check_found_is_remembered(monkeypatch):
-    lm = tiny('llama')
-    TokenTree(lm, [[1, 2]])
-    monkeypatch.setattr(token_tree, '_is_exact',
-                        lambda *a: pytest.fail('checked again'))
-    TokenTree(lm, [[1, 2]])
-    TokenTree(LanguageModel(lm.model), [[1, 2]])
-    with pytest.raises(BaseException, match='checked again'):
-        TokenTree(tiny('llama'), [[1, 2]])
-
-
-def test_a_wrong_mask_is_found():
-    "The check must refuse a model that ignores the mask or the positions it is given"
-    for ignore in ('attention_mask', 'position_ids'):
-        lm = tiny('llama')
-        inner = lm.model.forward
-        def deaf(*args, **kw):
-            if getattr(kw.get('attention_mask'), 'ndim', 0) == 4: kw.pop(ignore)
-            return inner(*args, **kw)
-        lm.model.forward = deaf
-        with pytest.raises(ValueError, match="backend 'tree'"):
-            TokenTree(lm, [[1, 2]], backend='tree')
-        tree = TokenTree(lm, [[1, 2, 3], [4]])
-        assert tree.backend == 'rows'
-        wander(tree, torch.Generator().manual_seed(0), steps=3)
-        check(tree)
-
-
-def test_windows_longer_than_a_default_prompt():
-    "A window of 40 is exceeded in the check and by this tree"
-    lm = tiny('mistral', sliding_window=40, max_position_embeddings=128)
-    g = torch.Generator().manual_seed(8)
-    tree = TokenTree(lm, [torch.randint(1, 60, (n,), generator=g) for n in (60, 38, 3)])
-    assert tree.backend == 'tree'
-    wander(tree, g)
-    check(tree)
 
 
 @pytest.mark.parametrize('window', [1, 2, 3, 4])
@@ -391,8 +315,9 @@ def test_a_failed_pass_changes_nothing(family):
 
 
 class Interrupted:
-    """Raises `KeyboardInterrupt` at one line of the token tree's own code; of those
-    that come often the first two times count"""
+    """Raises `KeyboardInterrupt` at one line of the code of trees, books and backends;
+    of those that come often the first two times count"""
+    files = {module.__file__ for module in (backends, token_tree, tree_books)}
     def __init__(self, line): self.line, self.count, self.visits = line, 0, Counter()
 
     def __enter__(self):
@@ -402,7 +327,7 @@ class Interrupted:
     def __exit__(self, *_): sys.settrace(self.before)
 
     def call(self, frame, event, arg):
-        return self.step if frame.f_code.co_filename == token_tree.__file__ else None
+        return self.step if frame.f_code.co_filename in self.files else None
 
     def step(self, frame, event, arg):
         here = frame.f_code, frame.f_lineno
@@ -430,9 +355,9 @@ INTERRUPTED = dict(
     # more than there is room for
     extend=lambda tree, nodes: tree.extend(nodes[:, :1].repeat(1, 70),
                                            torch.full((2, 70), 11)),
-    keep=lambda tree, nodes: tree.keep(nodes),
+    keep=lambda tree, nodes: tree.keep(nodes, now=True),
     # which were forgotten
-    logits=lambda tree, nodes: tree.logits(tree.keep(nodes)[:, :1] - 1),
+    logits=lambda tree, nodes: tree.logits(tree.keep(nodes, now=True)[:, :1] - 1),
 )
 
 
@@ -445,7 +370,7 @@ def test_an_interrupt_leaves_a_tree_as_before_or_after(family, backend, name):
     lm, call, truths = tiny(family), INTERRUPTED[name], {}
     base, nodes = forked(lm, backend)
     def again():
-        return deepcopy(base, {id(x): x for x in (lm, base.reader, base.heard)})
+        return deepcopy(base, {id(x): x for x in (lm, base.reader.lm, base.reader.heard)})
     def truth(text):
         if text not in truths:
             tree = TokenTree(lm, [[*text]], hidden=True)
@@ -472,32 +397,29 @@ def test_an_interrupt_leaves_a_tree_as_before_or_after(family, backend, name):
         assert paths(tree) in (before, after)
         ends.add(paths(tree) == before)
         last = tree.extend(tree.counts[:, None] - 1, torch.tensor([[20], [21]]))
-        if line % 2: last = tree.keep(last)  # or the next call is another
+        if line % 2: last = tree.keep(last, now=True)  # or the next call is another
         tree.extend(last, torch.tensor([[22], [23]]))
         right(tree)
         if done: break
     assert line > 20 and (ends == {True, False} or before == after)
 
 
-@pytest.mark.parametrize('family', ['llama', 'mistral', 'gemma3'])
-@pytest.mark.parametrize('batch', [1, 3])
-def test_a_pass_reads_only_the_columns_it_may_see(family, batch):
-    """Few nodes of a wide tree attend to a copy of their own columns, and their laws
-    are the same"""
-    lm, g = tiny(family), torch.Generator().manual_seed(3)
-    tree = TokenTree(lm, prompts(batch, g), backend='tree')
-    nodes, read = torch.full((batch, 24), -1), []
-    for _ in range(3):
-        nodes = tree.extend(nodes, torch.randint(60, nodes.shape, generator=g))
-    for _ in range(5):
-        nodes = tree.extend(nodes[:, :2], torch.randint(60, (batch, 2), generator=g))
-        layer = tree.cache.layers[0]
-        read.append(layer.keys.shape[2] if layer.only is None else len(layer.only))
-    assert max(read) < tree.columns / 3, (read, tree.columns)
+def test_keep_forgets_when_it_pays():
+    """Called at each step it moves columns at every eighth pass, or when a wide pass has
+    left as many as there were; till then nothing moves, and its numbers are right"""
+    tree = TokenTree(tiny('llama', max_position_embeddings=256), [[1, 2, 3]])
+    node, columns = torch.tensor([[-1]]), []
+    for t in range(20):
+        nodes = tree.extend(node.expand(1, 3), torch.tensor([[t, 20 + t, 40 + t]]))
+        node = tree.keep(nodes[:, 1:2])
+        columns.append(tree.columns)
+    assert columns == [*range(3, 24, 3), 8, *range(11, 32, 3), 16, 19, 22, 25, 28]
+    assert tree.path(0, node.item()) == [20 + t for t in range(20)]
     check(tree)
-    tree.extend(torch.full((batch, 1), -1).repeat(1, 72),
-                torch.arange(72)[None].repeat(batch, 1) % 60)
-    nodes = tree.extend(torch.arange(tree.counts.min())[None].expand(batch, -1),
-                        torch.ones(batch, tree.counts.min(), dtype=torch.long))
-    assert tree.cache.layers[0].only is None                 # all are seen: no copy
+    nodes = tree.extend(node.expand(1, 99), torch.arange(99)[None] % 60)
+    node = tree.keep(nodes[:, 7:8])
+    assert tree.columns == 21
+    assert tree.path(0, node.item()) == [*(20 + t for t in range(20)), 7]
+    assert tree.keep(node, now=True).tolist() == node.tolist() == [[20]]
     check(tree)
+    with pytest.raises(TypeError, match='now'): tree.keep(node, now=1)
