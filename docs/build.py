@@ -46,6 +46,7 @@ TASKS = {
     'Tree search': 'mcts',
     'Best of several texts': 'rerank', 'The command line': 'cli',
     'The bundled model': 'default_model',
+    'Checks of arguments': 'knobs',
     'Figures, widgets, tests': 'plots widgets testing'}
 META = tomllib.loads((ROOT/'pyproject.toml').read_text(encoding='utf-8'))
 URLS = META['project']['urls']

@@ -6,6 +6,7 @@ from . import cli as cli
 from . import contrastive as contrastive
 from . import default_model as default_model
 from . import generation as generation
+from . import knobs as knobs
 from . import logit_contrast as logit_contrast
 from . import mcts as mcts
 from . import min_p as min_p

@@ -23,11 +23,12 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 
-from .generation import (Generation, TextStream, Trace, _by_row, _count, _eos_ids,
-                                     _measure, _stop_strings, _Writer, own_sampler)
+from .generation import (Generation, TextStream, Trace, _Writer, _by_row,
+                                     _count, _eos_ids, _measure, _stop_strings,
+                                     own_sampler)
+from .knobs import shown
 from .models import LanguageModel, check_lm
 from .multinomial import gumbel_noise, row_seeds
-from .softmax import shown
 from .token_tree import TokenTree
 
 # %% ../nbs/13_beam.ipynb #d2fc7032

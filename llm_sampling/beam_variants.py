@@ -23,12 +23,12 @@ from copy import copy
 import torch
 from torch import Tensor
 
-from .beam import Beams, best_first, _check, _number, _read, _seeded, _stops
+from .beam import Beams, _check, _number, _read, _seeded, _stops, best_first
 from .generation import Generation, _count, _eos_ids
+from .knobs import shown
 from .models import LanguageModel
 from .multinomial import gumbel_noise, mix
 from .sampler import encodable
-from .softmax import shown
 from .token_tree import TokenTree
 
 # %% ../nbs/14_beam_variants.ipynb #1b4cdf47

@@ -23,9 +23,10 @@ from fastcore.basics import patch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from .generation import Generation, Rows, _count, _per_prompt, _run, _whole_run
+from .generation import (Generation, Rows, _count, _per_prompt, _run,
+                                     _whole_run)
+from .knobs import Knob
 from .models import LanguageModel
-from .softmax import Knob
 from .token_tree import TokenTree
 
 # %% ../nbs/15_contrastive.ipynb #c922361c

@@ -31,11 +31,10 @@ from fastcore.basics import patch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .models import LanguageModel, _as_tuple, _IdCache, check_lm, text_of
+from .knobs import check_choice, check_flag, listed, shown
+from .models import LanguageModel, _IdCache, _as_tuple, check_lm, text_of
 from .multinomial import greedy, row_seeds
-from .penalties import listed
 from .sampler import check_sampler
-from .softmax import check_choice, check_flag, shown
 from .token_tree import TokenTree, _way
 
 # %% ../nbs/12_generation.ipynb #22f0754b

@@ -22,11 +22,12 @@ from copy import copy
 import torch
 from torch import Tensor, nn
 
-from .generation import Generation, Rows, _count, _layers, _per_prompt, _run, _whole_run
+from .generation import (Generation, Rows, _count, _layers, _per_prompt,
+                                     _run, _whole_run)
+from .knobs import Knob, check_flag, shown
 from .min_p import MIN_P, min_p_filter
 from .models import LanguageModel, check_lm, once_per_model, same_logits
-from .softmax import (Knob, apply_temperature, check_flag, log_softmax, shown, softmax,
-                                  upcast)
+from .softmax import apply_temperature, log_softmax, softmax, upcast
 from .token_tree import twin
 
 # %% ../nbs/16_logit_contrast.ipynb #1bf3df85

@@ -24,11 +24,12 @@ import torch
 from fastcore.basics import patch
 
 from .beam import _grid, _number, _read, _written, best_first, plot_tree
-from .generation import Generation, TextStream, _by_row, _count, _measure, own_sampler
+from .generation import (Generation, TextStream, _by_row, _count, _measure,
+                                     own_sampler)
+from .knobs import check_flag, shown
 from .models import LanguageModel, _pad_left
 from .multinomial import gumbel_noise, mix, row_seeds
 from .sampler import PAST, check_sampler
-from .softmax import check_flag, shown
 from .token_tree import TokenTree
 
 # %% ../nbs/17_mcts.ipynb #fb5edfa6

@@ -22,7 +22,9 @@ import math
 import torch
 from torch import Tensor
 
-from .softmax import _FLOATS, _INTEGERS, check_flag, shifted, shown, upcast
+from .knobs import (FLOATS, INTEGERS, check_flag, check_ids, integers,
+                                one_or_each, shown)
+from .softmax import shifted, upcast
 
 # %% ../nbs/02_multinomial.ipynb #c4475686
 def _checked(
@@ -51,7 +53,7 @@ def _reals(name, value):
         try: value = torch.tensor(value, dtype=torch.float64)
         except (TypeError, ValueError, RuntimeError, OverflowError):
             raise TypeError(f'{name} must be numbers, not {shown(value)}') from None
-    if value.dtype not in _FLOATS + _INTEGERS or value.layout != torch.strided:
+    if value.dtype not in FLOATS + INTEGERS or value.layout != torch.strided:
         raise TypeError(f'{name} must be numbers, not {value.dtype}')
     return value
 
@@ -101,35 +103,6 @@ def _light(
     return [t.numpy() for t in tensors] if small else list(tensors)
 
 # %% ../nbs/02_multinomial.ipynb #f5a29a38
-def _integers(name, value, device=None):
-    "`value` as an int64 tensor: an integer, or one per row as a list or tensor"
-    if hasattr(value, 'tolist') and not isinstance(value, Tensor): value = value.tolist()     # numpy's
-    if isinstance(value, int) and not isinstance(value, bool) and -2**63 <= value < 2**63:
-        return torch.full((), value, dtype=torch.int64, device=device)     # a fill: no copy from the CPU
-    if not isinstance(value, Tensor):
-        none = isinstance(value, (list, tuple)) and not value             # which torch takes for floats
-        try: value = torch.tensor(value, dtype=torch.int64 if none else None)
-        except (TypeError, ValueError, RuntimeError, OverflowError):
-            raise ValueError(f'{name} must be an integer that fits in 64 bits, or one per row, not {shown(value)}') from None
-    if value.dtype == torch.uint64:
-        if (value.view(torch.int64) < 0).any():
-            raise ValueError(f'{name} must be an integer that fits in 64 bits with its sign, not {shown(value)}')
-        value = value.view(torch.int64)
-    return _tokens(name, value).to(device or value.device, torch.int64)
-
-def _tokens(
-    name,        # What the caller knows it as
-    ids,         # Should be integers in a tensor
-    shape=None,  # That it should have; `None`: any
-    *others,     # Further dtypes that it may have
-):               # `ids`
-    "Raise unless something is a tensor of integers"
-    if not isinstance(ids, Tensor) or ids.dtype not in _INTEGERS + others or ids.layout != torch.strided:
-        kind = ids.dtype if isinstance(ids, Tensor) else type(ids).__name__
-        raise TypeError(f'{name} must be integers, not {kind}')
-    if shape is not None and ids.shape != shape:
-        raise ValueError(f'{name} must have shape {tuple(shape)}, not {tuple(ids.shape)}')
-    return ids
 def _keys(
     seed:Tensor,      # int64, shape `(...)`
     position:Tensor,  # int64, a shape that broadcasts with it
@@ -153,8 +126,8 @@ def uniform_noise(
     salt:int=0,  # Keeps rolls for other purposes apart; 0 is the choice of a token
 )->Tensor:       # float32 in (0, 1], shape `(..., vocab)` or `(..., n)`, on the device of `seed`
     "Uniform numbers that are a function of (seed, position, token id) alone, equal to the bit on every device"
-    seed = _integers('seed', seed)
-    key = _keys(seed, _integers('position', position, seed.device), salt)
+    seed = integers('seed', seed)
+    key = _keys(seed, integers('position', position, seed.device), salt)
     ids = vocab.int() if isinstance(vocab, Tensor) else torch.arange(vocab, dtype=torch.int32, device=seed.device)
     ids, key = _light(ids, key)
     h = torch.as_tensor(_scramble_(ids ^ key[..., :1], key[..., 1:]))
@@ -188,12 +161,10 @@ def sample(
     "Draw a token per row from `softmax(logits)` by Gumbel-max (Gumbel, 1954; Yellott, 1977)"
     check_flag('check', check)
     z = shifted(upcast(logits)).float()         # far from 0 a float32 has no room for the noise
-    seed = _integers('seed', fresh_seeds(z.shape[:-1]) if seed is None else seed, z.device)
-    position = _integers('position', position, z.device)
-    for name, value in (('seed', seed), ('position', position)):
-        if value.ndim and value.shape != z.shape[:-1]:
-            raise ValueError(f'{name} must be one integer or one per row, shape {tuple(z.shape[:-1])}, not {tuple(value.shape)}')
-    if ids is not None: _tokens('ids', ids, z.shape)
+    if seed is None: seed = fresh_seeds(z.shape[:-1])
+    seed, position = (one_or_each(name, value, z.shape[:-1], z.device)
+                      for name, value in (('seed', seed), ('position', position)))
+    if ids is not None: check_ids('ids', ids, z.shape)
     noise = gumbel_noise(seed, position, z.shape[-1] if ids is None else ids)
     top, column = (z + noise).max(-1)
     drawn = column if ids is None else ids.gather(-1, column.unsqueeze(-1)).squeeze(-1)
@@ -205,8 +176,8 @@ def mix(
     j,     # Any 64-bit integer, such as the number of a sample; broadcasts with `seed`
 )->Tensor: # int64; `seed` itself where `j` is 0
     "A seed made of two numbers, of all their bits"
-    seed = _integers('seed', seed)
-    seed, j = torch.broadcast_tensors(seed, _integers('j', j, seed.device))
+    seed = integers('seed', seed)
+    seed, j = torch.broadcast_tensors(seed, integers('j', j, seed.device))
     mixed = _keys(seed, j, salt=0x5eed, halves=2).view(torch.int64).squeeze(-1)
     return torch.where(j == 0, seed, mixed)
 
@@ -237,13 +208,13 @@ def row_seeds(
     n:int=1,          # Samples of each prompt
 )->Tensor:            # int64, shape `(batch * n,)`, the samples of a prompt together
     "The seeds that a strategy uses for its rows: a prompt's own, alone and in any batch"
-    if _tokens('ids', ids).ndim != 2 or ids.shape[1] == 0:
+    if check_ids('ids', ids).ndim != 2 or ids.shape[1] == 0:
         raise ValueError(f'ids must have shape (batch, length) with length >= 1, not {tuple(ids.shape)}')
-    if mask is not None: _tokens('mask', mask, ids.shape, torch.bool)
+    if mask is not None: check_ids('mask', mask, ids.shape, torch.bool)
     if type(n) is not int or n < 1: raise ValueError(f'n must be an integer >= 1, not {shown(n)}')
     batch = len(ids)
     given = fresh_seeds((batch,)) if seed is None else seed
-    seed = _integers('seed', given, ids.device)
+    seed = integers('seed', given, ids.device)
     if seed.ndim and seed.shape != (batch,):
         raise ValueError(f'seed must be one integer, or one for each of the {batch} prompts, '
                          f'not of shape {tuple(seed.shape)}')

@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 
 from .generation import Generation, Trace, _count, generate
+from .knobs import shown
 from .models import LanguageModel
 from .sampler import Sampler
-from .softmax import shown
 
 # %% ../nbs/18_rerank.ipynb #6658787e
 def _take(out, rows):

@@ -14,8 +14,8 @@ Docs: https://llm-sampling.github.io/llm_sampling/sampler.html.md"""
 
 # %% auto #0
 __all__ = ['P_LESS', 'DYNAMIC', 'BIASES', 'SEQUENCES', 'BREAKERS', 'ADAPTIVE', 'STEPS', 'EXTRA', 'PAST', 'ORDERS', 'READERS',
-           'CUTS', 'Context', 'generated', 'Whole', 'encodable', 'Step', 'read_order', 'as_entries', 'texts_in',
-           'as_ids', 'Sampler', 'check_sampler', 'StepReport', 'Explanation', 'as_text', 'as_html', 'candidates']
+           'CUTS', 'Context', 'generated', 'encodable', 'Step', 'read_order', 'as_entries', 'texts_in', 'as_ids',
+           'Sampler', 'check_sampler', 'StepReport', 'Explanation', 'as_text', 'as_html', 'candidates']
 
 # %% ../nbs/09_sampler.ipynb #02e2c581
 from collections.abc import Sequence
@@ -30,20 +30,27 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 
-from .adaptive import XTC_PROBABILITY, XTC_THRESHOLD, dynamic_temperature, xtc_filter
-from .min_p import (MIN_P, TAIL_FREE, TOP_A, TOP_N_SIGMA, min_p_filter, p_less_filter,
-                                tail_free_filter, top_a_filter, top_n_sigma_filter)
-from .multinomial import _integers, fresh_seeds, greedy, sample
-from .penalties import (DRY_ALLOWED_LENGTH, DRY_BASE, DRY_MULTIPLIER, FREQUENCY_PENALTY, LOGIT_BIAS,
-                                    NO_REPEAT_NGRAM_SIZE, PRESENCE_PENALTY, REPETITION_PENALTY,
-                                    ban_tokens, dry_penalty, frequency_penalty, listed, logit_bias,
-                                    no_repeat_ngram, presence_penalty, repetition_penalty)
-from .softmax import (TEMPERATURE, Knob, apply_temperature, entropy, shifted, shown, softmax,
-                                  upcast)
+from .adaptive import (XTC_PROBABILITY, XTC_THRESHOLD, dynamic_temperature,
+                                   xtc_filter)
+from .knobs import (Whole, check_rows, integers, listed, one_or_each, shown,
+                                whole)
+from .min_p import (MIN_P, TAIL_FREE, TOP_A, TOP_N_SIGMA, min_p_filter,
+                                p_less_filter, tail_free_filter, top_a_filter,
+                                top_n_sigma_filter)
+from .multinomial import fresh_seeds, greedy, sample
+from .penalties import (DRY_ALLOWED_LENGTH, DRY_BASE, DRY_MULTIPLIER,
+                                    FREQUENCY_PENALTY, LOGIT_BIAS, NO_REPEAT_NGRAM_SIZE,
+                                    PRESENCE_PENALTY, REPETITION_PENALTY, ban_tokens,
+                                    dry_penalty, frequency_penalty, logit_bias,
+                                    no_repeat_ngram, presence_penalty,
+                                    repetition_penalty)
+from .softmax import (TEMPERATURE, apply_temperature, entropy, shifted,
+                                  softmax, upcast)
 from .top_k import TOP_K, top_k_filter
 from .top_p import TOP_P, top_p_filter, total_weight
-from .typical import (EPSILON_CUTOFF, ETA_CUTOFF, TOP_H, TYPICAL_P, epsilon_filter,
-                                  eta_filter, top_h_filter, typical_filter)
+from .typical import (EPSILON_CUTOFF, ETA_CUTOFF, TOP_H, TYPICAL_P,
+                                  epsilon_filter, eta_filter, top_h_filter,
+                                  typical_filter)
 
 # %% ../nbs/09_sampler.ipynb #395cfb50
 class Context(NamedTuple):
@@ -69,24 +76,6 @@ def generated(
     return real & (from_end <= position)
 
 # %% ../nbs/09_sampler.ipynb #bff4cc3a
-class Whole(NamedTuple):
-    "A knob with one value for the whole batch"
-    allowed:str          # What it may be, in words, for errors
-    inside:Callable      # Whether a value is allowed
-
-@patch
-def entries(self:Whole,
-    name:str,  # What the caller knows the knob as
-    value,     # `None`, `False` and an empty list or dict are off
-):             # `None`, or `value`
-    "Check a value"
-    empty = isinstance(value, (list, tuple, dict)) and not value
-    if value is None or value is False or empty: return None
-    try: fine = self.inside(value)
-    except (TypeError, ValueError): fine = False
-    if not fine: raise ValueError(f'{name} must be {self.allowed}, not {shown(value)}')
-    return value
-
 def encodable(text):
     "Has it no half of a surrogate pair, which no tokenizer reads?"
     return not any('\ud800' <= c <= '\udfff' for c in text)
@@ -94,12 +83,6 @@ def encodable(text):
 def _ids(values): return all(type(i) is int and i >= 0 for i in values)
 def _texts(values): return [v for v in values if isinstance(v, str) and v and encodable(v)]
 def _ids_or_texts(values): return _ids(v for v in values if v not in _texts(values))
-
-def _whole(knob):
-    "A `Knob` of which all rows have the same value"
-    single = lambda v: not isinstance(v, (list, tuple, Tensor)) and not getattr(v, 'ndim', 0)
-    one = lambda v: single(v) and knob.entries('', v) is not None
-    return Whole(f'{knob.allowed}, one for all rows', one)
 
 P_LESS = Whole('True or False', lambda v: v is True)
 DYNAMIC = Whole(
@@ -143,7 +126,7 @@ STEPS = {
     'ban_tokens': Step(
         _history(ban_tokens), SEQUENCES, 'would complete a banned sequence'),
     'no_repeat_ngram_size': Step(
-        _history(no_repeat_ngram), _whole(NO_REPEAT_NGRAM_SIZE),
+        _history(no_repeat_ngram), whole(NO_REPEAT_NGRAM_SIZE),
         'would repeat an n-gram'),
     'repetition_penalty': Step(
         _history(repetition_penalty), REPETITION_PENALTY,
@@ -192,7 +175,7 @@ STEPS = {
     'adaptive': Step(
         lambda z, v, c: v.filter(z, c.state), ADAPTIVE, 'steers towards its target'),
 }
-EXTRA = dict(dry_base=_whole(DRY_BASE), dry_allowed_length=_whole(DRY_ALLOWED_LENGTH),
+EXTRA = dict(dry_base=whole(DRY_BASE), dry_allowed_length=whole(DRY_ALLOWED_LENGTH),
              dry_breakers=BREAKERS, xtc_threshold=XTC_THRESHOLD)
 PAST = ('ban_tokens', 'no_repeat_ngram_size', 'repetition_penalty', 'frequency_penalty',
         'presence_penalty', 'dry_multiplier')
@@ -343,7 +326,7 @@ class Sampler:
             if given[e] is None: raise ValueError(f'{e} must be {EXTRA[e].allowed}, not None')
         self.idle = {e: EXTRA[e].entries(e, given[e]) for e in EXTRA}     # of steps not in use
         self.knobs |= {e: self.idle.pop(e) for n in self.steps for e in STEPS[n].extra}
-        self.seed = None if seed is None else _integers('seed', seed)
+        self.seed = None if seed is None else integers('seed', seed)
         if tokenizer is not None: self.knobs = as_ids(self.knobs, tokenizer)
         self.unread = bool(texts_in(self.knobs))       # texts wait for a tokenizer
 
@@ -450,21 +433,17 @@ def _position(self:Sampler, position, z, history, seeded):
             raise ValueError(f'position must be given for {needy[0]}: the number of tokens '
                              'of the text that were generated before this one')
         return 0
-    if type(position) is not int: position = _integers('position', position, z.device)
-    elif not 0 <= position < 2**63: raise ValueError(f'position must be >= 0 and fit in 64 bits, not {shown(position)}')
-    if isinstance(position, Tensor) and position.ndim and position.shape != z.shape[:-1]:
-        raise ValueError(f'position must be one integer or one per row, shape {tuple(z.shape[:-1])}, '
-                         f'not {tuple(position.shape)}')
-    return position
+    if type(position) is not int:
+        return one_or_each('position', position, z.shape[:-1], z.device)
+    if 0 <= position < 2**63: return position
+    raise ValueError(f'position must be >= 0 and fit in 64 bits, not {shown(position)}')
 
 @patch
 def _apply(self:Sampler, name, z, context):
     "One step; a knob with the wrong number of entries is called by the name the user knows"
     for n in (name, *STEPS[name].extra):
         value = self.knobs[n]
-        if isinstance(value, Tensor) and value.ndim and value.shape != z.shape[:-1]:
-            raise ValueError(f'{n} must have one entry per row, shape {tuple(z.shape[:-1])}, '
-                             f'not {tuple(value.shape)}')
+        if isinstance(value, Tensor) and value.ndim: check_rows(n, value, z.shape[:-1])
     return STEPS[name].apply(z, self.knobs[name], context)
 
 # %% ../nbs/09_sampler.ipynb #ff1e3bd8
@@ -474,7 +453,7 @@ def rows(self:Sampler,
     seed=None,     # Seeds of the new rows; `None` takes the old ones along
 )->Sampler:
     "The sampler of the rows `index` of a batch: per-row knobs are taken along, shared ones stay"
-    index = _integers('index', index)
+    index = integers('index', index)
     def take(v):
         if not isinstance(v, Tensor) or not v.ndim: return v
         if len(index) and not -len(v) <= index.min() <= index.max() < len(v):
@@ -482,7 +461,7 @@ def rows(self:Sampler,
         return v[index.to(v.device)]
     new = copy(self)
     new.knobs = {name: take(value) for name, value in self.knobs.items()}
-    new.seed = take(self.seed) if seed is None else _integers('seed', seed)
+    new.seed = take(self.seed) if seed is None else integers('seed', seed)
     return new
 
 # %% ../nbs/09_sampler.ipynb #43db16b2

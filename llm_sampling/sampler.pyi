@@ -2,6 +2,7 @@
 from .adaptive import AdaptiveP
 from .adaptive import Mirostat1
 from .adaptive import Mirostat2
+from .knobs import Whole
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -14,8 +15,8 @@ import torch
 
 __all__ = ['P_LESS', 'DYNAMIC', 'BIASES', 'SEQUENCES', 'BREAKERS', 'ADAPTIVE', 'STEPS',
            'EXTRA', 'PAST', 'ORDERS', 'READERS', 'CUTS', 'Context', 'generated',
-           'Whole', 'encodable', 'Step', 'read_order', 'as_entries', 'texts_in',
-           'as_ids', 'Sampler', 'check_sampler', 'StepReport', 'Explanation', 'as_text',
+           'encodable', 'Step', 'read_order', 'as_entries', 'texts_in', 'as_ids',
+           'Sampler', 'check_sampler', 'StepReport', 'Explanation', 'as_text',
            'as_html', 'candidates']
 
 class Context(NamedTuple):
@@ -51,26 +52,6 @@ def generated(
     Returns:
         Bool, the shape of `ids`
     """
-
-class Whole(NamedTuple):
-    """A knob with one value for the whole batch
-
-    Attributes:
-        allowed: What it may be, in words, for errors
-        inside: Whether a value is allowed
-    """
-    allowed: str
-    inside: Callable[..., Any]
-    def entries(self, name: str, value: Any) -> Any:
-        """Check a value
-
-        Args:
-            name: What the caller knows the knob as
-            value: `None`, `False` and an empty list or dict are off
-
-        Returns:
-            `None`, or `value`
-        """
 
 def encodable(text: Any) -> Any:
     """Has it no half of a surrogate pair, which no tokenizer reads?"""

@@ -23,9 +23,8 @@ from fastcore.basics import patch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from .knobs import check_choice, check_flag, integers, shown
 from .models import LanguageModel, check_lm, once_per_model, same_logits
-from .multinomial import _integers
-from .softmax import check_choice, check_flag, shown
 
 # %% ../nbs/11_token_tree.ipynb #054b6986
 @functools.cache
@@ -500,7 +499,7 @@ def path(self:TokenTree,
 )->list:      # Token ids; [] for -1
     "The tokens from the first after the prompt to a node"
     for name, value in (('row', row), ('node', node)):
-        if _integers(name, value).numel() != 1 or isinstance(value, (list, tuple)): raise ValueError(f'{name} must be one integer, not {shown(value)}')
+        if integers(name, value).numel() != 1 or isinstance(value, (list, tuple)): raise ValueError(f'{name} must be one integer, not {shown(value)}')
     row, node, ids = int(row), int(node), []
     if not 0 <= row < self.batch or not -1 <= node < self.counts[row]:
         raise ValueError(f'row {row} has no node {node}')
