@@ -5,6 +5,7 @@ from . import beam_variants as beam_variants
 from . import cli as cli
 from . import contrastive as contrastive
 from . import default_model as default_model
+from . import explain as explain
 from . import generation as generation
 from . import knobs as knobs
 from . import logit_contrast as logit_contrast
@@ -16,7 +17,9 @@ from . import penalties as penalties
 from . import plots as plots
 from . import rerank as rerank
 from . import sampler as sampler
+from . import shortlist as shortlist
 from . import softmax as softmax
+from . import steps as steps
 from . import testing as testing
 from . import token_tree as token_tree
 from . import top_k as top_k

@@ -36,6 +36,7 @@ def dynamic_temperature(
     low,               # Temperature of a sure row, finite, >= 0; 0 is greedy there
     high,              # Temperature of a flat row, finite, >= `low`
     exponent=1.0,      # Finite, >= 0; above 1 the temperature stays low for longer
+    shift:bool=True,   # As `apply_temperature`
 )->Tensor:             # Same shape and dtype; a row with one finite logit is left as it is
     "Divide each row by a temperature that grows with its entropy (kalomaze, 2023)"
     given = dict(low=low, high=high, exponent=exponent)
@@ -45,7 +46,8 @@ def dynamic_temperature(
     n = z.isfinite().sum(-1).double()
     share = (entropy(z.double()) / n.log()).clamp(max=1)
     t = low + (high - low) * share**exponent
-    return apply_temperature(logits, torch.where((n > 1) & t.isfinite(), t, 1.))
+    t = torch.where((n > 1) & t.isfinite(), t, 1.)
+    return apply_temperature(logits, t, shift)
 
 # %% ../nbs/08_adaptive.ipynb #79968665
 XTC_SALT = 0x787463   # 'xtc' in ASCII

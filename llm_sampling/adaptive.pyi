@@ -15,6 +15,7 @@ def dynamic_temperature(
     low: float,
     high: float,
     exponent: float = 1.0,
+    shift: bool = True,
 ) -> Tensor:
     """Divide each row by a temperature that grows with its entropy (kalomaze, 2023)
 
@@ -23,6 +24,7 @@ def dynamic_temperature(
         low: Temperature of a sure row, finite, >= 0; 0 is greedy there
         high: Temperature of a flat row, finite, >= `low`
         exponent: Finite, >= 0; above 1 the temperature stays low for longer
+        shift: As `apply_temperature`
 
     Returns:
         Same shape and dtype; a row with one finite logit is left as it is

@@ -28,7 +28,7 @@ from .generation import Generation, _count, _eos_ids
 from .knobs import shown
 from .models import LanguageModel
 from .multinomial import gumbel_noise, mix
-from .sampler import encodable
+from .steps import encodable
 from .token_tree import TokenTree
 
 # %% ../nbs/14_beam_variants.ipynb #1b4cdf47

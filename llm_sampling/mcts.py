@@ -29,7 +29,8 @@ from .generation import (Generation, TextStream, _by_row, _count, _measure,
 from .knobs import check_flag, shown
 from .models import LanguageModel, _pad_left
 from .multinomial import gumbel_noise, mix, row_seeds
-from .sampler import PAST, check_sampler
+from .sampler import check_sampler
+from .steps import PAST
 from .token_tree import TokenTree
 
 # %% ../nbs/17_mcts.ipynb #fb5edfa6

@@ -74,21 +74,40 @@ def entropy(
     return (logp.exp() * -logp.masked_fill(logp == -torch.inf, 0)).sum(-1).clamp(min=0).to(logits.dtype)
 
 # %% ../nbs/01_softmax.ipynb #83cceb1f
-TEMPERATURE = Knob('a finite number >= 0', lambda v: (v >= 0) & (v <= torch.finfo(torch.float32).max), neutral=1)
+TEMPERATURE = Knob('a finite number >= 0',
+                   lambda v: (v >= 0) & (v <= torch.finfo(torch.float32).max), neutral=1)
 
 def apply_temperature(
-    logits:Tensor,  # Unnormalised scores, shape `(..., vocab)`
-    temperature,    # Finite, `>= 0`; 1 or `None` is off; 0 keeps the maxima alone; one entry per row if a list or tensor
-)->Tensor:          # Same shape and dtype; unless off, shifted so that the row maximum is 0
+    logits:Tensor,    # Unnormalised scores, shape `(..., vocab)`
+    temperature,      # Finite, `>= 0`; 1 or `None` is off; 0 keeps the maxima alone; one entry per row if a list or tensor
+    shift:bool=True,  # Put the row maximum at 0, which changes no probability; `False` divides it like the rest, for sums over steps
+)->Tensor:            # Same shape and dtype
     "Divide `logits` by `temperature` (Ackley, Hinton and Sejnowski, 1985)"
     z = upcast(logits)
     t = TEMPERATURE.read('temperature', temperature, z)
     if t is None: return logits
-    lowered, least = shifted(z), torch.finfo(z.dtype).tiny    # below it a quotient may be 0/0
-    if not isinstance(t, Tensor) and t >= least:
-        return (lowered / torch.full_like(z[..., :1], t)).to(logits.dtype)      # as if it were one per row, to the bit
-    maxima = lowered.masked_fill(lowered < 0, -torch.inf)
-    if not isinstance(t, Tensor): return maxima.to(logits.dtype)
-    t = t.to(z.dtype)
-    cooled = torch.where(t >= least, lowered / t, maxima)
-    return torch.where(t == 1, z, cooled).to(logits.dtype)
+    least = torch.finfo(z.dtype).tiny                 # below it a quotient may be 0/0
+    if isinstance(t, Tensor): cooled = _cool_rows(z, t.to(z.dtype), least, shift)
+    else: cooled = _cool(z, t if t >= least else None, shift)
+    return cooled.to(logits.dtype)
+
+def _coldest(lowered): return lowered.masked_fill(lowered < 0, -torch.inf)
+
+def _cool(z, t, shift):
+    "Rows divided by one number as if it were one per row, to the bit; `None` is 0"
+    lowered = shifted(z)
+    if t is not None: t = torch.full_like(z[..., :1], t)
+    cooled = _coldest(lowered) if t is None else lowered / t
+    return cooled if shift else cooled + _heights(z, 1 if t is None else t)
+
+def _cool_rows(z, t, least, shift):
+    "Rows divided by a number each; 1 leaves its row to the bit"
+    lowered = shifted(z)
+    cooled = torch.where(t >= least, lowered / t, _coldest(lowered))
+    if not shift: cooled = cooled + _heights(z, torch.where(t >= least, t, 1.))
+    return torch.where(t == 1, z, cooled)
+
+def _heights(z, t):
+    "The row maxima divided, `(..., 1)`; 0 where there is none"
+    top = z.amax(-1, keepdim=True)
+    return top.masked_fill(~top.isfinite(), 0) / t

@@ -63,6 +63,7 @@ TEMPERATURE: Knob
 def apply_temperature(
     logits: Tensor,
     temperature: float | Sequence[float | None] | Tensor | None,
+    shift: bool = True,
 ) -> Tensor:
     """Divide `logits` by `temperature` (Ackley, Hinton and Sejnowski, 1985)
 
@@ -70,7 +71,9 @@ def apply_temperature(
         logits: Unnormalised scores, shape `(..., vocab)`
         temperature: Finite, `>= 0`; 1 or `None` is off; 0 keeps the maxima alone; one entry
             per row if a list or tensor
+        shift: Put the row maximum at 0, which changes no probability; `False` divides it
+            like the rest, for sums over steps
 
     Returns:
-        Same shape and dtype; unless off, shifted so that the row maximum is 0
+        Same shape and dtype
     """
