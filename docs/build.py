@@ -39,7 +39,7 @@ REFERENCE = ['api', 'changelog']
 TASKS = {
     'Temperature and probabilities': 'softmax', 'Filters': 'top_k top_p min_p typical',
     'Filters that move with the text or a roll': 'adaptive', 'History': 'penalties',
-    'Draws': 'multinomial',
+    'Draws': 'multinomial noise',
     'The sampler': 'sampler steps shortlist explain',
     'Models': 'models', 'Generation': 'generation',
     'The token tree': 'token_tree',

@@ -13,7 +13,8 @@
 - `llm_sampling.mcts`: Try a beginning to its end before choosing it, and try most where it pays
 - `llm_sampling.min_p`: Five filters that compare each token with a level: min-p, top-a, top-nσ, p-less, tail-free
 - `llm_sampling.models`: Text or token ids in, one row of float32 logits per prompt out
-- `llm_sampling.multinomial`: Greedy, the inverse CDF, Gumbel-max, and noise that the same seed gives anywhere
+- `llm_sampling.multinomial`: Greedy, the inverse CDF, and Gumbel-max: three ways from probabilities to one token
+- `llm_sampling.noise`: Noise that the same seed gives anywhere, and the draw we ship
 - `llm_sampling.penalties`: Repetition, frequency, presence, no-repeat n-gram, DRY, logit bias and banned sequences, for every row of a batch at once
 - `llm_sampling.plots`: One visible line per figure: bars of probabilities, curves over a knob, text coloured by surprise
 - `llm_sampling.rerank`: Draw several texts, then choose: the best by a score, the answer of most, the one most like the others
@@ -38,7 +39,8 @@ from types import ModuleType
 # Public names by module, imported on first use (PEP 562): `import llm_sampling` itself loads nothing, not even torch.
 _names = {
     'softmax': 'apply_temperature entropy',
-    'multinomial': 'greedy row_seeds sample sample_cdf',
+    'multinomial': 'greedy sample_cdf',
+    'noise': 'row_seeds sample',
     'top_k': 'top_k_filter',
     'top_p': 'top_p_filter',
     'min_p': 'min_p_filter p_less_filter tail_free_filter top_a_filter top_n_sigma_filter',

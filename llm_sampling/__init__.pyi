@@ -13,6 +13,7 @@ from . import mcts as mcts
 from . import min_p as min_p
 from . import models as models
 from . import multinomial as multinomial
+from . import noise as noise
 from . import penalties as penalties
 from . import plots as plots
 from . import rerank as rerank
@@ -29,9 +30,9 @@ from . import widgets as widgets
 from .softmax import apply_temperature as apply_temperature
 from .softmax import entropy as entropy
 from .multinomial import greedy as greedy
-from .multinomial import row_seeds as row_seeds
-from .multinomial import sample as sample
 from .multinomial import sample_cdf as sample_cdf
+from .noise import row_seeds as row_seeds
+from .noise import sample as sample
 from .top_k import top_k_filter as top_k_filter
 from .top_p import top_p_filter as top_p_filter
 from .min_p import min_p_filter as min_p_filter
@@ -78,15 +79,15 @@ from .rerank import majority_vote as majority_vote
 from .rerank import minimum_bayes_risk as minimum_bayes_risk
 
 __version__: str
-__all__ = ['apply_temperature', 'entropy', 'greedy', 'row_seeds', 'sample',
-           'sample_cdf', 'top_k_filter', 'top_p_filter', 'min_p_filter',
-           'p_less_filter', 'tail_free_filter', 'top_a_filter', 'top_n_sigma_filter',
-           'epsilon_filter', 'eta_filter', 'top_h_filter', 'typical_filter',
-           'ban_tokens', 'dry_penalty', 'frequency_penalty', 'logit_bias',
-           'no_repeat_ngram', 'presence_penalty', 'repetition_penalty', 'AdaptiveP',
-           'Mirostat1', 'Mirostat2', 'dynamic_temperature', 'xtc_filter', 'Sampler',
-           'LanguageModel', 'TableModel', 'load', 'TokenTree', 'Generation', 'generate',
-           'stream', 'beam_search', 'stream_beam_search', 'constrained_beam_search',
+__all__ = ['apply_temperature', 'entropy', 'greedy', 'sample_cdf', 'row_seeds',
+           'sample', 'top_k_filter', 'top_p_filter', 'min_p_filter', 'p_less_filter',
+           'tail_free_filter', 'top_a_filter', 'top_n_sigma_filter', 'epsilon_filter',
+           'eta_filter', 'top_h_filter', 'typical_filter', 'ban_tokens', 'dry_penalty',
+           'frequency_penalty', 'logit_bias', 'no_repeat_ngram', 'presence_penalty',
+           'repetition_penalty', 'AdaptiveP', 'Mirostat1', 'Mirostat2',
+           'dynamic_temperature', 'xtc_filter', 'Sampler', 'LanguageModel',
+           'TableModel', 'load', 'TokenTree', 'Generation', 'generate', 'stream',
+           'beam_search', 'stream_beam_search', 'constrained_beam_search',
            'diverse_beam_search', 'stochastic_beam_search', 'contrastive_search',
            'contrastive_decoding', 'dola', 'guided', 'mcts_decode', 'best_of_n',
            'majority_vote', 'minimum_bayes_risk']

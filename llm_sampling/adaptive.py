@@ -25,7 +25,7 @@ from torch import Tensor
 
 from .knobs import (FLOATS, Knob, check_choice, check_ids, check_rows,
                                 one_or_each, shown)
-from .multinomial import fresh_seeds, uniform_noise
+from .noise import fresh_seeds, uniform_noise
 from .softmax import (TEMPERATURE, apply_temperature, entropy, log_softmax,
                                   softmax, upcast)
 from .top_k import largest, top_k_filter

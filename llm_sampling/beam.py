@@ -28,7 +28,7 @@ from .generation import (Generation, TextStream, Trace, _Writer, _by_row,
                                      own_sampler)
 from .knobs import shown
 from .models import LanguageModel, check_lm
-from .multinomial import gumbel_noise, row_seeds
+from .noise import gumbel_noise, row_seeds
 from .token_tree import TokenTree
 
 # %% ../nbs/13_beam.ipynb #d2fc7032

@@ -27,7 +27,7 @@ from .beam import Beams, _check, _number, _read, _seeded, _stops, best_first
 from .generation import Generation, _count, _eos_ids
 from .knobs import shown
 from .models import LanguageModel
-from .multinomial import gumbel_noise, mix
+from .noise import gumbel_noise, mix
 from .steps import encodable
 from .token_tree import TokenTree
 

@@ -33,7 +33,8 @@ from torch.nn.functional import pad
 
 from .knobs import check_choice, check_flag, listed, shown
 from .models import LanguageModel, _IdCache, _as_tuple, check_lm, text_of
-from .multinomial import greedy, row_seeds
+from .multinomial import greedy
+from .noise import row_seeds
 from .sampler import check_sampler
 from .token_tree import TokenTree, _way
 

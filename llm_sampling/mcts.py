@@ -28,7 +28,7 @@ from .generation import (Generation, TextStream, _by_row, _count, _measure,
                                      own_sampler)
 from .knobs import check_flag, shown
 from .models import LanguageModel, _pad_left
-from .multinomial import gumbel_noise, mix, row_seeds
+from .noise import gumbel_noise, mix, row_seeds
 from .sampler import check_sampler
 from .steps import PAST
 from .token_tree import TokenTree

@@ -27,7 +27,8 @@ from torch import Tensor
 
 from .knobs import (Knob, check_flag, check_rows, integers, one_or_each,
                                 shown)
-from .multinomial import fresh_seeds, greedy, row_seeds, sample
+from .multinomial import greedy
+from .noise import fresh_seeds, row_seeds, sample
 from .shortlist import shorten, split_tail
 from .softmax import shifted, upcast
 from .steps import (EXTRA, PAST, PROCESSORS, STEPS, Context, as_entries,

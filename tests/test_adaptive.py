@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from llm_sampling.adaptive import (XTC_SALT, AdaptiveP, Mirostat1, Mirostat2,
                                    dynamic_temperature, xtc_filter)
-from llm_sampling.multinomial import sample, uniform_noise
+from llm_sampling.noise import sample, uniform_noise
 from llm_sampling.softmax import apply_temperature, entropy, log_softmax, softmax
 from strategies import batches, rows
 

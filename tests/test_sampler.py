@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from strategies import rows
 from llm_sampling import Mirostat2, Sampler
-from llm_sampling.multinomial import greedy, row_seeds, sample
+from llm_sampling.multinomial import greedy
+from llm_sampling.noise import row_seeds, sample
 from llm_sampling.steps import EXTRA, ORDERS, STEPS, Context, read_order
 
 CUTS = [dict(top_k=1), dict(top_k=7), dict(top_p=0), dict(top_p=.5), dict(top_p=.95),
