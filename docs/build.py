@@ -39,13 +39,16 @@ REFERENCE = ['api', 'changelog']
 TASKS = {
     'Temperature and probabilities': 'softmax', 'Filters': 'top_k top_p min_p typical',
     'Filters that move with the text or a roll': 'adaptive', 'History': 'penalties',
-    'Draws': 'multinomial',
-    'The sampler': 'sampler', 'Models': 'models', 'Generation': 'generation',
+    'Draws': 'multinomial noise',
+    'The sampler': 'sampler steps shortlist explain',
+    'What a strategy is asked, and tells': 'request text_stream record',
+    'Models': 'models', 'Generation': 'rows generation',
     'The token tree': 'token_tree tree_books backends',
     'Beams': 'beam beam_variants', 'Contrast': 'contrastive logit_contrast',
     'Tree search': 'mcts',
     'Best of several texts': 'rerank', 'The command line': 'cli',
     'The bundled model': 'default_model',
+    'Checks of arguments': 'knobs',
     'Figures, widgets, tests': 'plots widgets testing'}
 META = tomllib.loads((ROOT/'pyproject.toml').read_text(encoding='utf-8'))
 URLS = META['project']['urls']

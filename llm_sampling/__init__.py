@@ -2,17 +2,21 @@
 
 - `llm_sampling.adaptive`: Dynamic temperature, XTC, Mirostat and adaptive-p: cuts that move with the law, with a roll, or with the text so far
 - `llm_sampling.backends`: Many branches of a text in one forward pass, each token seeing its own ancestors only
+- `llm_sampling.batches`: A sampler for the rows of each prompt, and one sampler of many requests
 - `llm_sampling.beam`: Keep the best few beginnings of a text, not only the best one
 - `llm_sampling.beam_variants`: Beams that differ, beams that must say something, and beams that are drawn
 - `llm_sampling.cli`: Generate, explain and compare from a terminal
 - `llm_sampling.contrastive`: Of the likely next tokens, the one whose state is unlike all before it
 - `llm_sampling.default_model`: Five million parameters, taught on fairy tales: how the model of every example was trained, and how good it is
+- `llm_sampling.explain`: What each step of a sampler removed, how much probability it had, and why
 - `llm_sampling.generation`: From one token to a text: many rows, many endings, and a stream that never takes a word back
+- `llm_sampling.knobs`: What a value may be, and the error that says so: one vocabulary for filters, samplers and strategies
 - `llm_sampling.logit_contrast`: What one law says and another does not
 - `llm_sampling.mcts`: Try a beginning to its end before choosing it, and try most where it pays
 - `llm_sampling.min_p`: Five filters that compare each token with a level: min-p, top-a, top-nσ, p-less, tail-free
 - `llm_sampling.models`: Text or token ids in, one row of float32 logits per prompt out
-- `llm_sampling.multinomial`: Greedy, the inverse CDF, Gumbel-max, and noise that the same seed gives anywhere
+- `llm_sampling.multinomial`: Greedy, the inverse CDF, and Gumbel-max: three ways from probabilities to one token
+- `llm_sampling.noise`: Noise that the same seed gives anywhere, and the draw we ship
 - `llm_sampling.penalties`: Repetition, frequency, presence, no-repeat n-gram, DRY, logit bias and banned sequences, for every row of a batch at once
 - `llm_sampling.plots`: One visible line per figure: bars of probabilities, curves over a knob, text coloured by surprise
 - `llm_sampling.record`: Each chosen token measured once, and one object for what a strategy gives back
@@ -20,7 +24,9 @@
 - `llm_sampling.rerank`: Draw several texts, then choose: the best by a score, the answer of most, the one most like the others
 - `llm_sampling.rows`: Prompts of different lengths that grow together, share what is equal, and forget what the window cannot hold
 - `llm_sampling.sampler`: Every filter, penalty and adaptive step in the order of your system, one draw, and a report of what each step did
+- `llm_sampling.shortlist`: The few largest logits are enough for a draw, and the result is exact
 - `llm_sampling.softmax`: From scores to probabilities, and one knob that sharpens or flattens them
+- `llm_sampling.steps`: Every step of a sampler in one table: the function, what its knob may be, and the order of four systems
 - `llm_sampling.testing`: Equality that survives `-inf`, and the checks that every filter and draw must pass
 - `llm_sampling.text_stream`: Whole characters only, no stop string, and nothing taken back
 - `llm_sampling.token_tree`: One cache for every branch: each token is computed once, and sees only its own ancestors
@@ -40,7 +46,8 @@ from types import ModuleType
 # Public names by module, imported on first use (PEP 562): `import llm_sampling` itself loads nothing, not even torch.
 _names = {
     'softmax': 'apply_temperature entropy',
-    'multinomial': 'greedy row_seeds sample sample_cdf',
+    'multinomial': 'greedy sample_cdf',
+    'noise': 'row_seeds sample',
     'top_k': 'top_k_filter',
     'top_p': 'top_p_filter',
     'min_p': 'min_p_filter p_less_filter tail_free_filter top_a_filter top_n_sigma_filter',
@@ -59,8 +66,9 @@ _names = {
     'mcts': 'mcts_decode',
     'rerank': 'best_of_n majority_vote minimum_bayes_risk',
 }
-_modules = [*_names, 'backends', 'request', 'rows', 'text_stream', 'cli', 'default_model', 'plots',
-            'testing', 'tree_books', 'widgets']
+_modules = [*_names, 'backends', 'cli', 'default_model', 'explain', 'knobs', 'plots',
+            'request', 'rows', 'shortlist', 'steps', 'testing', 'text_stream',
+            'tree_books', 'widgets']
 _home = {name: module for module, names in _names.items() for name in names.split()}
 __all__ = [*_home]
 

@@ -23,33 +23,31 @@ import math
 import torch
 from torch import Tensor
 
-from .multinomial import _integers, _tokens, fresh_seeds, uniform_noise
-from .softmax import (_FLOATS, TEMPERATURE, Knob, apply_temperature, check_choice, entropy,
-                                  log_softmax, shown, softmax, upcast)
+from .knobs import (FLOATS, Knob, check_choice, check_ids, check_rows,
+                                one_or_each, shown)
+from .noise import fresh_seeds, uniform_noise
+from .softmax import (TEMPERATURE, apply_temperature, entropy, log_softmax,
+                                  softmax, upcast)
 from .top_k import largest, top_k_filter
 
 # %% ../nbs/08_adaptive.ipynb #6dc4f10f
-def _number(knob, name, value):
-    "A knob of the whole batch: a number in its range, or an error"
-    if hasattr(value, 'tolist'): value = value.tolist() if getattr(value, 'ndim', 0) == 0 else [value]
-    knob.check(name, value)
-    return float(value)
-
 def dynamic_temperature(
     logits:Tensor,     # Scores, shape `(..., vocab)`
     low,               # Temperature of a sure row, finite, >= 0; 0 is greedy there
     high,              # Temperature of a flat row, finite, >= `low`
     exponent=1.0,      # Finite, >= 0; above 1 the temperature stays low for longer
+    shift:bool=True,   # As `apply_temperature`
 )->Tensor:             # Same shape and dtype; a row with one finite logit is left as it is
     "Divide each row by a temperature that grows with its entropy (kalomaze, 2023)"
     given = dict(low=low, high=high, exponent=exponent)
-    low, high, exponent = (_number(TEMPERATURE, name, value) for name, value in given.items())
+    low, high, exponent = (TEMPERATURE.single(name, value) for name, value in given.items())
     if low > high: raise ValueError(f'low must be at most high, not {shown(low)} > {high!r}')
     z = upcast(logits)
     n = z.isfinite().sum(-1).double()
     share = (entropy(z.double()) / n.log()).clamp(max=1)
     t = low + (high - low) * share**exponent
-    return apply_temperature(logits, torch.where((n > 1) & t.isfinite(), t, 1.))
+    t = torch.where((n > 1) & t.isfinite(), t, 1.)
+    return apply_temperature(logits, t, shift)
 
 # %% ../nbs/08_adaptive.ipynb #79968665
 XTC_SALT = 0x787463   # 'xtc' in ASCII
@@ -62,11 +60,9 @@ def _probs(z):
 
 def _roll(seed, position, z):
     "One uniform number in (0, 1] per row, shape `(..., 1)`"
-    seed = _integers('seed', fresh_seeds(z.shape[:-1]) if seed is None else seed, z.device)
-    position = _integers('position', position, z.device)
-    for name, value in (('seed', seed), ('position', position)):
-        if value.ndim and value.shape != z.shape[:-1]:
-            raise ValueError(f'{name} must be one integer or one per row, shape {tuple(z.shape[:-1])}, not {tuple(value.shape)}')
+    if seed is None: seed = fresh_seeds(z.shape[:-1])
+    seed, position = (one_or_each(name, value, z.shape[:-1], z.device)
+                      for name, value in (('seed', seed), ('position', position)))
     return uniform_noise(seed, position, 1, salt=XTC_SALT)
 
 def xtc_filter(
@@ -98,7 +94,7 @@ def _bits(z):
 def _chosen(values, ids):
     "The entry of each row that its id points to; id -1 takes the first"
     vocab = values.shape[-1]
-    if _tokens('ids', ids, values.shape[:-1]).device.type == 'cpu' and (ids >= vocab).any():
+    if check_ids('ids', ids, values.shape[:-1]).device.type == 'cpu' and (ids >= vocab).any():
         raise ValueError(f'ids must be below the size of the vocabulary, {vocab}, not {ids.max().item()}')
     return values.gather(-1, ids.long().clamp(min=0).unsqueeze(-1)).squeeze(-1)
 
@@ -108,8 +104,7 @@ def _targets(name, value, batch, device):
     try: value = torch.as_tensor(value, dtype=torch.float32, device=device)
     except (RuntimeError, TypeError, ValueError, AssertionError) as e:
         raise ValueError(f'device must be one that torch has here, not {shown(device)}') from e
-    if value.ndim and value.shape != (batch,):
-        raise ValueError(f'{name} must have one entry per row, shape {(batch,)}, not {tuple(value.shape)}')
+    if value.ndim: check_rows(name, value, (batch,))
     return value.expand(batch)
 
 def _same(one, other):
@@ -120,7 +115,7 @@ def _same(one, other):
 def _check_state(state, logits):
     "Raise unless there is a state for each row"
     shape = (*upcast(logits).shape[:-1], 2)
-    if not isinstance(state, Tensor) or state.shape != shape or state.dtype not in _FLOATS or state.layout != torch.strided:
+    if not isinstance(state, Tensor) or state.shape != shape or state.dtype not in FLOATS or state.layout != torch.strided:
         found = f'{state.dtype} of shape {tuple(state.shape)}' if isinstance(state, Tensor) else shown(state)
         raise ValueError(f'state must be what init or update returned, shape {shape}, not {found}')
     if state.device.type == 'cpu' and state.isnan().any(): raise ValueError('state must hold no nan')
@@ -134,7 +129,7 @@ class Mirostat:
         surprise='original',  # Which is fed back: under the law `filter` is given ('original') or the one it leaves ('kept')
     ):
         self.tau = MIROSTAT_TAU.neutral if tau is None else MIROSTAT_TAU.entries('tau', tau)
-        self.eta = _number(MIROSTAT_ETA, 'eta', eta)
+        self.eta = MIROSTAT_ETA.single('eta', eta)
         check_choice('surprise', surprise, ('original', 'kept'))
         self.surprise = surprise
 
@@ -223,7 +218,7 @@ class AdaptiveP:
         decay=.9,  # Share of the running mean that stays at each step, in [0, 1); memory of about 1/(1-decay) tokens
     ):
         self.target = ADAPTIVE_TARGET.neutral if target is None else ADAPTIVE_TARGET.entries('target', target)
-        self.decay = _number(ADAPTIVE_DECAY, 'decay', decay)
+        self.decay = ADAPTIVE_DECAY.single('decay', decay)
 
     def __eq__(self, other): return _same(self, other)
 

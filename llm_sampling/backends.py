@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from .knobs import check_choice
 from .models import LanguageModel, once_per_model, same_logits
-from .softmax import check_choice
 
 # %% ../nbs/10d_backends.ipynb #054b6986
 class Growing:

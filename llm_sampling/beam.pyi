@@ -12,9 +12,8 @@ from typing import Any
 from typing import Literal
 
 __all__ = ['plot_tree', 'best_first', 'Beams', 'as_grid', 'Told', 'split_rows',
-           'divided', 'search_beams', 'extend_beams', 'prune_beams', 'check_beams',
-           'stop_check', 'ask_beams', 'start_search', 'beam_search',
-           'stream_beam_search', 'streamed']
+           'search_beams', 'extend_beams', 'prune_beams', 'check_beams', 'stop_check',
+           'ask_beams', 'start_search', 'beam_search', 'stream_beam_search', 'streamed']
 
 def plot_tree(
     tree: Any,
@@ -160,15 +159,6 @@ class Told:
 
 def split_rows(measures: Any) -> Any:
     """Measures with a row each as one of each row"""
-
-def divided(
-    before: Any,
-    after: Any,
-    temperature: float | Sequence[float | None] | Tensor | None = None,
-) -> Any:
-    """What a temperature made of log-probabilities, divided but not shifted. The step puts the largest at 0, which changes
-    no law; but a search adds up the steps of different hypotheses, and the largest must be divided like the rest.
-    """
 
 def search_beams(groups: list[Any], stops: Any = None) -> Any:
     """Search until every group is done: the one driver of all beams

@@ -22,13 +22,14 @@ from copy import copy
 import torch
 from torch import Tensor
 
-from .beam import (Beams, ask_beams, best_first, check_beams, search_beams, stop_check)
+from .beam import (Beams, ask_beams, best_first, check_beams,
+                               search_beams, stop_check)
+from .knobs import check_count, check_number, shown
 from .models import LanguageModel
-from .multinomial import gumbel_noise, mix
+from .noise import gumbel_noise, mix
 from .record import Generation
-from .request import check_count, check_number, eos_ids
-from .sampler import encodable
-from .softmax import shown
+from .request import eos_ids
+from .steps import encodable
 from .token_tree import TokenTree
 
 # %% ../nbs/14_beam_variants.ipynb #1b4cdf47

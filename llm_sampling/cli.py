@@ -701,7 +701,8 @@ def _demo(args):
     _write(lm, _asked(args, 'greedy'))               # the first call pays for set-up
     for name, s in STRATEGIES.items():
         for options in s.demo: table.append(_show(args, lm, name, options))
-    from llm_sampling.sampler import Sampler, as_text
+    from llm_sampling.explain import as_text
+    from llm_sampling.sampler import Sampler
     told = Sampler(temperature=.8, top_p=.9).explain(lm.next_logits(args.prompt),
                                                      tokenizer=lm.tokenizer)
     print(f'{as_text(table)}\n\nThe first token, at temperature .8 with top-p .9:\n')

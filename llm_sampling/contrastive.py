@@ -23,11 +23,11 @@ from torch.nn.functional import normalize
 
 from .beam import best_first
 from .generation import Policy, blame, check_streamer, run_whole, write_rows
+from .knobs import Knob, check_count
 from .models import LanguageModel
 from .record import Generation
-from .request import ask, check_count, per_prompt
+from .request import ask, per_prompt
 from .rows import Rows
-from .softmax import Knob
 from .token_tree import TokenTree
 
 # %% ../nbs/15_contrastive.ipynb #c922361c

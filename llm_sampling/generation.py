@@ -22,12 +22,12 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from .backends import backend_name
+from .knobs import shown
 from .models import LanguageModel
 from .multinomial import greedy
 from .record import Generation, Piece, Record, collect, writers
 from .request import Request, ask
 from .rows import Branches, Rows
-from .softmax import shown
 
 # %% ../nbs/12_generation.ipynb #a510584d
 class Policy:

@@ -25,13 +25,13 @@ from torch import Tensor, nn
 
 from .backends import twin
 from .generation import Policy, check_streamer, run_whole, write_rows
+from .knobs import Knob, check_count, check_flag, shown
 from .min_p import MIN_P, min_p_filter
 from .models import LanguageModel, check_lm, once_per_model, same_logits
 from .record import Generation
-from .request import ask, check_count, per_prompt
+from .request import ask, per_prompt
 from .rows import Rows, cache_bytes
-from .softmax import (Knob, apply_temperature, check_flag, log_softmax, shown, softmax,
-                                  upcast)
+from .softmax import apply_temperature, log_softmax, softmax, upcast
 
 # %% ../nbs/16_logit_contrast.ipynb #1bf3df85
 def contrast(

@@ -24,12 +24,13 @@ import torch
 from fastcore.basics import patch
 
 from .beam import as_grid, best_first, plot_tree
+from .knobs import check_count, check_flag, check_number, shown
 from .models import LanguageModel, pad_left
-from .multinomial import gumbel_noise, mix
+from .noise import gumbel_noise, mix
 from .record import Generation, Record, collect_whole
-from .request import ask, check_count, check_number
-from .sampler import PAST, check_sampler
-from .softmax import check_flag, shown
+from .request import ask
+from .sampler import check_sampler
+from .steps import PAST
 from .text_stream import TextStream
 from .token_tree import TokenTree
 

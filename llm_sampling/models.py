@@ -30,9 +30,8 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
 
-from .multinomial import _tokens
+from .knobs import check_ids, shown
 from .plots import printable
-from .softmax import shown
 
 # %% ../nbs/10_models.ipynb #ebc47abc
 def _forward_names(model):
@@ -156,7 +155,7 @@ def _check_mask(mask, ids):
 
 def _check_ids(ids, mask, vocab):
     "Ids as `long` with 0 under the pads, or an error that names the id"
-    _tokens('prompt ids', ids)
+    check_ids('prompt ids', ids)
     if ids.dim() != 2 or ids.numel() == 0:
         raise ValueError(f'prompt ids must have shape (batch, length), both at least 1, not {tuple(ids.shape)}')
     mask = _check_mask(mask, ids)
@@ -416,7 +415,7 @@ def check_window(self:LanguageModel,
     name='prompt', # What the error calls it
 ):
     "Raise `ValueError` if a prompt is longer than what the model reads at once"
-    if _tokens('mask', mask, None, torch.bool).ndim != 2 or not len(mask):
+    if check_ids('mask', mask, None, torch.bool).ndim != 2 or not len(mask):
         raise ValueError(f'mask must have shape (batch, length), not {tuple(mask.shape)}')
     longest = mask.sum(-1).max().item()
     if self.window and longest > self.window:

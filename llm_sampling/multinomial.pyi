@@ -3,8 +3,16 @@ from collections.abc import Sequence
 from torch import Tensor
 from typing import Any
 
-__all__ = ['greedy', 'sample_cdf', 'uniform_noise', 'gumbel_noise', 'fresh_seeds',
-           'sample', 'mix', 'row_seeds']
+__all__ = ['checked', 'greedy', 'sample_cdf']
+
+def checked(top: Tensor, ids: Tensor, check: bool) -> Tensor:
+    """`ids`, unless a row has no largest finite score
+
+    Args:
+        top: Largest score of each row, shape `(...)`
+        ids: Its id
+        check: Read the maxima and raise; `False` returns id -1 for a bad row instead
+    """
 
 def greedy(logits: Tensor) -> Tensor:
     """The most likely token of each row, the lowest id if several tie; a row with no largest finite logit raises `ValueError`
@@ -28,102 +36,4 @@ def sample_cdf(
 
     Returns:
         Token ids, shape `(...)`
-    """
-
-def uniform_noise(
-    seed: int | Sequence[int] | Tensor | None,
-    position: int | Sequence[int] | Tensor,
-    vocab: Any,
-    salt: int = 0,
-) -> Tensor:
-    """Uniform numbers that are a function of (seed, position, token id) alone, equal to the bit on every device
-
-    Args:
-        seed: Any 64-bit integer; one per row as a list or tensor of shape `(...)`
-        position: Which token of its text is drawn, from 0; a number or one per row
-        vocab: Number of token ids; or the ids themselves, a tensor of shape `(..., n)`
-        salt: Keeps rolls for other purposes apart; 0 is the choice of a token
-
-    Returns:
-        float32 in (0, 1], shape `(..., vocab)` or `(..., n)`, on the device of `seed`
-    """
-
-def gumbel_noise(
-    seed: int | Sequence[int] | Tensor | None,
-    position: int | Sequence[int] | Tensor,
-    vocab: Any,
-    salt: int = 0,
-) -> Tensor:
-    """Gumbel noise, -log(-log(1-v)) of `uniform_noise`
-
-    Args:
-        seed: Any 64-bit integer; one per row as a list or tensor of shape `(...)`
-        position: Which token of its text is drawn, from 0; a number or one per row
-        vocab: Number of token ids; or the ids themselves, a tensor of shape `(..., n)`
-        salt: Keeps rolls for other purposes apart; 0 is the choice of a token
-
-    Returns:
-        float32, finite, shape `(..., vocab)`, on the device of `seed`
-    """
-
-def fresh_seeds(shape: tuple[Any, ...]) -> Tensor:
-    """Seeds from torch's default generator, so that `torch.manual_seed` decides them
-
-    Args:
-        shape: One seed per row: the shape of the rows
-
-    Returns:
-        int64, on the CPU
-    """
-
-def sample(
-    logits: Tensor,
-    seed: int | Sequence[int] | Tensor | None = None,
-    position: int | Sequence[int] | Tensor = 0,
-    check: bool = True,
-    ids: Tensor | None = None,
-) -> Tensor:
-    """Draw a token per row from `softmax(logits)` by Gumbel-max (Gumbel, 1954; Yellott, 1977)
-
-    Args:
-        logits: Unnormalised scores, shape `(..., vocab)`; -inf is never drawn
-        seed: Any 64-bit integer, shared by all rows or one per row; `None` takes a fresh
-            one per row
-        position: Which token of its text is drawn, from 0; a number or one per row
-        check: Raise `ValueError` for a row with no finite logit, or with `nan` or +inf;
-            `False` gives it id -1 and reads nothing back
-        ids: Token ids that the columns of `logits` stand for, ascending, shape `(..., n)`;
-            `None` is 0 to vocab - 1
-
-    Returns:
-        Token ids, shape `(...)`
-    """
-
-def mix(seed: int | Sequence[int] | Tensor | None, j: Any) -> Tensor:
-    """A seed made of two numbers, of all their bits
-
-    Args:
-        seed: Any 64-bit integer; one per row as a list or tensor
-        j: Any 64-bit integer, such as the number of a sample; broadcasts with `seed`
-
-    Returns:
-        int64; `seed` itself where `j` is 0
-    """
-
-def row_seeds(
-    seed: int | Sequence[int] | Tensor | None,
-    ids: Tensor,
-    mask: Tensor | None = None,
-    n: int = 1,
-) -> Tensor:
-    """The seeds that a strategy uses for its rows: a prompt's own, alone and in any batch
-
-    Args:
-        seed: Any 64-bit integer, or one per prompt; `None` takes fresh ones
-        ids: The prompts' token ids, shape `(batch, length)`
-        mask: Same shape, True = a token, False = a pad; `None`: no pads
-        n: Samples of each prompt
-
-    Returns:
-        int64, shape `(batch * n,)`, the samples of a prompt together
     """

@@ -17,7 +17,7 @@ Docs: https://llm-sampling.github.io/llm_sampling/penalties.html.md"""
 # %% auto #0
 __all__ = ['FREQUENCY_PENALTY', 'PRESENCE_PENALTY', 'REPETITION_PENALTY', 'NO_REPEAT_NGRAM_SIZE', 'DRY_MULTIPLIER', 'DRY_BASE',
            'DRY_ALLOWED_LENGTH', 'LOGIT_BIAS', 'token_counts', 'frequency_penalty', 'presence_penalty',
-           'repetition_penalty', 'no_repeat_ngram', 'listed', 'dry_penalty', 'logit_bias', 'ban_tokens']
+           'repetition_penalty', 'no_repeat_ngram', 'dry_penalty', 'logit_bias', 'ban_tokens']
 
 # %% ../nbs/07_penalties.ipynb #3f3a0591
 import math
@@ -26,16 +26,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .multinomial import _tokens
-from .softmax import Knob, check_flag, log_softmax, shown, upcast
+from .knobs import Knob, check_flag, check_ids, listed, shown
+from .softmax import log_softmax, upcast
 
 # %% ../nbs/07_penalties.ipynb #cdbb6a89
 def _check_history(logits, ids, mask):
     "Raise unless `ids` and `mask` are one history per row of `logits`"
-    _tokens('ids', ids)
+    check_ids('ids', ids)
     if ids.ndim == 0 or ids.shape[:-1] != logits.shape[:-1]:
         raise ValueError(f'ids must hold one history per row of logits, shape {tuple(logits.shape[:-1])} + (length,), not {tuple(ids.shape)}')
-    if mask is not None: _tokens('mask', mask, ids.shape, torch.bool)
+    if mask is not None: check_ids('mask', mask, ids.shape, torch.bool)
 
 # %% ../nbs/07_penalties.ipynb #d7838f8c
 def token_counts(
@@ -125,13 +125,6 @@ def _pack(ids, mask):
 # %% ../nbs/07_penalties.ipynb #1ecd05ad
 NO_REPEAT_NGRAM_SIZE = Knob('an integer >= 1', lambda v: v >= 1, neutral=2**62, integer=True)
 
-def _shared(knob, name, value):
-    "A knob that all rows share, checked"
-    if value is None and knob.neutral is None: raise ValueError(knob.refusal(name, value))
-    value = knob.entries(name, value)
-    if isinstance(value, Tensor): raise TypeError(f'{name} must be {knob.allowed}, the same for all rows')
-    return value
-
 def _lower(logits, targets, banned):
     "`logits` with -inf for each target that is banned; targets outside the vocabulary are let be"
     vocab = logits.shape[-1]
@@ -147,7 +140,7 @@ def no_repeat_ngram(
 )->Tensor:             # Same shape and dtype as `logits`, banned tokens -inf; all may be banned
     "Ban each token that would complete a sequence of `size` tokens for the second time (Paulus et al., 2017)"
     upcast(logits), _check_history(logits, ids, mask)
-    size = _shared(NO_REPEAT_NGRAM_SIZE, 'size', size)
+    size = NO_REPEAT_NGRAM_SIZE.shared('size', size)
     if size is None or size > ids.shape[-1]: return logits
     ids, match = _pack(ids, mask)
     starts = ids.shape[-1] - size + 1
@@ -180,17 +173,13 @@ def _matches(
     return row, d, n
 
 # %% ../nbs/07_penalties.ipynb #69d303c9
-def listed(values):
-    "Is it a collection that ends, and no text?"
-    return isinstance(values, (list, tuple, set, frozenset, range))
-
 def _any_of(ids, values):
     "Where `ids` is one of some token ids, a list or a tensor"
     if not isinstance(values, Tensor):
         if not listed(values) or not all(type(v) is int and abs(v) < 2**63 for v in values):
             raise TypeError(f'breakers must be token ids, not {shown(values)}')
         values = torch.tensor([*values], dtype=torch.long, device=ids.device)
-    values = _tokens('breakers', values).to(ids.device)
+    values = check_ids('breakers', values).to(ids.device)
     return (ids == values.view(-1, *[1] * ids.ndim)).any(0)
 
 # %% ../nbs/07_penalties.ipynb #efb07519
@@ -212,7 +201,7 @@ def dry_penalty(
     _check_history(logits, ids, mask)
     multiplier = DRY_MULTIPLIER.read('multiplier', multiplier, z)
     if allowed_length is None: raise ValueError(f'allowed_length must be {DRY_ALLOWED_LENGTH.allowed}, not None')
-    base, allowed = _shared(DRY_BASE, 'base', base), _shared(DRY_ALLOWED_LENGTH, 'allowed_length', allowed_length)
+    base, allowed = DRY_BASE.shared('base', base), DRY_ALLOWED_LENGTH.shared('allowed_length', allowed_length)
     if multiplier is None or ids.shape[-1] <= allowed: return logits
     ids, real = _pack(ids, mask)
     ends = ~real | _any_of(ids, breakers) | (ids < 0)

@@ -24,9 +24,9 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
+from .knobs import check_choice, check_flag, shown
 from .models import text_of
 from .request import Request
-from .softmax import check_choice, check_flag, shown
 from .text_stream import TextStream, text_of_pieces
 
 # %% ../nbs/10c_record.ipynb #0f4e5dec

@@ -7,38 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from typing import Any
 
-__all__ = ['check_count', 'check_number', 'per_prompt', 'stop_strings', 'eos_ids',
-           'own_sampler', 'Request', 'ask', 'check_room']
-
-def check_count(name: str, value: Any, low: int) -> int:
-    """Raise `ValueError` unless it is a whole number of at least `low`
-
-    Args:
-        name: What the caller knows it as
-        low: The least that is allowed
-
-    Returns:
-        `value`
-    """
-
-def check_number(
-    name: str,
-    value: Any,
-    low: float,
-    high: float,
-    why: str = '',
-) -> float:
-    """Raise `ValueError` unless it is a number from `low` to `high`
-
-    Args:
-        name: What the caller knows it as
-        low: The least that is allowed
-        high: The most
-        why: Added to what the error says is allowed
-
-    Returns:
-        `value`; a tensor takes no integer of more than 64 bits
-    """
+__all__ = ['per_prompt', 'stop_strings', 'eos_ids', 'own_sampler', 'Request', 'ask',
+           'check_room']
 
 def per_prompt(name: str, knob: Any, value: Any, ids: Tensor) -> Tensor:
     """A strategy's own knob as a number for each prompt; raises `ValueError`

@@ -25,11 +25,10 @@ import torch
 from torch import Tensor
 
 from .generation import generate
+from .knobs import check_count
 from .models import LanguageModel
 from .record import Generation, Trace
-from .request import check_count
 from .sampler import Sampler
-from .softmax import shown
 
 # %% ../nbs/18_rerank.ipynb #6658787e
 def _take(out, rows):

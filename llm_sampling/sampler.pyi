@@ -2,148 +2,17 @@
 from .adaptive import AdaptiveP
 from .adaptive import Mirostat1
 from .adaptive import Mirostat2
+from .explain import Explanation
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from matplotlib.figure import Figure
 from torch import Tensor
 from typing import Any
 from typing import Literal
-from typing import NamedTuple
 import torch
 
-__all__ = ['P_LESS', 'DYNAMIC', 'BIASES', 'SEQUENCES', 'BREAKERS', 'ADAPTIVE', 'STEPS',
-           'EXTRA', 'PAST', 'ORDERS', 'READERS', 'CUTS', 'Context', 'generated',
-           'Whole', 'encodable', 'Step', 'read_order', 'as_entries', 'texts_in',
-           'as_ids', 'Sampler', 'check_sampler', 'StepReport', 'Explanation', 'as_text',
-           'as_html', 'candidates']
-
-class Context(NamedTuple):
-    """What a step may look at beside the logits
-
-    Attributes:
-        ids: The tokens so far, `(batch, length)`, or `None`
-        mask: Bool, the same shape: True = a token, False = a pad; `None` = all are tokens
-        position: How many of them were generated; a number or one per row
-        seed: One number or one per row; `None` if no step rolls
-        state: Of the adaptive sampler, one row per row; or `None`
-        knobs: Every knob of the sampler
-    """
-    ids: Tensor
-    mask: Tensor
-    position: int
-    seed: Tensor
-    state: Tensor
-    knobs: dict[Any, Any]
-
-def generated(
-    ids: Tensor,
-    mask: Tensor | None = None,
-    position: int | Sequence[int] | Tensor = 0,
-) -> Tensor:
-    """True on the last `position` tokens of each row, pads not counted
-
-    Args:
-        ids: The tokens so far, `(batch, length)`
-        mask: True = a token, False = a pad
-        position: How many tokens were generated; a number or one per row
-
-    Returns:
-        Bool, the shape of `ids`
-    """
-
-class Whole(NamedTuple):
-    """A knob with one value for the whole batch
-
-    Attributes:
-        allowed: What it may be, in words, for errors
-        inside: Whether a value is allowed
-    """
-    allowed: str
-    inside: Callable[..., Any]
-    def entries(self, name: str, value: Any) -> Any:
-        """Check a value
-
-        Args:
-            name: What the caller knows the knob as
-            value: `None`, `False` and an empty list or dict are off
-
-        Returns:
-            `None`, or `value`
-        """
-
-def encodable(text: Any) -> Any:
-    """Has it no half of a surrogate pair, which no tokenizer reads?"""
-
-P_LESS: Whole
-
-DYNAMIC: Whole
-
-BIASES: Whole
-
-SEQUENCES: Whole
-
-BREAKERS: Whole
-
-ADAPTIVE: Whole
-
-class Step(NamedTuple):
-    """One step of a sampler
-
-    Attributes:
-        apply: `(logits, value, context) -> logits`
-        knob: A `Knob` or a `Whole`: what the value may be
-        why: What it does to a token
-        extra: Names of the knobs that only this step reads
-    """
-    apply: Callable[..., Any]
-    knob: object
-    why: str
-    extra: tuple[Any, ...] = ...
-
-STEPS: dict[Any, Any]
-
-EXTRA: Any
-
-PAST: tuple[Any, ...]
-
-ORDERS: dict[Any, Any]
-
-def read_order(
-    order: Literal['transformers', 'vllm', 'llama.cpp', 'mlx'] | list[str] | tuple[str, ...],
-) -> list[Any]:
-    """The steps in the order of their application
-
-    Args:
-        order: A name in `ORDERS`, or a list of step names
-    """
-
-def as_entries(name: str, value: Any) -> Any:
-    """A knob to print
-
-    Args:
-        name: A keyword
-        value: What `entries` gave
-
-    Returns:
-        `value`, or a list with one entry per row
-    """
-
-READERS: Any
-
-def texts_in(knobs: dict[Any, Any]) -> list[Any]:
-    """The texts among the tokens that knobs name"""
-
-def as_ids(knobs: dict[Any, Any], tokenizer: Any) -> dict[Any, Any]:
-    """Read the texts that name tokens
-
-    Args:
-        knobs: Knobs of a sampler by name
-        tokenizer: Of transformers
-
-    Returns:
-        The same knobs, with ids in place of texts
-    """
+__all__ = ['Sampler', 'check_sampler']
 
 class Sampler:
     """An ordered list of filters and one draw: `sampler(logits)` is one token id per row
@@ -177,6 +46,8 @@ class Sampler:
         xtc_probability: In [0, 1]; 0 is off
         xtc_threshold: In [0, 1]
         adaptive: `Mirostat1`, `Mirostat2` or `AdaptiveP`: needs a state
+        processors: {name: f} with `f(ids, logits) -> logits`: steps of one's own, last
+            before the temperature unless `order` names them
         order: A preset ('transformers', 'vllm', 'llama.cpp', 'mlx') or a list of step names
         seed: A 64-bit integer, or one per row; draws then differ by `position` alone;
             `None` is a fresh one per row and call
@@ -209,6 +80,7 @@ class Sampler:
     xtc_probability: float | Sequence[float | None] | Tensor | None
     xtc_threshold: float | Sequence[float | None] | Tensor | None
     adaptive: Mirostat1 | Mirostat2 | AdaptiveP | None
+    processors: Mapping[str, Callable[[Tensor, Tensor], Tensor]] | None
     order: Literal['transformers', 'vllm', 'llama.cpp', 'mlx'] | list[str] | tuple[str, ...]
     seed: Tensor | None
     tokenizer: Any
@@ -245,10 +117,12 @@ class Sampler:
         xtc_probability: float | Sequence[float | None] | Tensor | None = None,
         xtc_threshold: float | Sequence[float | None] | Tensor | None = 0.1,
         adaptive: Mirostat1 | Mirostat2 | AdaptiveP | None = None,
+        processors: Mapping[str, Callable[[Tensor, Tensor], Tensor]] | None = None,
         order: Literal['transformers', 'vllm', 'llama.cpp', 'mlx'] | list[str] | tuple[str, ...] = 'transformers',
         seed: int | Sequence[int] | Tensor | None = None,
         tokenizer: Any = None,
     ) -> None: ...
+    def __init_subclass__(cls, **kwargs: Any) -> None: ...
     def __eq__(self, other: object) -> bool: ...
     def __repr__(self) -> str: ...
     @property
@@ -283,6 +157,7 @@ class Sampler:
         xtc_probability: float | Sequence[float | None] | Tensor | None = ...,
         xtc_threshold: float | Sequence[float | None] | Tensor | None = ...,
         adaptive: Mirostat1 | Mirostat2 | AdaptiveP | None = ...,
+        processors: Mapping[str, Callable[[Tensor, Tensor], Tensor]] | None = ...,
         order: Literal['transformers', 'vllm', 'llama.cpp', 'mlx'] | list[str] | tuple[str, ...] = ...,
         seed: int | Sequence[int] | Tensor | None = ...,
         tokenizer: Any = ...,
@@ -304,6 +179,29 @@ class Sampler:
         Returns:
             Itself, if it names no token by a text
         """
+    def stages(
+        self,
+        logits: Tensor,
+        ids: Tensor | None = None,
+        mask: Tensor | None = None,
+        position: int | Sequence[int] | Tensor | None = None,
+        state: Tensor | None = None,
+        shift: bool = True,
+    ) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Each step in order: its name, the logits before it and after it; the first is 'model', the float32 logits themselves
+
+        Args:
+            logits: Scores, shape `(..., vocab)`; `(batch, vocab)` for steps that look at `ids`
+            ids: The tokens so far, `(batch, length)`; only penalties, bans and some steps of
+                one's own need them
+            mask: Bool, the shape of `ids`: True = a token, False = a pad; `None` = all are
+                tokens
+            position: How many of the last tokens were generated, a number or one per row;
+                `None` is 0, where that cannot be wrong
+            state: Of the adaptive sampler, from `init` and `update`
+            shift: May a temperature put the row maximum at 0? `False`: logits that can be
+                summed over steps
+        """
     def filter(
         self,
         logits: Tensor,
@@ -311,6 +209,7 @@ class Sampler:
         mask: Tensor | None = None,
         position: int | Sequence[int] | Tensor | None = None,
         state: Tensor | None = None,
+        shift: bool = True,
     ) -> Tensor:
         """The logits after every step, in order; without a seed XTC rolls afresh at each call
 
@@ -322,9 +221,30 @@ class Sampler:
             position: How many of the last tokens were generated, a number or one per row;
                 `None` is 0, where that cannot be wrong
             state: Of the adaptive sampler, from `init` and `update`
+            shift: As `stages`; `False` is for searches, which sum log-probabilities over steps
 
         Returns:
             float32, same shape, dropped tokens -inf
+        """
+    def __call__(
+        self,
+        logits: Tensor,
+        ids: Tensor | None = None,
+        mask: Tensor | None = None,
+        position: int | Sequence[int] | Tensor | None = None,
+        state: Tensor | None = None,
+    ) -> Tensor:
+        """Filter, then draw one token per row; with temperature 0 the lowest id of the maximum
+
+        Args:
+            logits: Scores, shape `(..., vocab)`
+            ids, mask: The tokens so far and which of them count, as in `filter`
+            position: Which token of its text is drawn, from 0, a number or one per row; `None`
+                is 0, an error with `ids` and a seed
+            state: Of the adaptive sampler, from `init` and `update`
+
+        Returns:
+            Token ids, shape `(...)`; a row without a finite largest logit raises `ValueError`
         """
     def rows(
         self,
@@ -336,6 +256,36 @@ class Sampler:
         Args:
             index: Row numbers, long; may repeat
             seed: Seeds of the new rows; `None` takes the old ones along
+        """
+    def spread(
+        self,
+        ids: Tensor,
+        mask: Tensor | None = None,
+        n: int = 1,
+        seed: int | Sequence[int] | Tensor | None = None,
+        draws: bool = True,
+    ) -> Sampler:
+        """The sampler of the rows of a strategy; seeds are mixed with the prompts, as `row_seeds` does
+
+        Args:
+            ids: Of the prompts, `(prompts, length)`
+            mask: Same shape, True = a token, False = a pad; `None`: no pads
+            n: Rows of each prompt
+            seed: One, or one per prompt, in place of the sampler's
+            draws: Does the strategy draw tokens by it, or only filter?
+
+        Returns:
+            Knobs and seeds have an entry per row, prompt-major
+        """
+    @classmethod
+    def stack(cls, samplers: Sequence[Sampler]) -> Sampler:
+        """One sampler of many; knobs of the whole batch, and the order, must be the same in all
+
+        Args:
+            samplers: A list of `Sampler`, one per request, each for one row
+
+        Returns:
+            Of a batch with a row for each; where some have a seed, the others get a fresh one
         """
     def init(
         self,
@@ -389,27 +339,7 @@ class Sampler:
             state: As `filter`
 
         Returns:
-            Prints as a table, shows as one in a notebook, `.plot()` draws it
-        """
-    def __call__(
-        self,
-        logits: Tensor,
-        ids: Tensor | None = None,
-        mask: Tensor | None = None,
-        position: int | Sequence[int] | Tensor | None = None,
-        state: Tensor | None = None,
-    ) -> Tensor:
-        """Filter, then draw one token per row; with temperature 0 the lowest id of the maximum
-
-        Args:
-            logits: Scores, shape `(..., vocab)`
-            ids, mask: The tokens so far and which of them count, as in `filter`
-            position: Which token of its text is drawn, from 0, a number or one per row; `None`
-                is 0, an error with `ids` and a seed
-            state: Of the adaptive sampler, from `init` and `update`
-
-        Returns:
-            Token ids, shape `(...)`; a row without a finite largest logit raises `ValueError`
+            An `Explanation`: prints as a table, shows as one in a notebook, `.plot()` draws it
         """
 
 def check_sampler(sampler: Sampler | None) -> None:
@@ -418,104 +348,3 @@ def check_sampler(sampler: Sampler | None) -> None:
     Args:
         sampler: What a strategy was given
     """
-
-class StepReport(NamedTuple):
-    """What one step did to one row
-
-    Attributes:
-        step: Its name and knob; the first report is of the model's own law
-        kept: Tokens with a finite logit after it
-        removed: Ids it removed, most likely first
-        mass: Their probability in the law before the step
-        entropy: Nats, after the step
-        why: What the step does to a token
-    """
-    step: str
-    kept: int
-    removed: list[int]
-    mass: float
-    entropy: float
-    why: str
-
-class Explanation:
-    """The law after each step of a sampler, as tables and as a figure
-
-    Args:
-        stages: Pairs (name, knob) and logits `(..., vocab)`, in order
-        tokenizer: Gives ids a text: anything with `decode([id])`, or a list of texts
-    """
-    names: Any
-    logits: Any
-    tokenizer: Any
-    def __init__(
-        self,
-        stages: list[tuple[tuple[str, Any], Tensor]],
-        tokenizer: Any = None,
-    ) -> None: ...
-    def __len__(self) -> int: ...
-    def title(self, i: int, row: int) -> str:
-        """Name and knob of stage `i`, the model's own law being stage 0"""
-    def token(self, id: int) -> str:
-        """The text of an id, quoted, control characters escaped; without a tokenizer the id"""
-    def report(self, row: int = 0) -> list[StepReport]:
-        """What each step removed from a row
-
-        Args:
-            row: Which row of the batch
-
-        Returns:
-            A `StepReport` for the model's law and for each step
-        """
-    def tables(self, row: int = 0, top: int = 10) -> list[list[list[str]]]:
-        """The steps, and the probability of the likeliest tokens after each
-
-        Args:
-            row: Which row of the batch
-            top: Tokens to list, most likely first by the model's own law
-
-        Returns:
-            Two tables, each a list of rows of strings, the header first
-        """
-    def __str__(self) -> str: ...
-    def __repr__(self) -> str: ...
-    def plot(self, row: int = 0, top: int = 12) -> Figure:
-        """Bars of the likeliest tokens after each step; pale is what the step removed
-
-        Args:
-            row: Which row of the batch
-            top: Tokens to draw, most likely first by the model's own law
-
-        Returns:
-            The matplotlib figure
-        """
-
-def as_text(table: Any) -> str:
-    """A table for the terminal
-
-    Args:
-        table: Rows of strings, the header first
-
-    Returns:
-        Columns padded with spaces; text flush left, numbers flush right
-    """
-
-def as_html(table: Any) -> str:
-    """A table for a page, texts escaped; it takes its colours from the page
-
-    Args:
-        table: Rows of strings, the header first
-    """
-
-def candidates(z: Tensor, n: int) -> Any:
-    """The largest logits of each row in the order of ids; `None` if they are many, or a row has no largest
-
-    Args:
-        z: `(rows, vocab)`, float32 on the CPU
-        n: How many at least
-
-    Returns:
-        numpy: logits and ids `(rows, m)`, padded with -inf; how many of each row; whether
-        these are all. Or `None`
-    """
-
-CUTS: tuple[Any, ...]

@@ -23,8 +23,8 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from .backends import exact_backend
+from .knobs import check_flag, shown
 from .models import LanguageModel, check_lm
-from .softmax import check_flag, shown
 from .tree_books import left, new_books, pick, read
 
 # %% ../nbs/11_token_tree.ipynb #d649becf

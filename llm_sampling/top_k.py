@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .softmax import Knob, upcast
+from .knobs import Knob
+from .softmax import upcast
 
 # %% ../nbs/03_top_k.ipynb #44421d9e
 def largest(

@@ -18,7 +18,8 @@ __all__ = ['TOP_P', 'total_weight', 'top_p_filter']
 import torch
 from torch import Tensor
 
-from .softmax import _FLOATS, Knob, shown, upcast
+from .knobs import FLOATS, Knob, shown
+from .softmax import upcast
 from .top_k import largest
 
 # %% ../nbs/04_top_p.ipynb #7add20f1
@@ -59,7 +60,7 @@ def top_p_filter(
     if p is None: return logits
     if isinstance(p, Tensor): p = p.float()  # as the mass is
     if total is None: total = total_weight(z)
-    elif not isinstance(total, Tensor) or total.shape != (*z.shape[:-1], 1) or total.dtype not in _FLOATS:
+    elif not isinstance(total, Tensor) or total.shape != (*z.shape[:-1], 1) or total.dtype not in FLOATS:
         raise ValueError(f'total must be a floating point tensor of shape {(*z.shape[:-1], 1)}, not {shown(total)}')
     ranked = _leading(z, p, total)
     mass = (ranked - ranked[..., :1]).exp().double().cumsum(-1)

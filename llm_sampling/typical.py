@@ -20,8 +20,9 @@ __all__ = ['TYPICAL_P', 'EPSILON_CUTOFF', 'ETA_CUTOFF', 'TOP_H', 'typical_filter
 import torch
 from torch import Tensor
 
-from .min_p import _log
-from .softmax import Knob, check_choice, upcast
+from .knobs import Knob, check_choice
+from .min_p import log_knob
+from .softmax import upcast
 from .top_k import largest
 
 # %% ../nbs/06_typical.ipynb #a3836b2a
@@ -76,7 +77,7 @@ def epsilon_filter(
     "Keep tokens of probability at least `epsilon`, and the most likely (Hewitt et al., 2022)"
     z = upcast(logits)
     epsilon = EPSILON_CUTOFF.read('epsilon', epsilon, z)
-    return logits if epsilon is None else _at_least(logits, z, _log(epsilon, z))
+    return logits if epsilon is None else _at_least(logits, z, log_knob(epsilon, z))
 
 # %% ../nbs/06_typical.ipynb #773ec268
 ETA_CUTOFF = Knob('a number in [0, 1)', lambda v: (v >= 0) & (v < 1), neutral=0)
@@ -89,7 +90,7 @@ def eta_filter(
     z = upcast(logits)
     epsilon = ETA_CUTOFF.read('epsilon', epsilon, z)
     if epsilon is None: return logits
-    level = _log(epsilon, z)
+    level = log_knob(epsilon, z)
     return _at_least(logits, z, torch.minimum(level, level / 2 - _surprisal(z)[2]))
 
 # %% ../nbs/06_typical.ipynb #89c3a58f

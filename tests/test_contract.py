@@ -76,7 +76,7 @@ def test_row_seeds_are_those_of_every_strategy(lm):
 
 
 def test_mix_uses_all_bits():
-    from llm_sampling.multinomial import mix
+    from llm_sampling.noise import mix
     for bit in range(64):
         flip = torch.tensor(1) << bit
         assert mix(1, 5) != mix(1, 5 ^ flip.item())

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from strategies import rows
 from llm_sampling import Mirostat2, Sampler
-from llm_sampling.multinomial import greedy, sample
-from llm_sampling.sampler import EXTRA, ORDERS, STEPS, candidates
+from llm_sampling.multinomial import greedy
+from llm_sampling.noise import row_seeds, sample
+from llm_sampling.steps import EXTRA, ORDERS, STEPS, Context, read_order
 
 CUTS = [dict(top_k=1), dict(top_k=7), dict(top_p=0), dict(top_p=.5), dict(top_p=.95),
         dict(min_p=.1), dict(min_p=1), dict(top_k=20, top_p=.9),
@@ -75,30 +76,14 @@ def test_short_cut_with_knobs_per_row():
             assert s(z).tolist() == plain(s, z, seed).tolist()
 
 
-def test_a_wrong_bound_would_be_caught(monkeypatch):
-    """The comparison above can fail: a list that leaves out the largest logit gives
-    other tokens"""
-    import llm_sampling.sampler as module
-    z = torch.randn(50, 3000, generator=torch.Generator().manual_seed(2)) * 3
-    seed = torch.arange(50)
-    s = Sampler(top_k=5, seed=seed)
-    want = plain(s, z, seed).tolist()
-    assert s(z).tolist() == want
-    def lossy(z, n):
-        short, ids, count, whole = candidates(z, n)
-        return np.where(short == short.max(-1, keepdims=True), -np.inf,
-                        short).astype(np.float32), ids, count, whole
-    monkeypatch.setattr(module, 'candidates', lossy)
-    assert s(z).tolist() != want
-
-
 @given(rows(vocab=9), st.sampled_from(list(ORDERS)))
 def test_a_chain_is_its_steps(row, order):
     "`filter` is the composition of the functions, in the order of the preset"
     z = torch.stack([row, row.flip(-1)])
     s = Sampler(**ALL, seed=3, order=order)
     assert s.steps == [n for n in ORDERS[order] if n != 'adaptive']
-    want, context = s._begin(z, IDS, MASK, 3, None)
+    context = Context(IDS, MASK, 3, s.seed, None, s.knobs)
+    want = z
     for name in s.steps: want = STEPS[name].apply(want, s.knobs[name], context)
     got = s.filter(z, IDS, MASK, 3)
     assert torch.equal(got.nan_to_num(7), want.nan_to_num(7))
@@ -200,11 +185,12 @@ BAD = dict(temperature=[-1, float('nan'), float('inf'), 'a', True], top_k=[0, -1
            ban_tokens=[[[]], [['a']], 'a', [''], 3, [3]],
            dynamic_temperature=[(1,), (2, 1), (-1, 1), 3, (1, 2, -1)],
            p_less=[3, 'yes'], adaptive=['mirostat'],
+           processors=[3, {'top_k': len}, {'a': 1}, {1: len}, {'seed': len}],
            order=['hf', ['top_q'], ['top_k', 'top_k']],
            seed=['x', 1.5, 2**64])
 
 def test_every_keyword_is_tested_for_bad_values():
-    assert set(BAD) == set(STEPS) | set(EXTRA) | {'order', 'seed'}
+    assert set(BAD) == set(STEPS) | set(EXTRA) | {'order', 'processors', 'seed'}
 
 @pytest.mark.parametrize('name,value', [(n, v) for n, vs in BAD.items() for v in vs])
 def test_bad_knobs_are_named(name, value):
@@ -276,3 +262,192 @@ def test_fresh_seeds_follow_torch():
     for seed in (1, 1, 2):
         torch.manual_seed(seed); draws.append(s(z).tolist())
     assert draws[0] == draws[1] != draws[2]
+
+
+# --- steps of one's own ---
+
+def odd_out(ids, logits):
+    "Ban the odd ids, writing into what it is given"
+    logits[..., 1::2] = -torch.inf
+    return logits
+
+class Counting:
+    "Ban the tokens it has seen given, a count per row: a memory"
+    def __init__(self, counts): self.counts = counts
+    def __call__(self, ids, logits):
+        self.counts = self.counts + 1
+        return logits - self.counts[:, None]
+    def rows(self, index): return Counting(self.counts[index])
+
+
+@pytest.mark.parametrize('knobs', [
+    dict(), dict(top_k=3), dict(temperature=.5, top_p=.9), dict(temperature=0),
+    dict(top_k=5, order='mlx'), dict(min_p=.1, order='llama.cpp')])
+def test_own_step_on_every_path(knobs):
+    "Its tokens are banned by hand first: without later steps before it, the same"
+    z = torch.randn(4, 2000, generator=torch.Generator().manual_seed(1)) * 3
+    order = read_order(knobs.get('order', 'transformers'))
+    first = dict(knobs, order=['odd_out', *order])
+    s = Sampler(**first, processors={'odd_out': odd_out}, seed=[1, 2, 3, 4])
+    bare, banned = Sampler(**knobs, seed=[1, 2, 3, 4]), odd_out(None, z.clone())
+    before = z.clone()
+    assert torch.equal(s.filter(z), bare.filter(banned))
+    assert s(z).tolist() == bare(banned).tolist()
+    assert torch.equal(z, before)
+    index = torch.tensor([2, 0])
+    assert s.rows(index)(z[index]).tolist() == bare(banned)[index].tolist()
+    name, kept = s.explain(z).report(0)[1][:2]
+    assert (name, kept) == ('odd_out', 1000)
+
+
+def test_own_step_before_an_adaptive_one():
+    "`update` sees the logits that its step left"
+    z = torch.randn(2, 50, generator=torch.Generator().manual_seed(2))
+    mirostat = Mirostat2(tau=2.)
+    s = Sampler(processors={'odd_out': odd_out}, adaptive=mirostat, seed=1)
+    state, ids = s.init(2), torch.tensor([0, 2])
+    want = mirostat.update(state, odd_out(None, z.clone()), ids)
+    assert torch.equal(s.update(state, z, ids), want)
+    memory = {'counting': Counting(torch.zeros(2))}
+    with pytest.raises(ValueError, match="^processors must have no memory"):
+        Sampler(processors=memory, adaptive=mirostat)
+
+
+def test_own_step_is_part_of_the_sampler():
+    s = Sampler(top_k=3, processors={'odd_out': odd_out})
+    assert s == Sampler(top_k=3, processors={'odd_out': odd_out}) != Sampler(top_k=3)
+    assert s != Sampler(top_k=3, processors={'odd_out': lambda ids, z: z})
+    assert repr(s) == "Sampler(top_k=3, processors={'odd_out': odd_out})"
+    assert s.replace(top_k=None).steps == ['odd_out'] and s.odd_out is odd_out
+    assert s.replace(processors=None) == Sampler(top_k=3)
+    assert s.processors == {'odd_out': odd_out} and Sampler().processors is None
+    with pytest.raises(ValueError, match="order must hold step names"):
+        s.replace(processors=None, order=['odd_out', 'top_k'])
+
+
+def test_a_memory_follows_its_rows():
+    z = torch.zeros(3, 4)
+    s = Sampler(processors={'counting': Counting(torch.tensor([0., 10, 20]))})
+    picked = s.rows(torch.tensor([2, 0, 2]))
+    assert picked.filter(z)[:, 0].tolist() == [-21, -1, -21]
+    assert s.filter(z)[:, 0].tolist() == [-1, -11, -21]     # its own count
+    ids = torch.arange(6).view(3, 2)
+    spread = s.spread(ids, n=2).knobs['counting'].counts
+    assert spread.tolist() == [1, 1, 11, 11, 21, 21]
+    class Lost:
+        memory = True
+        def __call__(self, ids, logits): return logits
+    s = Sampler(processors={'lost': Lost()})
+    assert torch.equal(s.filter(z), z)
+    for call in (lambda: s.rows([0]), lambda: s.spread(ids),
+                 lambda: Sampler.stack([s])):
+        with pytest.raises(ValueError, match="^processors must"): call()
+
+
+@pytest.mark.parametrize('name', ['stages', 'filter', '__call__', 'explain', 'update',
+                                  'rows', '_apply', 'spread', 'init', 'draws', 'stack'])
+def test_a_subclass_leaves_the_machinery_alone(name):
+    with pytest.raises(TypeError, match=f"must not override '{name}'"):
+        type('Mine', (Sampler,), {name: lambda self, *args: None})
+    class Warm(Sampler):
+        def __init__(self, **knobs): super().__init__(**dict(temperature=2.) | knobs)
+    assert Warm(top_k=1).steps == ['temperature', 'top_k']
+
+
+# --- rows of a strategy, rows of a server ---
+
+@pytest.mark.parametrize('n', [1, 3])
+def test_spread_is_a_loop_over_prompts(n):
+    ids = torch.tensor([[0, 0, 5], [7, 8, 9]])
+    mask = torch.tensor([[False, False, True], [True] * 3])
+    each = [.5, 2.]
+    s = Sampler(temperature=each, top_k=5, seed=[3, 4]).spread(ids, mask, n)
+    seeds = torch.cat([row_seeds(seed, real[None], n=n) for seed, real in
+                       ((3, torch.tensor([5])), (4, torch.tensor([7, 8, 9])))])
+    assert s.seed.tolist() == seeds.tolist()
+    assert s.temperature.tolist() == [t for t in each for _ in range(n)]
+    assert s.top_k == 5
+    own = Sampler(temperature=[1., 2, 3, 4, 5, 6][:2*n]).spread(ids, mask, n, seed=1)
+    assert own.temperature.tolist() == [1., 2, 3, 4, 5, 6][:2*n]
+    with pytest.raises(ValueError, match='^temperature must have one entry per prompt'):
+        Sampler(temperature=[1.] * 5).spread(ids, mask, n)
+    torch.manual_seed(5); before = torch.get_rng_state()
+    assert Sampler(temperature=0).spread(ids, mask, n).seed is None
+    assert torch.equal(before, torch.get_rng_state())
+    assert Sampler().spread(ids, mask, n).seed.shape == (2 * n,)
+
+
+def test_stack_is_each_alone():
+    z = torch.randn(4, 3000, generator=torch.Generator().manual_seed(6)) * 3
+    each = [Sampler(temperature=.5, top_k=5, seed=1), Sampler(top_p=.3, seed=2),
+            Sampler(temperature=0, seed=3),
+            Sampler(min_p=.2, seed=4, xtc_probability=.5, xtc_threshold=.05)]
+    s = Sampler.stack(each)
+    for position in range(3):
+        want = [one(row, position=position).item() for one, row in zip(each, z)]
+        assert s(z, position=position).tolist() == want
+        for i, one in enumerate(each):
+            # a row with XTC drops what its own sampler drops
+            a = s.filter(z, position=position)[i] > -torch.inf
+            assert torch.equal(a, one.filter(z[i], position=position) > -torch.inf)
+    assert Sampler.stack([each[0]] * 2).top_k == 5
+    dry = Sampler(dry_multiplier=1., dry_base=2)
+    assert Sampler.stack([dry, Sampler()]).dry_base == 2
+
+
+@pytest.mark.parametrize('name, other', [
+    ('order', dict(order='mlx')),
+    ('no_repeat_ngram_size', dict(no_repeat_ngram_size=2)),
+    ('p_less', dict(p_less=True)), ('logit_bias', dict(logit_bias={1: 1.})),
+    ('processors', dict(processors={'a': odd_out})),
+    ('dynamic_temperature', dict(dynamic_temperature=(.5, 2))),
+    ('dry_base', dict(dry_multiplier=1., dry_base=2.)),
+    ('adaptive', dict(adaptive=Mirostat2(3.))), ('top_k', dict(top_k=[1, 2])),
+    ('seed', dict(seed=[1, 2]))])
+def test_stack_names_what_differs(name, other):
+    with pytest.raises(ValueError, match=f'^{name} must be'):
+        Sampler.stack([Sampler(dry_multiplier=.5), Sampler(**other)])
+
+
+@pytest.mark.parametrize('bad', [[], [None], [.8]])
+def test_stack_takes_samplers(bad):
+    with pytest.raises((TypeError, ValueError), match='^sampler'): Sampler.stack(bad)
+
+
+def test_stacked_seeds():
+    some = [Sampler(seed=1), Sampler()]
+    torch.manual_seed(0); a = Sampler.stack(some).seed.tolist()
+    torch.manual_seed(0); assert Sampler.stack(some).seed.tolist() == a
+    assert a[0] == 1 and Sampler.stack(some[1:] * 2).seed is None
+
+
+# --- what a search adds up ---
+
+@pytest.mark.parametrize('knobs', [
+    dict(temperature=.5), dict(temperature=[.5, 1., 0., 3.]), dict(temperature=0),
+    dict(dynamic_temperature=(.5, 2.)), dict(dynamic_temperature=(0., 0.)),
+    dict(temperature=2., dynamic_temperature=(.5, 2.)), dict(temperature=1e-45)])
+def test_unshifted_is_the_same_but_for_a_constant(knobs):
+    """The differences are those of `filter`; the largest is the largest log-probability
+    divided by the temperature that the differences show"""
+    g = torch.Generator().manual_seed(7)
+    logp = torch.randn(4, 30, generator=g).log_softmax(-1)
+    a = Sampler(**knobs).filter(logp)
+    b = Sampler(**knobs).filter(logp, shift=False)
+    assert torch.equal(a == -torch.inf, b == -torch.inf)
+    torch.testing.assert_close(b.softmax(-1), a.softmax(-1))
+    for row in range(4):
+        kept, x, y = a[row] > -torch.inf, logp[row].double(), b[row].double()
+        if kept.sum() == 1: want = x[kept]
+        else: want = x * ((y.max() - y.min()) / (x.max() - x.min()))
+        torch.testing.assert_close(y[kept], want, rtol=1e-4, atol=1e-4)
+
+
+def test_stages_are_the_walk():
+    z = torch.randn(2, 9, generator=torch.Generator().manual_seed(5))
+    s = Sampler(**ALL, seed=3)
+    told = list(s.stages(z, IDS, MASK, 3))
+    assert [name for name, _, _ in told] == ['model', *s.steps]
+    for (_, _, after), (_, before, _) in zip(told, told[1:]): assert after is before
+    assert torch.equal(told[-1][2], s.filter(z, IDS, MASK, 3))
+    with pytest.raises(ValueError, match='ids must be given'): s.stages(z)

@@ -435,7 +435,7 @@ def test_sidebar_lists_every_chapter_in_order(url, page):
 
 
 def test_explanation_is_a_table_with_numbers_flush_right(url, page):
-    visit(page, f'{url}/sampler.html')
+    visit(page, f'{url}/explain.html')
     number = page.locator('.cell_output table td.number').first
     word = page.locator('.cell_output table td:not(.number)').first
     style = ('e => [getComputedStyle(e).textAlign, '

@@ -2,7 +2,7 @@
 import torch
 
 import llm_sampling as ls
-from llm_sampling.sampler import Explanation
+from llm_sampling.explain import Explanation
 
 lm = ls.load()
 small = ls.load('gpt2', device='cuda', dtype=torch.bfloat16)

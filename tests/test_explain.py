@@ -1,0 +1,37 @@
+"Reports of a sampler against a plain walk over its filters"
+import subprocess
+import sys
+
+import torch
+
+from llm_sampling import Sampler, top_k_filter, top_p_filter
+
+
+def test_masses_are_sums_of_what_was_removed():
+    z = torch.randn(2, 40, generator=torch.Generator().manual_seed(4)) * 2
+    told = Sampler(top_k=10, top_p=.7).explain(z)
+    ten = top_k_filter(z, 10)
+    both = top_p_filter(ten, .7)
+    for row in range(2):
+        _, first, second = told.report(row)
+        for report, a, b in ((first, z, ten), (second, ten, both)):
+            gone = (b[row] == -torch.inf) & (a[row] > -torch.inf)
+            assert sorted(report.removed) == gone.nonzero().flatten().tolist()
+            mass = a[row].double().softmax(-1)[gone].sum().item()
+            assert abs(report.mass - mass) < 1e-9
+            assert report.kept == b[row].isfinite().sum()
+
+
+def test_a_step_of_ones_own_is_reported():
+    told = Sampler(processors={'mine': lambda ids, z: z.index_fill(
+        -1, torch.tensor([0]), -torch.inf)}).explain(torch.tensor([3., 1, 0]))
+    assert told.report()[1].removed == [0] and told.report()[1].step == 'mine'
+    assert 'own' in told.report()[1].why
+
+
+def test_explain_needs_no_import_of_its_chapter():
+    code = ('import torch; from llm_sampling import Sampler; '
+            'told = Sampler(top_k=1).explain(torch.tensor([1., 2])); '
+            'print(told.report()[1].removed)')
+    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert out.stdout.strip() == '[0]', out.stderr
