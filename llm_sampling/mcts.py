@@ -322,7 +322,8 @@ def forget(self:Search):
     kept = list(kept.values())
     if not kept: return
     numbers, at = _grid([(row, n.number) for row, n in kept], self.tree.batch, -2)
-    for (_, node), number in zip(kept, self.tree.keep(numbers)[at].tolist()): node.number = number
+    numbers = self.tree.keep(numbers, now=True)[at].tolist()
+    for (_, node), number in zip(kept, numbers): node.number = number
 
 @patch
 def run(self:Search, num_simulations, temperature=0):
