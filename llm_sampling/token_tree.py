@@ -23,9 +23,10 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from .backends import exact_backend
-from .knobs import check_flag, shown
+from .knobs import check_flag, read, shown
+from .mcts import pick
 from .models import LanguageModel, check_lm
-from .tree_books import left, new_books, pick, read
+from .tree_books import left, new_books
 
 # %% ../nbs/11_token_tree.ipynb #d649becf
 class TokenTree:

@@ -88,18 +88,20 @@ def test_windows_longer_than_a_default_prompt():
 @pytest.mark.parametrize('family', ['llama', 'mistral', 'gemma3'])
 @pytest.mark.parametrize('batch', [1, 3])
 def test_a_pass_reads_only_the_columns_it_may_see(family, batch):
-    "Few nodes of a wide tree attend to a copy of their own columns, and their laws are the same"
+    """Few nodes of a wide tree attend to a copy of their own columns, and their logits
+    are the same"""
     lm, g = tiny(family), torch.Generator().manual_seed(3)
     tree = TokenTree(lm, prompts(batch, g), backend='tree')
     nodes, read = torch.full((batch, 24), -1), []
-    for _ in range(3): nodes = tree.extend(nodes, torch.randint(60, nodes.shape, generator=g))
+    for _ in range(3):
+        nodes = tree.extend(nodes, torch.randint(60, nodes.shape, generator=g))
     for _ in range(5):
         nodes = tree.extend(nodes[:, :2], torch.randint(60, (batch, 2), generator=g))
         layer = tree.cache.layers[0]
         read.append(layer.keys.shape[2] if layer.only is None else len(layer.only))
     assert max(read) < tree.columns / 3, (read, tree.columns)
     check(tree)
-    tree.extend(torch.full((batch, 1), -1).repeat(1, 72), torch.arange(72)[None].repeat(batch, 1) % 60)
+    tree.extend(torch.full((batch, 72), -1), torch.arange(72).expand(batch, -1) % 60)
     nodes = tree.extend(torch.arange(tree.counts.min())[None].expand(batch, -1),
                         torch.ones(batch, tree.counts.min(), dtype=torch.long))
     assert tree.cache.layers[0].only is None                 # all are seen: no copy
@@ -114,13 +116,14 @@ def test_a_backend_needs_no_tree(family):
     ids, mask = lm.encode([[5, 6, 7, 8, 9], [3, 4]])
     got = [backend.read(ids, mask)[0]]
     columns = torch.cat([ids, torch.tensor([[10, 11], [12, -1]])], 1)
-    seen = torch.cat([mask[:, None].expand(-1, 2, -1), torch.eye(2).bool().expand(2, 2, 2)],
-                     -1)
+    own = torch.eye(2).bool().expand(2, 2, 2)
+    seen = torch.cat([mask[:, None].expand(-1, 2, -1), own], -1)
     positions = torch.cat([(mask.cumsum(1) - 1).clamp(min=0),
                            mask.sum(1, keepdim=True).expand(-1, 2)], 1)
     got = torch.cat([*got, backend.step(columns, seen, positions)[0]], 1)
-    for z, text in zip(got.flatten(0, 1)[:5], ([5, 6, 7, 8, 9], [5, 6, 7, 8, 9, 10],
-                                               [5, 6, 7, 8, 9, 11], [3, 4], [3, 4, 12])):
+    one, two = [5, 6, 7, 8, 9], [3, 4]
+    texts = [one, [*one, 10], [*one, 11], two, [*two, 12]]
+    for z, text in zip(got.flatten(0, 1)[:5], texts):
         torch.testing.assert_close(z, lm.next_logits([text])[0], atol=1e-4, rtol=1e-4)
     again = 0 if backend.pads else 5 + 5 + 2
     assert backend.evaluated == 7 + 3 + again

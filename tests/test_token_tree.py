@@ -1,4 +1,4 @@
-"""Every node's law is that of a separate forward pass of its path, for families of
+"""Every node's logits are those of a separate forward pass of its path, for families of
 models, batches, and any mix of extend and keep"""
 import itertools, sys
 from collections import Counter
@@ -370,7 +370,8 @@ def test_an_interrupt_leaves_a_tree_as_before_or_after(family, backend, name):
     lm, call, truths = tiny(family), INTERRUPTED[name], {}
     base, nodes = forked(lm, backend)
     def again():
-        return deepcopy(base, {id(x): x for x in (lm, base.reader.lm, base.reader.heard)})
+        shared = lm, base.reader.lm, base.reader.heard
+        return deepcopy(base, {id(x): x for x in shared})
     def truth(text):
         if text not in truths:
             tree = TokenTree(lm, [[*text]], hidden=True)
@@ -405,8 +406,8 @@ def test_an_interrupt_leaves_a_tree_as_before_or_after(family, backend, name):
 
 
 def test_keep_forgets_when_it_pays():
-    """Called at each step it moves columns at every eighth pass, or when a wide pass has
-    left as many as there were; till then nothing moves, and its numbers are right"""
+    """Called at each step it moves columns at every eighth pass, or when a wide pass
+    has left more than there were; till then nothing moves, and its numbers hold"""
     tree = TokenTree(tiny('llama', max_position_embeddings=256), [[1, 2, 3]])
     node, columns = torch.tensor([[-1]]), []
     for t in range(20):
