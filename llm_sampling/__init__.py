@@ -1,6 +1,7 @@
 """Modules:
 
 - `llm_sampling.adaptive`: Dynamic temperature, XTC, Mirostat and adaptive-p: cuts that move with the law, with a roll, or with the text so far
+- `llm_sampling.batches`: A sampler for the rows of each prompt, and one sampler of many requests
 - `llm_sampling.beam`: Keep the best few beginnings of a text, not only the best one
 - `llm_sampling.beam_variants`: Beams that differ, beams that must say something, and beams that are drawn
 - `llm_sampling.cli`: Generate, explain and compare from a terminal
@@ -58,7 +59,7 @@ _names = {
     'mcts': 'mcts_decode',
     'rerank': 'best_of_n majority_vote minimum_bayes_risk',
 }
-_modules = [*_names, 'cli', 'default_model', 'explain', 'knobs', 'plots',
+_modules = [*_names, 'batches', 'cli', 'default_model', 'explain', 'knobs', 'plots',
             'shortlist', 'steps', 'testing', 'widgets']
 _home = {name: module for module, names in _names.items() for name in names.split()}
 __all__ = [*_home]

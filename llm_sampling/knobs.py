@@ -15,7 +15,7 @@ Docs: https://llm-sampling.github.io/llm_sampling/knobs.html.md"""
 
 # %% auto #0
 __all__ = ['FLOATS', 'INTEGERS', 'shown', 'check_flag', 'check_choice', 'count', 'number', 'check_ids', 'integers', 'check_rows',
-           'one_or_each', 'Knob', 'Whole', 'whole', 'listed']
+           'one_or_each', 'take_rows', 'Knob', 'Whole', 'whole', 'listed']
 
 # %% ../nbs/00c_knobs.ipynb #800f2c54
 from typing import Callable, NamedTuple
@@ -145,6 +145,18 @@ def one_or_each(
     if not value.ndim or value.shape == shape: return value
     raise ValueError(f'{name} must be one integer or one per row, shape {tuple(shape)}, '
                      f'not {tuple(value.shape)}')
+
+# %% ../nbs/00c_knobs.ipynb #86b76cfc
+def take_rows(
+    value,         # A tensor with one entry per row, or what all rows share
+    index:Tensor,  # Row numbers, long; may repeat
+):
+    "Some rows of a knob or of seeds; what all rows share stays"
+    if not isinstance(value, Tensor) or not value.ndim: return value
+    if len(index) and not -len(value) <= index.min() <= index.max() < len(value):
+        raise ValueError(f'index must hold numbers of the {len(value)} rows, '
+                         f'not {shown(index.tolist())}')
+    return value[index.to(value.device)]
 
 # %% ../nbs/00c_knobs.ipynb #69345a9d
 class Knob(NamedTuple):
