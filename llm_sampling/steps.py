@@ -13,7 +13,7 @@ Docs: https://llm-sampling.github.io/llm_sampling/steps.html.md"""
 # %% auto #0
 __all__ = ['P_LESS', 'DYNAMIC', 'BIASES', 'SEQUENCES', 'BREAKERS', 'ADAPTIVE', 'STEPS', 'EXTRA', 'PAST', 'ORDERS', 'PROCESSORS',
            'CUSTOM', 'READERS', 'Context', 'generated', 'encodable', 'Step', 'read_order', 'step_of', 'is_custom',
-           'remembers', 'follow', 'check_memory', 'as_entries', 'texts_in', 'as_ids']
+           'reads_history', 'remembers', 'follow', 'memories', 'check_memory', 'as_entries', 'texts_in', 'as_ids']
 
 # %% ../nbs/08b_steps.ipynb #053fc2da
 from typing import Callable, NamedTuple
@@ -257,6 +257,10 @@ def is_custom(name)->bool:
     "Is it the name of a step of one's own?"
     return name not in STEPS and name not in EXTRA
 
+def reads_history(steps)->bool:
+    "Does one of these steps look at the tokens so far?"
+    return any(n in PAST or is_custom(n) for n in steps)
+
 # %% ../nbs/08b_steps.ipynb #c3ff166a
 def remembers(f)->bool:
     "Has a step of one's own a memory? It says so by `memory`, or by a method `rows(index)`"
@@ -274,13 +278,16 @@ def follow(
                      f'{name!r} does not: rows of the batch are dropped or reordered')
 
 # %% ../nbs/08b_steps.ipynb #439e9cc6
+def memories(knobs:dict)->list:
+    "Names of the steps with a memory: they follow one text, and a search has many"
+    return [n for n, f in knobs.items() if n == 'adaptive' or is_custom(n) and remembers(f)]
+
 def check_memory(steps, knobs):
     "`update` repeats the steps before the adaptive one, which a memory would count twice"
-    if 'adaptive' not in steps: return
-    for n in steps[:steps.index('adaptive')]:
-        if is_custom(n) and remembers(knobs[n]):
-            raise ValueError(f'processors must have no memory where adaptive follows, and '
-                             f'{n!r} has one')
+    before = steps[:steps.index('adaptive')] if 'adaptive' in steps else []
+    for n in memories({n: knobs[n] for n in before}):
+        raise ValueError(f'processors must have no memory where adaptive follows, and '
+                         f'{n!r} has one')
 
 # %% ../nbs/08b_steps.ipynb #0c0d52fa
 def as_entries(
