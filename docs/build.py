@@ -40,7 +40,7 @@ TASKS = {
     'Temperature and probabilities': 'softmax', 'Filters': 'top_k top_p min_p typical',
     'Filters that move with the text or a roll': 'adaptive', 'History': 'penalties',
     'Draws': 'multinomial noise',
-    'The sampler': 'sampler steps shortlist explain',
+    'The sampler': 'sampler batches steps shortlist explain',
     'What a strategy is asked, and tells': 'request text_stream record',
     'Models': 'models', 'Generation': 'rows generation',
     'The token tree': 'token_tree tree_books backends',

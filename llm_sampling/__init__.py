@@ -66,8 +66,8 @@ _names = {
     'mcts': 'mcts_decode',
     'rerank': 'best_of_n majority_vote minimum_bayes_risk',
 }
-_modules = [*_names, 'backends', 'cli', 'default_model', 'explain', 'knobs', 'plots',
-            'request', 'rows', 'shortlist', 'steps', 'testing', 'text_stream',
+_modules = [*_names, 'backends', 'batches', 'cli', 'default_model', 'explain', 'knobs',
+            'plots', 'request', 'rows', 'shortlist', 'steps', 'testing', 'text_stream',
             'tree_books', 'widgets']
 _home = {name: module for module, names in _names.items() for name in names.split()}
 __all__ = [*_home]

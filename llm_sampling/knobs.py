@@ -15,7 +15,7 @@ Docs: https://llm-sampling.github.io/llm_sampling/knobs.html.md"""
 
 # %% auto #0
 __all__ = ['FLOATS', 'INTEGERS', 'shown', 'check_flag', 'check_choice', 'check_count', 'check_number', 'check_ids', 'integers',
-           'check_rows', 'one_or_each', 'Knob', 'Whole', 'whole', 'listed']
+           'check_rows', 'one_or_each', 'take_rows', 'Knob', 'Whole', 'whole', 'listed']
 
 # %% ../nbs/00c_knobs.ipynb #800f2c54
 from typing import Callable, NamedTuple
@@ -38,7 +38,8 @@ def check_flag(
     value,     # What was given
 ):
     "Raise `TypeError` unless `value` is True or False"
-    if not isinstance(value, bool): raise TypeError(f'{name} must be True or False, not {shown(value)}')
+    if isinstance(value, bool): return
+    raise TypeError(f'{name} must be True or False, not {shown(value)}')
 
 # %% ../nbs/00c_knobs.ipynb #aac88b85
 def check_choice(
@@ -48,7 +49,8 @@ def check_choice(
 ):
     "Raise `ValueError` unless `value` is one of some strings"
     if isinstance(value, str) and value in allowed: return
-    raise ValueError(f"{name} must be {' or '.join(map(repr, allowed))}, not {shown(value)}")
+    choice = ' or '.join(map(repr, allowed))
+    raise ValueError(f'{name} must be {choice}, not {shown(value)}')
 
 # %% ../nbs/00c_knobs.ipynb #d971d35c
 def check_count(
@@ -92,7 +94,8 @@ def check_ids(
         kind = ids.dtype if tensor else type(ids).__name__
         raise TypeError(f'{name} must be integers, not {kind}')
     if shape is not None and ids.shape != shape:
-        raise ValueError(f'{name} must have shape {tuple(shape)}, not {tuple(ids.shape)}')
+        raise ValueError(f'{name} must have shape {tuple(shape)}, '
+                         f'not {tuple(ids.shape)}')
     return ids
 
 # %% ../nbs/00c_knobs.ipynb #efc42dfd
@@ -102,7 +105,8 @@ def integers(
     device=None,  # Where they are wanted; `None`: where a tensor is, else the CPU
 )->Tensor:        # int64, shape `()` or `(...)`
     "Integers of 64 bits as a tensor, or an error"
-    if hasattr(value, 'tolist') and not isinstance(value, Tensor): value = value.tolist()
+    if hasattr(value, 'tolist') and not isinstance(value, Tensor):      # of numpy
+        value = value.tolist()
     whole = isinstance(value, int) and not isinstance(value, bool)
     if whole and -2**63 <= value < 2**63:              # a fill: no copy from the CPU
         return torch.full((), value, dtype=torch.int64, device=device)
@@ -114,6 +118,7 @@ def integers(
         value = value.view(torch.int64)
     return check_ids(name, value).to(device or value.device, torch.int64)
 
+# %% ../nbs/00c_knobs.ipynb #a121a4f9
 def _integer_list(name, values):
     "A tensor of a list; torch takes an empty one for floats"
     empty = isinstance(values, (list, tuple)) and not values
@@ -143,8 +148,20 @@ def one_or_each(
     "One integer for all rows, or one for each, or an error"
     value = integers(name, value, device)
     if not value.ndim or value.shape == shape: return value
-    raise ValueError(f'{name} must be one integer or one per row, shape {tuple(shape)}, '
-                     f'not {tuple(value.shape)}')
+    raise ValueError(f'{name} must be one integer or one per row, '
+                     f'shape {tuple(shape)}, not {tuple(value.shape)}')
+
+# %% ../nbs/00c_knobs.ipynb #86b76cfc
+def take_rows(
+    value,         # A tensor with one entry per row, or what all rows share
+    index:Tensor,  # Row numbers, long; may repeat
+):
+    "Some rows of a knob or of seeds; what all rows share stays"
+    if not isinstance(value, Tensor) or not value.ndim: return value
+    if len(index) and not -len(value) <= index.min() <= index.max() < len(value):
+        raise ValueError(f'index must hold numbers of the {len(value)} rows, '
+                         f'not {shown(index.tolist())}')
+    return value[index.to(value.device)]
 
 # %% ../nbs/00c_knobs.ipynb #69345a9d
 class Knob(NamedTuple):
@@ -158,7 +175,8 @@ class Knob(NamedTuple):
 @patch
 def refusal(self:Knob, name, value)->str:
     "What is wrong with a value; other systems switch a knob off by 0 or -1, so the word for it here is told"
-    off = '' if self.neutral is None or self.neutral != self.neutral else '; None is off'
+    always = self.neutral is None or self.neutral != self.neutral      # nan: no value is off
+    off = '' if always else '; None is off'
     return f'{name} must be {self.allowed}, not {shown(value)}{off}'
 
 # %% ../nbs/00c_knobs.ipynb #0fbaa0f9
@@ -171,7 +189,8 @@ def check(self:Knob,
     if isinstance(value, Tensor):
         known = INTEGERS if self.integer else INTEGERS + FLOATS
         if value.dtype not in known or value.layout != torch.strided:
-            raise TypeError(f'{name} must be {self.allowed}, not a tensor of {value.dtype}')
+            raise TypeError(f'{name} must be {self.allowed}, '
+                            f'not a tensor of {value.dtype}')
         bad = value[~self.inside(value)]
         if len(bad): raise ValueError(self.refusal(name, bad[0].item()))
     elif isinstance(value, bool) or not isinstance(value, int if self.integer else (int, float)):
@@ -236,7 +255,8 @@ def shared(self:Knob,
     value,     # A number, or `None` for off where the knob has an off
 ):             # `None`, or a number
     "A value that all rows share, or an error"
-    if value is None and self.neutral is None: raise ValueError(self.refusal(name, value))
+    if value is None and self.neutral is None:
+        raise ValueError(self.refusal(name, value))
     value = self.entries(name, value)
     if not isinstance(value, Tensor): return value
     raise TypeError(f'{name} must be {self.allowed}, the same for all rows')
@@ -267,7 +287,8 @@ def whole(
 )->Whole:
     "A `Knob` of which all rows have the same value"
     def one(value):
-        if isinstance(value, (list, tuple, Tensor)) or getattr(value, 'ndim', 0): return False
+        many = isinstance(value, (list, tuple, Tensor))
+        if many or getattr(value, 'ndim', 0): return False
         return knob.entries('', value) is not None
     return Whole(f'{knob.allowed}, one for all rows', one)
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 
 __all__ = ['FLOATS', 'INTEGERS', 'shown', 'check_flag', 'check_choice', 'check_count',
-           'check_number', 'check_ids', 'integers', 'check_rows', 'one_or_each', 'Knob',
-           'Whole', 'whole', 'listed']
+           'check_number', 'check_ids', 'integers', 'check_rows', 'one_or_each',
+           'take_rows', 'Knob', 'Whole', 'whole', 'listed']
 
 def shown(value: Any) -> str:
     """What an error says of a value: its `repr` on one line, cut where it is long
@@ -123,6 +123,14 @@ def one_or_each(
 
     Returns:
         int64, shape `()` or `shape`
+    """
+
+def take_rows(value: Any, index: Tensor) -> Any:
+    """Some rows of a knob or of seeds; what all rows share stays
+
+    Args:
+        value: A tensor with one entry per row, or what all rows share
+        index: Row numbers, long; may repeat
     """
 
 class Knob(NamedTuple):

@@ -34,6 +34,7 @@ def checked(
         raise ValueError(f'no token can be drawn: the largest logit of row {row} is {top[tuple(row)].item()}; it must be finite')
     return ids
 
+# %% ../nbs/02_multinomial.ipynb #453fcb8d
 def greedy(
     logits:Tensor,  # Unnormalised scores, shape `(..., vocab)`
 )->Tensor:          # Token ids, shape `(...)`
@@ -51,6 +52,7 @@ def _reals(name, value):
         raise TypeError(f'{name} must be numbers, not {value.dtype}')
     return value
 
+# %% ../nbs/02_multinomial.ipynb #01732fff
 def sample_cdf(
     probs,  # Weights >= 0, shape `(..., vocab)`, of any sum; a tensor or lists of numbers
     u,      # In [0, 1), shape `(...)`; compared in float64 if it or `probs` is, else float32

@@ -27,6 +27,7 @@ from .softmax import shifted, upcast
 # %% ../nbs/02a_noise.ipynb #f3af9bec
 _A, _B = 0x7feb352d, 0x846ca68b - 2**32   # as signed 32-bit numbers
 
+# %% ../nbs/02a_noise.ipynb #44b55d6e
 def _scramble_(
     x,      # int32, a tensor or a numpy array; overwritten: a vocabulary's worth of temporaries costs more than the arithmetic
     key=0,  # int32, joins halfway
@@ -37,6 +38,7 @@ def _scramble_(
     t = x >> 16; t &= 0xffff; x ^= t
     return x
 
+# %% ../nbs/02a_noise.ipynb #f52955e7
 def _light(
     *tensors,
 )->list:
@@ -76,6 +78,7 @@ def uniform_noise(
     v = h.float().add_(.5).mul_(2**-32)
     return v.add_(h < 0)                                # int32 is signed: its upper half came out negative
 
+# %% ../nbs/02a_noise.ipynb #470459e3
 def gumbel_noise(
     seed,        # Any 64-bit integer; one per row as a list or tensor of shape `(...)`
     position,    # Which token of its text is drawn, from 0; a number or one per row
@@ -131,6 +134,7 @@ def _xor(h):
         h = torch.cat([h[..., :half] ^ h[..., half:2*half], h[..., 2*half:]], -1)
     return h.squeeze(-1)
 
+# %% ../nbs/02a_noise.ipynb #e3ed80ee
 def _prompt_hash(
     ids:Tensor,        # Token ids, shape `(batch, length)`, `length >= 1`
     mask:Tensor=None,  # Same shape, True = a token, False = a pad; `None`: no pads

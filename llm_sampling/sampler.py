@@ -25,15 +25,15 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 
-from .knobs import (Knob, check_flag, check_rows, integers, one_or_each,
-                                shown)
+from .knobs import (check_flag, check_rows, integers, one_or_each, shown,
+                                take_rows)
 from .multinomial import greedy
-from .noise import fresh_seeds, row_seeds, sample
+from .noise import fresh_seeds, sample
 from .shortlist import shorten, split_tail
 from .softmax import shifted, upcast
 from .steps import (EXTRA, PAST, PROCESSORS, STEPS, Context, as_entries,
-                                as_ids, follow, read_order, remembers, step_of,
-                                texts_in)
+                                as_ids, check_memory, follow, is_custom, read_order,
+                                step_of, texts_in)
 
 # %% ../nbs/09_sampler.ipynb #73c0dadb
 class Sampler:
@@ -87,7 +87,7 @@ class Sampler:
         self.seed = None if seed is None else integers('seed', seed)
         if tokenizer is not None: self.knobs = as_ids(self.knobs, tokenizer)
         self.unread = bool(texts_in(self.knobs))       # texts wait for a tokenizer
-        _check_memory(self.steps, self.knobs)
+        check_memory(self.steps, self.knobs)
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -100,7 +100,7 @@ class Sampler:
     def __getattr__(self, name):
         knobs = self.__dict__.get('knobs', {})
         if name not in STEPS and name not in EXTRA and name not in knobs:
-            if name == 'processors': return {n: v for n, v in knobs.items() if _own(n)} or None
+            if name == 'processors': return {n: v for n, v in knobs.items() if is_custom(n)} or None
             raise AttributeError(f'{type(self).__name__!r} object has no attribute {name!r}')
         return knobs.get(name, self.idle.get(name, False if name == 'p_less' else None))
 
@@ -110,7 +110,7 @@ class Sampler:
 
     def __repr__(self):
         steps, given, seed = _plain(self)
-        own = [f'{n!r}: {_name(given.pop(n))}' for n in steps if _own(n)]
+        own = [f'{n!r}: {_name(given.pop(n))}' for n in steps if is_custom(n)]
         words = [f'{name}={value!r}' for name, value in given.items()]
         if own: words.append(f"processors={{{', '.join(own)}}}")
         if self.order != 'transformers': words.append(f'order={self.order!r}')
@@ -120,7 +120,6 @@ class Sampler:
 # %% ../nbs/09_sampler.ipynb #92ed14fd
 _MACHINERY = ('__call__', '__getattr__', '_begin', '_apply', '_walk', '_position')
 
-def _own(name): return name not in STEPS and name not in EXTRA
 def _name(f): return getattr(f, '__name__', None) or repr(f)
 
 def _plain(sampler):
@@ -128,14 +127,6 @@ def _plain(sampler):
     knobs = {name: as_entries(name, value) for name, value in sampler.knobs.items()}
     seed = sampler.seed
     return sampler.steps, knobs, None if seed is None else seed.tolist()
-
-def _check_memory(steps, knobs):
-    "`update` repeats the steps before the adaptive one, which a memory would count twice"
-    if 'adaptive' not in steps: return
-    for n in steps[:steps.index('adaptive')]:
-        if _own(n) and remembers(knobs[n]):
-            raise ValueError(f'processors must have no memory where adaptive follows, and '
-                             f'{n!r} has one')
 
 # %% ../nbs/09_sampler.ipynb #39fa99f1
 def _cold(t):
@@ -154,7 +145,7 @@ def replace(self:Sampler,
     **knobs,  # Keywords of `Sampler`
 )->Sampler:   # A new one
     "The same sampler but for some knobs"
-    given = {n: v for n, v in self.knobs.items() if not _own(n)}
+    given = {n: v for n, v in self.knobs.items() if not is_custom(n)}
     given |= dict(self.idle, order=self.order, seed=self.seed, processors=self.processors)
     return type(self)(**(given | knobs))
 
@@ -187,7 +178,7 @@ def _begin(self:Sampler, logits, ids, mask, position, state, draw=False, shift=T
     "float32 logits, and the context of the steps"
     z, seed = upcast(logits), self.seed
     if z.dtype == torch.float64:                 # only these steps look at more than differences
-        exact = 'repetition_penalty' in self.steps or not shift or any(map(_own, self.steps))
+        exact = 'repetition_penalty' in self.steps or not shift or any(map(is_custom, self.steps))
         z = (z if exact else shifted(z)).float()
     for name in self.steps:
         if name in PAST and ids is None:
@@ -274,11 +265,8 @@ def __call__(self:Sampler,
     z, context = self._begin(logits, ids, mask, position, state, draw=True)
     head, tail = split_tail(self.steps) if z.device.type == 'cpu' else (self.steps, [])
     for _, _, z in self._walk(head, z, context): pass
-    short = shorten(z, [(name, self.knobs[name]) for name in tail]) if tail else None
-    if short: z, vocab = short
-    else:
-        for _, _, z in self._walk(tail, z, context): pass
-        vocab = None
+    z, vocab = tail and shorten(z, [(n, self.knobs[n]) for n in tail]) or (z, None)
+    for _, _, z in self._walk(tail if vocab is None else [], z, context): pass
     t = self.knobs.get('temperature', 1)
     draw = lambda: sample(z, context.seed, context.position, ids=vocab)
     if not isinstance(t, Tensor) and self.draws: return draw()
@@ -295,18 +283,10 @@ def rows(self:Sampler,
     "The sampler of the rows `index` of a batch: per-row knobs are taken along, shared ones stay"
     index = integers('index', index)
     new = copy(self)
-    new.knobs = {name: follow(name, value, index) if _own(name) else _take(value, index)
+    new.knobs = {name: follow(name, value, index) if is_custom(name) else take_rows(value, index)
                  for name, value in self.knobs.items()}
-    new.seed = _take(self.seed, index) if seed is None else integers('seed', seed)
+    new.seed = take_rows(self.seed, index) if seed is None else integers('seed', seed)
     return new
-
-def _take(value, index):
-    "Some rows of a knob or of seeds; what all rows share stays"
-    if not isinstance(value, Tensor) or not value.ndim: return value
-    if len(index) and not -len(value) <= index.min() <= index.max() < len(value):
-        raise ValueError(f'index must hold numbers of the {len(value)} rows, '
-                         f'not {shown(index.tolist())}')
-    return value[index.to(value.device)]
 
 # %% ../nbs/09_sampler.ipynb #d9b3be96
 @patch
@@ -318,23 +298,7 @@ def spread(self:Sampler,
     draws:bool=True, # Does the strategy draw tokens by it, or only filter?
 )->Sampler:          # Knobs and seeds have an entry per row, prompt-major
     "The sampler of the rows of a strategy; seeds are mixed with the prompts, as `row_seeds` does"
-    prompts, given = len(ids), self.seed if seed is None else seed
-    rolls = draws and self.draws or 'xtc_probability' in self.knobs
-    seeds = row_seeds(given, ids, mask, n) if rolls or given is not None else None
-    index = torch.arange(prompts).repeat_interleave(n)
-    new = copy(self)
-    new.knobs = {name: follow(name, v, index) if _own(name) else _per_row(name, v, prompts, n)
-                 for name, v in self.knobs.items()}
-    new.seed = seeds
-    return new
-
-def _per_row(name, value, prompts, n):
-    "A knob with an entry per row, given one per prompt or per row; a shared one stays"
-    if not isinstance(value, Tensor) or not value.ndim: return value
-    if value.shape in ((prompts,), (prompts * n,)):
-        return value.repeat_interleave(prompts * n // max(1, len(value)))
-    raise ValueError(f'{name} must have one entry per prompt ({prompts}) or per row '
-                     f'({prompts * n}), not {len(value)}')
+    return import_module('llm_sampling.batches').spread(self, ids, mask, n, seed, draws)
 
 # %% ../nbs/09_sampler.ipynb #e54c2d09
 @patch(cls_method=True)
@@ -342,54 +306,7 @@ def stack(cls:Sampler,
     samplers,  # A list of `Sampler`, one per request, each for one row
 )->Sampler:    # Of a batch with a row for each; where some have a seed, the others get a fresh one
     "One sampler of many; knobs of the whole batch, and the order, must be the same in all"
-    samplers = [*samplers]
-    if not samplers: raise ValueError('samplers must hold at least one Sampler, not []')
-    for s in samplers:
-        check_sampler(s)
-        if s is None: raise TypeError('samplers must hold a Sampler for each row, not None')
-    used = {n for s in samplers for n in s.steps}
-    knobs = {n: STEPS[n].knob for n in STEPS if n in used}
-    knobs |= {e: EXTRA[e] for n in knobs for e in STEPS[n].extra}
-    # a knob of the whole batch that only one step reads is asked of those who use that step
-    asked = {name: [s for s in samplers if name in s.knobs] if name in EXTRA
-             and not isinstance(knob, Knob) else samplers for name, knob in knobs.items()}
-    given = {name: _stacked(name, knob, asked[name]) for name, knob in knobs.items()}
-    for name in ('order', 'processors'): given[name] = _agreed(name, samplers)
-    for name, f in (given['processors'] or {}).items():
-        if remembers(f):
-            raise ValueError('processors must have no memory in samplers of one batch, and '
-                             f'{name!r} has one')
-    return cls(**given, seed=_stacked_seeds(samplers))
-
-def _agreed(name, samplers):
-    "What all samplers have alike, or an error"
-    first, *rest = [getattr(s, name) for s in samplers]
-    for value in rest:
-        if value != first:
-            raise ValueError(f'{name} must be the same in samplers of one batch, '
-                             f'not {shown(first)} and {shown(value)}')
-    return first
-
-def _stacked(name, knob, samplers):
-    "A knob of one row from each: a list, or the one value of the whole batch"
-    if not isinstance(knob, Knob): return _agreed(name, samplers)
-    values = [as_entries(name, getattr(s, name)) for s in samplers]
-    for i, v in enumerate(values):
-        if isinstance(v, list) and len(v) != 1:
-            raise ValueError(f'{name} must be one number in each of samplers, not {shown(v)}')
-        values[i] = v[0] if isinstance(v, list) else v
-    same = all(v == values[0] for v in values)
-    return values[0] if same else values
-
-def _stacked_seeds(samplers):
-    "A seed for each; `None` if none has one"
-    if all(s.seed is None for s in samplers): return None
-    seeds = [s.seed if s.seed is not None else fresh_seeds(()) for s in samplers]
-    for s in seeds:
-        if s.numel() != 1:
-            raise ValueError('seed must be one number in each of samplers, '
-                             f'not {shown(s.tolist())}')
-    return torch.stack([s.reshape(()) for s in seeds])
+    return import_module('llm_sampling.batches').stack(cls, samplers)
 
 # %% ../nbs/09_sampler.ipynb #43db16b2
 @patch
@@ -413,8 +330,8 @@ def update(self:Sampler,
         raise ValueError('seed must be given for xtc_probability with adaptive: '
                          'update repeats the roll of the call')
     z, context = self._begin(logits, history, mask, position, state)
-    before = self.steps[:self.steps.index('adaptive')]
-    for _, _, z in self._walk(before, z, context): pass
+    names = self.steps[:self.steps.index('adaptive')]
+    for _, _, z in self._walk(names, z, context): pass
     return self.adaptive.update(state, z, ids)
 
 # %% ../nbs/09_sampler.ipynb #3866c672

@@ -55,6 +55,7 @@ def largest_few(
     if count.sum() > x.size // 2: return None
     return *_rectangle(x, found, count.max()), count, bound[:, 0] == -np.inf
 
+# %% ../nbs/08c_shortlist.ipynb #e17b6deb
 def _rectangle(x, found, width):
     "Logits and ids of the places found in each row, padded with -inf"
     short = np.full((len(x), width), -np.inf, np.float32)
@@ -65,6 +66,7 @@ def _rectangle(x, found, width):
 # %% ../nbs/08c_shortlist.ipynb #a9c2a173
 CUTS = dict(top_k=top_k_filter, top_p=top_p_filter, min_p=min_p_filter)
 
+# %% ../nbs/08c_shortlist.ipynb #8f1db9ba
 def split_tail(
     steps:list,  # Names of steps in order
 )->tuple:        # The head, and the tail: steps that all keep an upper end of the row, at least one of which cuts
@@ -75,8 +77,10 @@ def split_tail(
     return (head, tail) if CUTS.keys() & tail else (steps, [])
 
 # %% ../nbs/08c_shortlist.ipynb #f898a825
-def _applied(name, z, value, *more): return CUTS.get(name, apply_temperature)(z, value, *more)
+def _applied(name, z, value, *more):
+    return CUTS.get(name, apply_temperature)(z, value, *more)
 
+# %% ../nbs/08c_shortlist.ipynb #6b65ab1b
 def weight_before_top_p(
     z:Tensor,    # Scores, float32, shape `(..., vocab)`
     steps:list,  # Pairs of name and value
@@ -121,6 +125,7 @@ def sizes(
     if k is None: return max(256, vocab // 64), max(256, vocab // 8)
     return (16 + int(k.max() if isinstance(k, Tensor) else k),)
 
+# %% ../nbs/08c_shortlist.ipynb #1f9cffd8
 def shorten(
     z:Tensor,    # Scores, float32 on the CPU, shape `(..., vocab)`
     steps:list,  # Pairs of name and value, as `shortlist`

@@ -36,11 +36,13 @@ def upcast(
                          f'not {tuple(logits.shape)}')
     return logits if logits.dtype == torch.float64 else logits.float()
 
+# %% ../nbs/01_softmax.ipynb #fa62a065
 def shifted(z):
     "`z` less its row maximum; a maximum that is not finite is left alone, so that bad rows stay bad and -inf stays -inf"
     top = z.amax(-1, keepdim=True)
     return z - top.masked_fill(~top.isfinite(), 0)
 
+# %% ../nbs/01_softmax.ipynb #7f63c4fa
 def softmax(
     logits:Tensor,  # Unnormalised scores, shape `(..., vocab)`
 )->Tensor:          # Probabilities, same shape and dtype
@@ -58,6 +60,7 @@ def logsumexp(
     top = top.masked_fill(~top.isfinite(), 0)
     return ((z - top).exp().sum(-1).log() + top.squeeze(-1)).to(logits.dtype)
 
+# %% ../nbs/01_softmax.ipynb #5916337d
 def log_softmax(
     logits:Tensor,  # Unnormalised scores, shape `(..., vocab)`
 )->Tensor:          # Natural log-probabilities, same shape and dtype
@@ -77,6 +80,7 @@ def entropy(
 TEMPERATURE = Knob('a finite number >= 0',
                    lambda v: (v >= 0) & (v <= torch.finfo(torch.float32).max), neutral=1)
 
+# %% ../nbs/01_softmax.ipynb #9592a24e
 def apply_temperature(
     logits:Tensor,    # Unnormalised scores, shape `(..., vocab)`
     temperature,      # Finite, `>= 0`; 1 or `None` is off; 0 keeps the maxima alone; one entry per row if a list or tensor
@@ -91,8 +95,10 @@ def apply_temperature(
     else: cooled = _cool(z, t if t >= least else None, shift)
     return cooled.to(logits.dtype)
 
+# %% ../nbs/01_softmax.ipynb #155501fb
 def _coldest(lowered): return lowered.masked_fill(lowered < 0, -torch.inf)
 
+# %% ../nbs/01_softmax.ipynb #106b9927
 def _cool(z, t, shift):
     "Rows divided by one number as if it were one per row, to the bit; `None` is 0"
     lowered = shifted(z)
@@ -100,6 +106,7 @@ def _cool(z, t, shift):
     cooled = _coldest(lowered) if t is None else lowered / t
     return cooled if shift else cooled + _heights(z, 1 if t is None else t)
 
+# %% ../nbs/01_softmax.ipynb #c0f984b7
 def _cool_rows(z, t, least, shift):
     "Rows divided by a number each; 1 leaves its row to the bit"
     lowered = shifted(z)
@@ -107,6 +114,7 @@ def _cool_rows(z, t, least, shift):
     if not shift: cooled = cooled + _heights(z, torch.where(t >= least, t, 1.))
     return torch.where(t == 1, z, cooled)
 
+# %% ../nbs/01_softmax.ipynb #5da92d9b
 def _heights(z, t):
     "The row maxima divided, `(..., 1)`; 0 where there is none"
     top = z.amax(-1, keepdim=True)

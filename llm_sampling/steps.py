@@ -12,8 +12,8 @@ Docs: https://llm-sampling.github.io/llm_sampling/steps.html.md"""
 
 # %% auto #0
 __all__ = ['P_LESS', 'DYNAMIC', 'BIASES', 'SEQUENCES', 'BREAKERS', 'ADAPTIVE', 'STEPS', 'EXTRA', 'PAST', 'ORDERS', 'PROCESSORS',
-           'CUSTOM', 'READERS', 'Context', 'generated', 'encodable', 'Step', 'read_order', 'step_of', 'remembers',
-           'follow', 'as_entries', 'texts_in', 'as_ids']
+           'CUSTOM', 'READERS', 'Context', 'generated', 'encodable', 'Step', 'read_order', 'step_of', 'is_custom',
+           'reads_history', 'remembers', 'follow', 'memories', 'check_memory', 'as_entries', 'texts_in', 'as_ids']
 
 # %% ../nbs/08b_steps.ipynb #053fc2da
 from typing import Callable, NamedTuple
@@ -253,6 +253,14 @@ def step_of(name)->Step:
     "The row of the table for a step, or that of one's own steps"
     return STEPS.get(name, CUSTOM)
 
+def is_custom(name)->bool:
+    "Is it the name of a step of one's own?"
+    return name not in STEPS and name not in EXTRA
+
+def reads_history(steps)->bool:
+    "Does one of these steps look at the tokens so far?"
+    return any(n in PAST or is_custom(n) for n in steps)
+
 # %% ../nbs/08b_steps.ipynb #c3ff166a
 def remembers(f)->bool:
     "Has a step of one's own a memory? It says so by `memory`, or by a method `rows(index)`"
@@ -268,6 +276,18 @@ def follow(
     if callable(getattr(f, 'rows', None)): return f.rows(index)
     raise ValueError(f'processors must offer rows(index) where they have a memory, and '
                      f'{name!r} does not: rows of the batch are dropped or reordered')
+
+# %% ../nbs/08b_steps.ipynb #439e9cc6
+def memories(knobs:dict)->list:
+    "Names of the steps with a memory: they follow one text, and a search has many"
+    return [n for n, f in knobs.items() if n == 'adaptive' or is_custom(n) and remembers(f)]
+
+def check_memory(steps, knobs):
+    "`update` repeats the steps before the adaptive one, which a memory would count twice"
+    before = steps[:steps.index('adaptive')] if 'adaptive' in steps else []
+    for n in memories({n: knobs[n] for n in before}):
+        raise ValueError(f'processors must have no memory where adaptive follows, and '
+                         f'{n!r} has one')
 
 # %% ../nbs/08b_steps.ipynb #0c0d52fa
 def as_entries(

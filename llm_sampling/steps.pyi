@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 __all__ = ['P_LESS', 'DYNAMIC', 'BIASES', 'SEQUENCES', 'BREAKERS', 'ADAPTIVE', 'STEPS',
            'EXTRA', 'PAST', 'ORDERS', 'PROCESSORS', 'CUSTOM', 'READERS', 'Context',
-           'generated', 'encodable', 'Step', 'read_order', 'step_of', 'remembers',
-           'follow', 'as_entries', 'texts_in', 'as_ids']
+           'generated', 'encodable', 'Step', 'read_order', 'step_of', 'is_custom',
+           'reads_history', 'remembers', 'follow', 'memories', 'check_memory',
+           'as_entries', 'texts_in', 'as_ids']
 
 class Context(NamedTuple):
     """What a step may look at beside the logits
@@ -104,6 +105,12 @@ CUSTOM: Step
 def step_of(name: Any) -> Step:
     """The row of the table for a step, or that of one's own steps"""
 
+def is_custom(name: Any) -> bool:
+    """Is it the name of a step of one's own?"""
+
+def reads_history(steps: Any) -> bool:
+    """Does one of these steps look at the tokens so far?"""
+
 def remembers(f: Any) -> bool:
     """Has a step of one's own a memory? It says so by `memory`, or by a method `rows(index)`"""
 
@@ -115,6 +122,12 @@ def follow(name: str, f: Any, index: Tensor) -> Any:
         f: The step
         index: Numbers of the rows that stay, or are repeated
     """
+
+def memories(knobs: dict[Any, Any]) -> list[Any]:
+    """Names of the steps with a memory: they follow one text, and a search has many"""
+
+def check_memory(steps: Any, knobs: Any) -> None:
+    """`update` repeats the steps before the adaptive one, which a memory would count twice"""
 
 def as_entries(name: str, value: Any) -> Any:
     """A knob to print

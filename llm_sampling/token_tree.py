@@ -23,10 +23,9 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from .backends import exact_backend
-from .knobs import check_flag, read, shown
-from .mcts import pick
+from .knobs import check_flag, shown
 from .models import LanguageModel, check_lm
-from .tree_books import left, new_books
+from .tree_books import left, new_books, pick, read
 
 # %% ../nbs/11_token_tree.ipynb #d649becf
 class TokenTree:

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from llm_sampling.steps import (EXTRA, ORDERS, PAST, STEPS, Context, as_entries, as_ids,
-                                follow, generated, read_order, remembers, step_of)
+                                follow, generated, memories, read_order,
+                                reads_history, remembers, step_of)
 
 
 @pytest.mark.parametrize('order', ORDERS)
@@ -44,6 +45,9 @@ def test_memory():
     plain, index = lambda ids, z: z, torch.tensor([1])
     assert [remembers(f) for f in (Kept(), Lost(), Sure(), plain)] == [1, 1, 0, 0]
     assert follow('a', Kept(), index) is index and follow('a', plain, index) is plain
+    knobs = dict(a=Kept(), b=plain, top_k=3, adaptive=plain)
+    assert memories(knobs) == ['a', 'adaptive']
+    assert [reads_history([n]) for n in ('top_k', 'b', 'dry_multiplier')] == [0, 1, 1]
     with pytest.raises(ValueError, match='^processors must offer rows'):
         follow('a', Lost(), index)
 
