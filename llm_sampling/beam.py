@@ -29,6 +29,7 @@ from .models import LanguageModel, check_lm
 from .noise import gumbel_noise
 from .record import Generation, Record, collect_whole, measure, writers
 from .request import ask
+from .steps import memories
 from .text_stream import TextStream
 from .token_tree import TokenTree
 
@@ -349,8 +350,8 @@ def ask_beams(
     lm, prompt, sampler, width, *, draws=False, **rest
 ):
     "The `Request` of a search with `width` beams for each prompt"
-    if sampler is not None and 'adaptive' in getattr(sampler, 'knobs', ()):
-        raise ValueError('sampler must have no adaptive step: it follows one text, and beams are many')
+    if names := memories(getattr(sampler, 'knobs', {})):
+        raise ValueError(f'sampler must have no {names[0]} step: it follows one text, and beams are many')
     request = ask(lm, prompt, sampler, n=width, draws=False, branches=True, least=1, **rest)
     return request, None if not draws else request.seeds().view(-1, width)[:, 0]    # beam 0 has the prompt's own
 

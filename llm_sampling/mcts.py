@@ -30,7 +30,7 @@ from .noise import gumbel_noise, mix
 from .record import Generation, Record, collect_whole
 from .request import ask
 from .sampler import check_sampler
-from .steps import PAST
+from .steps import memories, reads_history
 from .text_stream import TextStream
 from .token_tree import TokenTree
 
@@ -214,7 +214,7 @@ def policy(self:Search, places, seeds):
     device = self.tree.lm.device
     rows = torch.tensor([row for row, _ in places])
     context = dict(position=torch.tensor([n.depth for _, n in places], device=device))
-    if any(name in PAST for name in self.sampler.steps):
+    if reads_history(self.sampler.steps):
         ids, mask = pad_left([self.tree.prompts[row] + n.ids for row, n in places])
         context |= dict(ids=ids.to(device), mask=mask.to(device))
     return self.sampler.rows(rows, torch.tensor(seeds, device=device)), context
@@ -355,8 +355,8 @@ def check_mcts(value, num_simulations, c_puct, max_new_tokens, top_k, temperatur
         raise ValueError(f'rollout_tokens = {rollout_tokens} needs a value: the default, log-probability, '
                          'is lower for longer texts, and rollouts that are cut differ in length')
     check_sampler(sampler)
-    if sampler is not None and 'adaptive' in sampler.knobs:
-        raise ValueError('sampler must have no adaptive step: it follows one text, and a search has many')
+    if sampler is not None and (names := memories(sampler.knobs)):
+        raise ValueError(f'sampler must have no {names[0]} step: it follows one text, and a search has many')
 
 def endings(request):
     "`ended` and `write` of a `Search`"
