@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from .knobs import (FLOATS, Knob, check_choice, check_ids, check_rows,
-                                one_or_each, shown)
+                                one_or_each, in_short)
 from .noise import fresh_seeds, uniform_noise
 from .softmax import (TEMPERATURE, apply_temperature, entropy, log_softmax,
                                   softmax, upcast)
@@ -41,7 +41,7 @@ def dynamic_temperature(
     "Divide each row by a temperature that grows with its entropy (kalomaze, 2023)"
     given = dict(low=low, high=high, exponent=exponent)
     low, high, exponent = (TEMPERATURE.single(name, value) for name, value in given.items())
-    if low > high: raise ValueError(f'low must be at most high, not {shown(low)} > {high!r}')
+    if low > high: raise ValueError(f'low must be at most high, not {in_short(low)} > {high!r}')
     z = upcast(logits)
     n = z.isfinite().sum(-1).double()
     share = (entropy(z.double()) / n.log()).clamp(max=1)
@@ -100,10 +100,10 @@ def _chosen(values, ids):
 
 def _targets(name, value, batch, device):
     "One float32 number per row"
-    if type(batch) is not int or batch < 0: raise ValueError(f'batch must be a number of rows, not {shown(batch)}')
+    if type(batch) is not int or batch < 0: raise ValueError(f'batch must be a number of rows, not {in_short(batch)}')
     try: value = torch.as_tensor(value, dtype=torch.float32, device=device)
     except (RuntimeError, TypeError, ValueError, AssertionError) as e:
-        raise ValueError(f'device must be one that torch has here, not {shown(device)}') from e
+        raise ValueError(f'device must be one that torch has here, not {in_short(device)}') from e
     if value.ndim: check_rows(name, value, (batch,))
     return value.expand(batch)
 
@@ -116,7 +116,7 @@ def _check_state(state, logits):
     "Raise unless there is a state for each row"
     shape = (*upcast(logits).shape[:-1], 2)
     if not isinstance(state, Tensor) or state.shape != shape or state.dtype not in FLOATS or state.layout != torch.strided:
-        found = f'{state.dtype} of shape {tuple(state.shape)}' if isinstance(state, Tensor) else shown(state)
+        found = f'{state.dtype} of shape {tuple(state.shape)}' if isinstance(state, Tensor) else in_short(state)
         raise ValueError(f'state must be what init or update returned, shape {shape}, not {found}')
     if state.device.type == 'cpu' and state.isnan().any(): raise ValueError('state must hold no nan')
 

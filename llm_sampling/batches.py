@@ -19,7 +19,7 @@ from copy import copy
 import torch
 from torch import Tensor
 
-from .knobs import Knob, shown
+from .knobs import Knob, in_short
 from .noise import fresh_seeds, row_seeds
 from .sampler import Sampler
 from .steps import EXTRA, STEPS, as_entries, follow, is_custom, remembers
@@ -55,7 +55,7 @@ def _agreed(name, samplers):
     for value in rest:
         if value != first:
             raise ValueError(f'{name} must be the same in samplers of one batch, '
-                             f'not {shown(first)} and {shown(value)}')
+                             f'not {in_short(first)} and {in_short(value)}')
     return first
 
 # %% ../nbs/09b_batches.ipynb #e6a86fe7
@@ -66,7 +66,7 @@ def _stacked(name, knob, samplers):
     for i, v in enumerate(values):
         if isinstance(v, list) and len(v) != 1:
             raise ValueError(f'{name} must be one number in each of samplers, '
-                             f'not {shown(v)}')
+                             f'not {in_short(v)}')
         values[i] = v[0] if isinstance(v, list) else v
     same = all(v == values[0] for v in values)
     return values[0] if same else values
@@ -79,7 +79,7 @@ def _stacked_seeds(samplers):
     for s in seeds:
         if s.numel() != 1:
             raise ValueError('seed must be one number in each of samplers, '
-                             f'not {shown(s.tolist())}')
+                             f'not {in_short(s.tolist())}')
     return torch.stack([s.reshape(()) for s in seeds])
 
 # %% ../nbs/09b_batches.ipynb #8475587e
@@ -92,7 +92,7 @@ def stack(
     if not samplers: raise ValueError('samplers must hold at least one Sampler, not []')
     for s in samplers:
         if not isinstance(s, Sampler):
-            raise TypeError(f'samplers must hold a Sampler for each row, not {shown(s)}')
+            raise TypeError(f'samplers must hold a Sampler for each row, not {in_short(s)}')
     used = {n for s in samplers for n in s.steps}
     knobs = {n: STEPS[n].knob for n in STEPS if n in used}
     knobs |= {e: EXTRA[e] for n in knobs for e in STEPS[n].extra}

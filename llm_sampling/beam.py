@@ -24,7 +24,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 
-from .knobs import check_count, check_number, shown
+from .knobs import check_count, check_number, in_short
 from .models import LanguageModel, check_lm
 from .noise import gumbel_noise
 from .record import Generation, Record, collect_whole, measure, writers
@@ -43,7 +43,7 @@ def plot_tree(
     upto=None,       # Draw only nodes below this number; the others keep their places. `None`: all
 ):                   # The matplotlib axes
     "The nodes of a tree from left to right, live branches strong and dead ones pale"
-    from llm_sampling.plots import GONE, KEPT, _figure, _ink, literal
+    from llm_sampling.plots import GONE, KEPT, new_figure, ink, literal
     parents = [p for p in tree.parents[row].tolist() if p > -2]
     children = {n: [i for i, p in enumerate(parents) if p == n] for n in range(-1, len(parents))}
     kept = {-1}
@@ -56,14 +56,14 @@ def plot_tree(
         return place[n][1]
     settle(-1, 0)
     width, height = max(d for d, _ in place.values()), max(y for _, y in place.values())
-    ax = _figure((1.3 + .95 * width, .9 + .42 * height))[1][0, 0]
+    ax = new_figure((1.3 + .95 * width, .9 + .42 * height))[1][0, 0]
     for n, (x, y) in place.items():
         if upto is not None and n >= upto: continue
         colour = KEPT if n in kept else GONE
         if n >= 0: ax.plot(*zip(place[parents[n]], (x, y)), color=colour, lw=1.6 if n in kept else 1, zorder=0)
         text = 'prompt' if n < 0 else literal(label(tree.tokens[row, n].item()))
         if note and n >= 0: text += '\n' + note(n)
-        ax.text(x, y, text, ha='center', va='center', fontsize=8, color=_ink if n not in kept else 'white',
+        ax.text(x, y, text, ha='center', va='center', fontsize=8, color=ink if n not in kept else 'white',
                 bbox=dict(boxstyle='round,pad=.25', fc=colour if n in kept else '#eceef1', ec='none'))
     ax.set(xlim=(-.5, width + .5), ylim=(height + .6, -.6))
     ax.set_axis_off()
@@ -329,7 +329,7 @@ def check_beams(lm, num_beams, max_new_tokens, length_penalty, early_stopping, n
     check_number('length_penalty', length_penalty, -limit, limit,
             f' (max_new_tokens = {max_new_tokens} to this power is at most 1e30)')
     if not isinstance(early_stopping, bool) and not (isinstance(early_stopping, str) and early_stopping == 'never'):
-        raise ValueError(f"early_stopping must be True, False or 'never', not {shown(early_stopping)}")
+        raise ValueError(f"early_stopping must be True, False or 'never', not {in_short(early_stopping)}")
 
 # %% ../nbs/13_beam.ipynb #4120b867
 def stop_check(request):
@@ -359,7 +359,7 @@ def start_search(lm, prompt, num_beams, length_penalty, early_stopping, num_retu
     "Check everything: the request, and the steps of the search"
     check_beams(lm, num_beams, rest['max_new_tokens'], length_penalty, early_stopping, num_return_sequences)
     if not isinstance(do_sample, bool):
-        raise ValueError(f'do_sample must be True or False, not {shown(do_sample)}')
+        raise ValueError(f'do_sample must be True or False, not {in_short(do_sample)}')
     request, seeds = ask_beams(lm, prompt, sampler, num_beams, draws=do_sample, **rest)
     def steps():                                 # the first one reads the prompts
         tree = TokenTree(lm, request.ids, request.mask)

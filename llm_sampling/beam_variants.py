@@ -24,7 +24,7 @@ from torch import Tensor
 
 from .beam import (Beams, ask_beams, best_first, check_beams,
                                search_beams, stop_check)
-from .knobs import check_count, check_number, shown
+from .knobs import check_count, check_number, in_short
 from .models import LanguageModel
 from .noise import gumbel_noise, mix
 from .record import Generation
@@ -196,14 +196,14 @@ def as_words(lm, force_words_ids, max_new_tokens, eos):
     "`Words` from the argument of a search, or an error"
     name = 'force_words_ids'
     if not isinstance(force_words_ids, (list, tuple)) or not force_words_ids:
-        raise ValueError(f'{name} must be a list of words, not {shown(force_words_ids)}')
+        raise ValueError(f'{name} must be a list of words, not {in_short(force_words_ids)}')
     def phrase(x):
         if isinstance(x, str):
             if lm.tokenizer is None: raise ValueError(f'{name}: {x!r} needs a tokenizer, and this LanguageModel has none')
             if not encodable(x): raise ValueError(f'{name}: {x!r} is no valid text')
             x = lm.tokenizer(x, add_special_tokens=False)['input_ids']
         if not isinstance(x, (list, tuple)) or not x or not all(type(i) is int and 0 <= i < lm.vocab_size and i not in eos for i in x):
-            raise ValueError(f'{name}: a word must hold ids from 0 to {lm.vocab_size-1} that do not end a text, not {shown(x)}')
+            raise ValueError(f'{name}: a word must hold ids from 0 to {lm.vocab_size-1} that do not end a text, not {in_short(x)}')
         return tuple(x)
     nested = [isinstance(x, (list, tuple)) and len(x) > 0 and not isinstance(x[0], int) for x in force_words_ids]
     sets = [[phrase(p) for p in x] if deep else [phrase(x)] for x, deep in zip(force_words_ids, nested)]

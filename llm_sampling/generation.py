@@ -22,10 +22,10 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from .backends import backend_name
-from .knobs import shown
+from .knobs import in_short
 from .models import LanguageModel
 from .multinomial import greedy
-from .record import Generation, Piece, Record, collect, writers
+from .record import Generation, Record, collect, writers
 from .request import Request, ask
 from .rows import Branches, Rows
 
@@ -147,7 +147,7 @@ def run_whole(
 def check_streamer(streamer):
     "Raise `TypeError` unless it is a function or None"
     if streamer is not None and not callable(streamer):
-        raise TypeError(f'streamer must be a function of a Piece, not {shown(streamer)}')
+        raise TypeError(f'streamer must be a function of a Piece, not {in_short(streamer)}')
 
 # %% ../nbs/12_generation.ipynb #4945a3c5
 def stream(

@@ -5,11 +5,11 @@ from typing import Any
 from typing import NamedTuple
 import torch
 
-__all__ = ['FLOATS', 'INTEGERS', 'shown', 'check_flag', 'check_choice', 'check_count',
-           'check_number', 'check_ids', 'integers', 'check_rows', 'one_or_each',
-           'take_rows', 'Knob', 'Whole', 'whole', 'listed']
+__all__ = ['FLOATS', 'INTEGERS', 'in_short', 'check_flag', 'check_choice',
+           'check_count', 'check_number', 'check_ids', 'integers', 'check_rows',
+           'one_or_each', 'take_rows', 'Knob', 'Whole', 'whole', 'listed']
 
-def shown(value: Any) -> str:
+def in_short(value: Any) -> str:
     """What an error says of a value: its `repr` on one line, cut where it is long
 
     Args:

@@ -18,14 +18,13 @@ __all__ = ['BETA', 'HEAT', 'SCALE', 'contrast', 'Contrasted', 'Pair', 'run_polic
 
 # %% ../nbs/16_logit_contrast.ipynb #1b051094
 import math
-from copy import copy
 
 import torch
 from torch import Tensor, nn
 
 from .backends import twin
 from .generation import Policy, check_streamer, run_whole, write_rows
-from .knobs import Knob, check_count, check_flag, shown
+from .knobs import Knob, check_count, check_flag, in_short
 from .min_p import MIN_P, min_p_filter
 from .models import LanguageModel, check_lm, once_per_model, same_logits
 from .record import Generation
@@ -270,7 +269,7 @@ def candidate_layers(
     if isinstance(dola_layers, str) and dola_layers == 'high': return list(range(max(N // 2, N - 20), N, 2))
     known = isinstance(dola_layers, (list, tuple)) and all(type(i) is int and 0 <= i < N for i in dola_layers)
     if not known or not dola_layers:
-        raise ValueError(f"dola_layers must be 'low', 'high' or a list of layers from 0 to {N-1}, not {shown(dola_layers)}")
+        raise ValueError(f"dola_layers must be 'low', 'high' or a list of layers from 0 to {N-1}, not {in_short(dola_layers)}")
     return sorted({*dola_layers})
 
 # %% ../nbs/16_logit_contrast.ipynb #a723b07a

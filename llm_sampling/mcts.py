@@ -24,7 +24,7 @@ import torch
 from fastcore.basics import patch
 
 from .beam import as_grid, best_first, plot_tree
-from .knobs import check_count, check_flag, check_number, shown
+from .knobs import check_count, check_flag, check_number, in_short
 from .models import LanguageModel, pad_left
 from .noise import gumbel_noise, mix
 from .record import Generation, Record, collect_whole
@@ -254,7 +254,7 @@ def _values(values, n):
     try: found = [float(v) for v in values]
     except (TypeError, ValueError, RuntimeError): found = []
     if len(found) != n or not all(map(math.isfinite, found)):
-        raise ValueError(f'value must return a finite number for each of the {n} texts, not {shown(values)}')
+        raise ValueError(f'value must return a finite number for each of the {n} texts, not {in_short(values)}')
     return found
 
 # %% ../nbs/17_mcts.ipynb #0cdc0417
@@ -350,7 +350,7 @@ def check_mcts(value, num_simulations, c_puct, max_new_tokens, top_k, temperatur
     check_number('c_puct', c_puct, 0, 1e30)
     check_number('temperature', temperature, 0, 1e30)
     if not (value is None or callable(value)):
-        raise ValueError(f'value must be a function of texts and ids, or None, not {shown(value)}')
+        raise ValueError(f'value must be a function of texts and ids, or None, not {in_short(value)}')
     if value is None and rollout_tokens is not None:
         raise ValueError(f'rollout_tokens = {rollout_tokens} needs a value: the default, log-probability, '
                          'is lower for longer texts, and rollouts that are cut differ in length')

@@ -30,7 +30,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
 
-from .knobs import check_ids, shown
+from .knobs import check_ids, in_short
 from .plots import printable
 
 # %% ../nbs/10_models.ipynb #ebc47abc
@@ -55,7 +55,7 @@ def _eos_token_ids(model, tokenizer):
 def _check_kind(model):
     "Raise unless `model` can be a causal language model"
     if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch module, not {shown(model)}; ls.load('name') reads one "
+        raise TypeError(f"model must be a torch module, not {in_short(model)}; ls.load('name') reads one "
                         'by its name')
     if not hasattr(model, 'can_generate'): return           # not of transformers: its own business
     from transformers import MODEL_FOR_MASKED_LM_MAPPING
@@ -184,7 +184,7 @@ def _of_numpy(array):
     "An array of numbers as a tensor"
     try: return torch.as_tensor(array)
     except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f'prompt ids must be integers, not {shown(array)}') from None
+        raise TypeError(f'prompt ids must be integers, not {in_short(array)}') from None
 
 def _all_are(kind, values): return len(values) > 0 and all(isinstance(v, kind) for v in values)
 
@@ -261,7 +261,7 @@ def decode(self:LanguageModel,
     if self.tokenizer is None: raise ValueError('this LanguageModel has no tokenizer to decode ids with')
     try: return text_of(self.tokenizer, ids)
     except (TypeError, ValueError, OverflowError, RuntimeError, KeyError):
-        raise ValueError(f'ids must be token ids of one row, not {shown(ids)}') from None
+        raise ValueError(f'ids must be token ids of one row, not {in_short(ids)}') from None
 
 def text_of(tokenizer, ids):
     "The text of some ids, without special tokens, spaces left as they are"
@@ -405,8 +405,8 @@ def check_lm(
     "Raise `TypeError` unless it is a `LanguageModel`"
     if isinstance(lm, LanguageModel): return
     if isinstance(lm, nn.Module): advice = f'LanguageModel({name}, tokenizer) makes one of it'
-    else: advice = f'ls.load({shown(lm)}) reads one' if isinstance(lm, str) else 'ls.load() gives one'
-    kind = shown(lm) if isinstance(lm, str) else f'a {type(lm).__name__}'
+    else: advice = f'ls.load({in_short(lm)}) reads one' if isinstance(lm, str) else 'ls.load() gives one'
+    kind = in_short(lm) if isinstance(lm, str) else f'a {type(lm).__name__}'
     raise TypeError(f'{name} must be a LanguageModel, not {kind}; {advice}')
 
 @patch
@@ -440,7 +440,7 @@ class TableModel(nn.Module):
     ):
         super().__init__()
         if not isinstance(table, dict):
-            raise TypeError(f'table must be a dict of contexts and laws, not {shown(table)}')
+            raise TypeError(f'table must be a dict of contexts and laws, not {in_short(table)}')
         if () not in table: raise ValueError('table must hold the key (), the law when no longer suffix is known')
         laws = {key: _law(key, p) for key, p in table.items()}
         vocab = len(laws[()])
@@ -467,10 +467,10 @@ class TableModel(nn.Module):
 # %% ../nbs/10_models.ipynb #329d772c
 def _law(key, probs):
     "A law as a float32 tensor, or an error that names its context"
-    if not isinstance(key, tuple): raise TypeError(f'keys of table are tuples of token ids, not {shown(key)}')
+    if not isinstance(key, tuple): raise TypeError(f'keys of table are tuples of token ids, not {in_short(key)}')
     try: p = torch.as_tensor(probs, dtype=torch.float32)
     except (TypeError, ValueError, RuntimeError, OverflowError):
-        raise TypeError(f'table[{key}] must be probabilities, not {shown(probs)}') from None
+        raise TypeError(f'table[{key}] must be probabilities, not {in_short(probs)}') from None
     if p.dim() != 1 or not (p >= 0).all() or abs(p.sum().item() - 1) > 1e-4:
         raise ValueError(f'table[{key}] must be probabilities, at least 0 and with sum 1 (it is {p.sum():.4g})')
     return p
@@ -566,10 +566,10 @@ def _check_place(device, dtype):
     "Raise unless a tensor can be made on `device`, and `dtype` is one to compute in"
     try: torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, TypeError, ValueError, ImportError) as e:
-        raise ValueError(f'device {shown(device)} cannot be used here: {_reason(e)}') from e
+        raise ValueError(f'device {in_short(device)} cannot be used here: {_reason(e)}') from e
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if not (isinstance(dtype, str) and dtype == 'auto') and not (isinstance(found, torch.dtype) and found.is_floating_point):
-        raise ValueError(f"dtype must be a floating dtype of torch, its name, 'auto' or None, not {shown(dtype)}")
+        raise ValueError(f"dtype must be a floating dtype of torch, its name, 'auto' or None, not {in_short(dtype)}")
 
 # %% ../nbs/10_models.ipynb #3207898f
 def _read_weights(name, **kw):
@@ -577,7 +577,7 @@ def _read_weights(name, **kw):
     from transformers import AutoModelForCausalLM
     attention = kw['attn_implementation']
     if attention is not None and '/' in str(attention):
-        raise ValueError(f'attn_implementation {shown(attention)} names code of the Hub, which is never run here')
+        raise ValueError(f'attn_implementation {in_short(attention)} names code of the Hub, which is never run here')
     try:
         with _reading(f'the weights of {name!r}'):
             model, info = AutoModelForCausalLM.from_pretrained(
@@ -587,7 +587,7 @@ def _read_weights(name, **kw):
         raise ValueError(f'{name!r} has no safetensors weights, and pickle files are refused: opening one runs code') from e.__cause__
     except ValueError as e:      # a package is missing, or there is no such implementation
         if attention is None or not isinstance(e.__cause__, (ImportError, ValueError)): raise
-        raise ValueError(f'attn_implementation {shown(attention)} cannot be used: {_reason(e.__cause__)}') from e.__cause__
+        raise ValueError(f'attn_implementation {in_short(attention)} cannot be used: {_reason(e.__cause__)}') from e.__cause__
     for why in ('missing', 'unexpected', 'mismatched'):
         if keys := info.get(f'{why}_keys'):
             some = ', '.join(repr(k) for k in sorted(map(str, keys))[:3])
@@ -615,9 +615,9 @@ def load(
 )->LanguageModel:             # In eval mode, with its tokenizer
     "A causal model by name: safetensors only, no remote code; `OSError` if nothing is there, `ValueError` if it cannot be used"
     if name is not None and not isinstance(name, (str, PathLike)):
-        raise TypeError(f'name must be a Hub id, a folder or None, not {shown(name)}')
+        raise TypeError(f'name must be a Hub id, a folder or None, not {in_short(name)}')
     if attn_implementation is not None and not isinstance(attn_implementation, str):
-        raise TypeError(f'attn_implementation must be a name or None, not {shown(attn_implementation)}')
+        raise TypeError(f'attn_implementation must be a name or None, not {in_short(attn_implementation)}')
     path = str(files('llm_sampling')/'data') if name is None else str(name)
     if dtype is None: dtype = torch.float32 if name is None else 'auto'
     _check_place(device, dtype)

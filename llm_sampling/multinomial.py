@@ -17,7 +17,7 @@ __all__ = ['checked', 'greedy', 'sample_cdf']
 import torch
 from torch import Tensor
 
-from .knobs import FLOATS, INTEGERS, shown
+from .knobs import FLOATS, INTEGERS, in_short
 from .softmax import upcast
 
 # %% ../nbs/02_multinomial.ipynb #c4475686
@@ -47,7 +47,7 @@ def _reals(name, value):
     if not isinstance(value, Tensor):
         try: value = torch.tensor(value, dtype=torch.float64)
         except (TypeError, ValueError, RuntimeError, OverflowError):
-            raise TypeError(f'{name} must be numbers, not {shown(value)}') from None
+            raise TypeError(f'{name} must be numbers, not {in_short(value)}') from None
     if value.dtype not in FLOATS + INTEGERS or value.layout != torch.strided:
         raise TypeError(f'{name} must be numbers, not {value.dtype}')
     return value

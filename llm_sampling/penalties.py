@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .knobs import Knob, check_flag, check_ids, listed, shown
+from .knobs import Knob, check_flag, check_ids, listed, in_short
 from .softmax import log_softmax, upcast
 
 # %% ../nbs/07_penalties.ipynb #cdbb6a89
@@ -177,7 +177,7 @@ def _any_of(ids, values):
     "Where `ids` is one of some token ids, a list or a tensor"
     if not isinstance(values, Tensor):
         if not listed(values) or not all(type(v) is int and abs(v) < 2**63 for v in values):
-            raise TypeError(f'breakers must be token ids, not {shown(values)}')
+            raise TypeError(f'breakers must be token ids, not {in_short(values)}')
         values = torch.tensor([*values], dtype=torch.long, device=ids.device)
     values = check_ids('breakers', values).to(ids.device)
     return (ids == values.view(-1, *[1] * ids.ndim)).any(0)
@@ -220,8 +220,8 @@ def dry_penalty(
 # %% ../nbs/07_penalties.ipynb #b0dc8718
 def _known_id(name, i, vocab):
     "Raise unless `i` is the id of a token"
-    if isinstance(i, bool) or not isinstance(i, int): raise TypeError(f'{name} must hold integer token ids, not {shown(i)}')
-    if not 0 <= i < vocab: raise ValueError(f'{name} must hold token ids from 0 to {vocab - 1}, not {shown(i)}')
+    if isinstance(i, bool) or not isinstance(i, int): raise TypeError(f'{name} must hold integer token ids, not {in_short(i)}')
+    if not 0 <= i < vocab: raise ValueError(f'{name} must hold token ids from 0 to {vocab - 1}, not {in_short(i)}')
 
 LOGIT_BIAS = Knob('a finite number or -inf', lambda v: (v <= _most) & ((v >= -_most) | (v == -torch.inf)), neutral=0)
 
@@ -232,7 +232,7 @@ def logit_bias(
     "Add a constant to the logits of some tokens"
     z = upcast(logits)
     if bias is None: return logits
-    if not isinstance(bias, dict): raise TypeError(f'bias must be a dict of token ids and numbers, not {shown(bias)}')
+    if not isinstance(bias, dict): raise TypeError(f'bias must be a dict of token ids and numbers, not {in_short(bias)}')
     if not bias: return logits
     for i, b in bias.items(): _known_id('bias', i, z.shape[-1]), LOGIT_BIAS.check(f'bias of token {i}', b)
     place = torch.tensor([*bias], device=z.device)
@@ -251,10 +251,10 @@ def ban_tokens(
     "Ban the last token of each sequence wherever the history ends in the tokens before it"
     upcast(logits), _check_history(logits, ids, mask)
     if sequences is None: return logits
-    if not listed(sequences): raise TypeError(f'sequences must be a list of lists of token ids, not {shown(sequences)}')
+    if not listed(sequences): raise TypeError(f'sequences must be a list of lists of token ids, not {in_short(sequences)}')
     if not sequences: return logits
     for s in sequences:
-        if not isinstance(s, (list, tuple)) or not s: raise ValueError(f'sequences must be lists of at least one token id, not {shown(s)}')
+        if not isinstance(s, (list, tuple)) or not s: raise ValueError(f'sequences must be lists of at least one token id, not {in_short(s)}')
         for i in s: _known_id('sequences', i, logits.shape[-1])
     width = max(map(len, sequences)) - 1
     table = torch.tensor([[-1] * (width + 1 - len(s)) + [*s] for s in sequences], device=ids.device)

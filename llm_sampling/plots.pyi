@@ -5,14 +5,19 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from typing import Any
 
-__all__ = ['KEPT', 'GONE', 'OTHER', 'literal', 'printable', 'plot_probs',
-           'small_multiples', 'plot_lines', 'highlight_text']
+__all__ = ['KEPT', 'GONE', 'OTHER', 'ink', 'new_figure', 'literal', 'printable',
+           'plot_probs', 'small_multiples', 'plot_lines', 'highlight_text']
 
 KEPT: str
 
 GONE: str
 
 OTHER: str
+
+ink: str
+
+def new_figure(size: int | None, rows: int = 1, cols: int = 1) -> Any:
+    """A figure without background, and its axes as a (rows, cols) array"""
 
 def literal(text: Any) -> str:
     """Text to be drawn as it is

@@ -24,7 +24,7 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from .knobs import check_choice, check_flag, shown
+from .knobs import check_choice, check_flag, in_short
 from .models import text_of
 from .request import Request
 from .text_stream import TextStream, text_of_pieces
@@ -202,7 +202,7 @@ class Generation:
         from llm_sampling.plots import highlight_text
         check_choice('value', value, ('surprisal', 'entropy'))
         if not isinstance(row, int) or not -len(self) <= row < len(self):
-            raise ValueError(f'row must be a number of the {len(self)} rows, not {shown(row)}')
+            raise ValueError(f'row must be a number of the {len(self)} rows, not {in_short(row)}')
         steps = self.trace[row]
         values = [-s.logprob if value == 'surprisal' else s.entropy for s in steps]
         return highlight_text([str(s.id) + ' ' if s.text is None else s.text for s in steps], values, label=f'{value} (nats)')

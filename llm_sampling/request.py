@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .knobs import check_count, listed, shown
+from .knobs import check_count, listed, in_short
 from .models import LanguageModel, as_tuple, check_lm
 from .noise import row_seeds
 from .sampler import Sampler, check_sampler
@@ -49,7 +49,7 @@ def stop_strings(
     stop = () if stop is None else (stop,) if isinstance(stop, str) else stop
     if not isinstance(stop, (list, tuple)) or not all(isinstance(s, str) and s for s in stop):
         raise ValueError('stop must be a string or a list of strings, none of them empty, '
-                         f'not {shown(stop)}')
+                         f'not {in_short(stop)}')
     if stop and lm.tokenizer is None:
         raise ValueError('stop strings need a tokenizer, and this LanguageModel has none')
     return tuple(stop)
@@ -60,13 +60,13 @@ def eos_ids(
     eos,    # An id, several, () for none, or None for the model's
 )->tuple:   # Of ids
     "What ends a text; raises `ValueError` or `TypeError`"
-    wrong = TypeError(f'eos_token_id must be an id or a list of ids, not {shown(eos)}')
+    wrong = TypeError(f'eos_token_id must be an id or a list of ids, not {in_short(eos)}')
     if not (eos is None or isinstance(eos, int) or listed(eos) or hasattr(eos, 'tolist')): raise wrong
     try: eos = lm.eos_token_ids if eos is None else as_tuple(eos)
     except (TypeError, RuntimeError): raise wrong from None
     bad = [i for i in eos if type(i) is not int or not 0 <= i < lm.vocab_size]
     if bad:
-        raise ValueError(f'eos_token_id {shown(bad[0])} is not in the vocabulary, '
+        raise ValueError(f'eos_token_id {in_short(bad[0])} is not in the vocabulary, '
                          f'0 to {lm.vocab_size-1}')
     return eos
 

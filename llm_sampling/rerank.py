@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from .generation import generate
-from .knobs import check_count
+from .knobs import check_count, in_short
 from .models import LanguageModel
 from .record import Generation, Trace
 from .sampler import Sampler
@@ -75,7 +75,7 @@ def _numbers(name, values, shape, number):
 
 def _check_function(name, f):
     "Raise unless `f` is None or can be called"
-    if f is not None and not callable(f): raise TypeError(f'{name} must be a function or None, not {shown(f)}')
+    if f is not None and not callable(f): raise TypeError(f'{name} must be a function or None, not {in_short(f)}')
 
 def _likeness(samples):
     "Mean log-probability of a token, for each sample"
@@ -142,7 +142,7 @@ def majority_vote(
 )->Generation:              # `len(prompts) * num_return_sequences` rows; `scores`: its answer's share of all n votes or weights, 0 for none
     "The answer of most of n samples, the first drawn of equal ones; the likeliest sample if all abstain (Wang et al., 2022)"
     _check_function('answer', answer)
-    if not isinstance(weighted, bool): raise ValueError(f'weighted must be True or False, not {shown(weighted)}')
+    if not isinstance(weighted, bool): raise ValueError(f'weighted must be True or False, not {in_short(weighted)}')
     def keys(samples, number):
         votes, likeness = _votes(answer or _own_words, samples, number), _likeness(samples)
         weights = torch.tensor(likeness).softmax(0).tolist() if weighted else [1] * n

@@ -25,7 +25,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 
-from .knobs import (check_flag, check_rows, integers, one_or_each, shown,
+from .knobs import (check_flag, check_rows, integers, one_or_each, in_short,
                                 take_rows)
 from .multinomial import greedy
 from .noise import fresh_seeds, sample
@@ -169,7 +169,7 @@ def check_sampler(
 ):
     "Raise `TypeError` unless it is a `Sampler` or `None`"
     if sampler is None or isinstance(sampler, Sampler): return
-    raise TypeError(f'sampler must be a Sampler or None (greedy), not {shown(sampler)}; '
+    raise TypeError(f'sampler must be a Sampler or None (greedy), not {in_short(sampler)}; '
                     'for example ls.Sampler(temperature=0.8)')
 
 # %% ../nbs/09_sampler.ipynb #118e3ce1
@@ -209,7 +209,7 @@ def _position(self:Sampler, position, z, history, seeded):
     if type(position) is not int:
         return one_or_each('position', position, z.shape[:-1], z.device)
     if 0 <= position < 2**63: return position
-    raise ValueError(f'position must be >= 0 and fit in 64 bits, not {shown(position)}')
+    raise ValueError(f'position must be >= 0 and fit in 64 bits, not {in_short(position)}')
 
 # %% ../nbs/09_sampler.ipynb #3b6f4472
 @patch

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from .adaptive import (XTC_PROBABILITY, XTC_THRESHOLD, dynamic_temperature,
                                    xtc_filter)
-from .knobs import FLOATS, Whole, listed, shown, whole
+from .knobs import FLOATS, Whole, listed, in_short, whole
 from .min_p import (MIN_P, TAIL_FREE, TOP_A, TOP_N_SIGMA, min_p_filter,
                                 p_less_filter, tail_free_filter, top_a_filter,
                                 top_n_sigma_filter)
@@ -213,15 +213,15 @@ def read_order(
     if isinstance(order, str):
         if order not in ORDERS:
             raise ValueError(f'order must be one of {", ".join(ORDERS)} or a list of step '
-                             f'names, not {shown(order)}')
+                             f'names, not {in_short(order)}')
         order = ORDERS[order]
     order = list(order) if isinstance(order, (list, tuple)) else [order]
     for name in order:
         if not isinstance(name, str) or name not in STEPS and name not in custom:
-            raise ValueError(f'order must hold step names, which {shown(name)} is not; '
+            raise ValueError(f'order must hold step names, which {in_short(name)} is not; '
                              f'they are {", ".join([*STEPS, *custom])}')
         if order.count(name) > 1:
-            raise ValueError(f'order must hold each step once, not {shown(name)} twice')
+            raise ValueError(f'order must hold each step once, not {in_short(name)} twice')
     heat = [i for i, name in enumerate(order) if name in _HEAT]
     place = heat[0] if heat else len(order)
     order[place:place] = [name for name in custom if name not in order]
@@ -245,7 +245,7 @@ def _own(z, f, context):
         return out.float()
     kind = f'{out.dtype} of shape {tuple(out.shape)}' if isinstance(out, Tensor) else out
     raise ValueError(f'processors must return logits of shape {tuple(z.shape)}, '
-                     f'not {shown(kind)}')
+                     f'not {in_short(kind)}')
 
 CUSTOM = Step(_own, PROCESSORS, "a step of one's own")
 

@@ -23,7 +23,7 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from .backends import exact_backend
-from .knobs import check_flag, shown
+from .knobs import check_flag, in_short
 from .models import LanguageModel, check_lm
 from .tree_books import left, new_books, pick, read
 
@@ -234,7 +234,7 @@ def _integer(name, value):
     "One integer as Python's, or an error"
     try: return operator.index(None if isinstance(value, bool) else value)
     except (TypeError, RuntimeError, ValueError):
-        raise ValueError(f'{name} must be one integer, not {shown(value)}') from None
+        raise ValueError(f'{name} must be one integer, not {in_short(value)}') from None
 
 # %% ../nbs/11_token_tree.ipynb #16a2223f
 @patch

@@ -18,7 +18,7 @@ __all__ = ['TOP_P', 'total_weight', 'top_p_filter']
 import torch
 from torch import Tensor
 
-from .knobs import FLOATS, Knob, shown
+from .knobs import FLOATS, Knob, in_short
 from .softmax import upcast
 from .top_k import largest
 
@@ -61,7 +61,7 @@ def top_p_filter(
     if isinstance(p, Tensor): p = p.float()  # as the mass is
     if total is None: total = total_weight(z)
     elif not isinstance(total, Tensor) or total.shape != (*z.shape[:-1], 1) or total.dtype not in FLOATS:
-        raise ValueError(f'total must be a floating point tensor of shape {(*z.shape[:-1], 1)}, not {shown(total)}')
+        raise ValueError(f'total must be a floating point tensor of shape {(*z.shape[:-1], 1)}, not {in_short(total)}')
     ranked = _leading(z, p, total)
     mass = (ranked - ranked[..., :1]).exp().double().cumsum(-1)
     short = (mass / total).float() < p  # places where p is not reached yet

@@ -9,8 +9,8 @@ from checks import same
 from torch.nn.functional import cosine_similarity
 
 import llm_sampling as ls
-from llm_sampling.contrastive import (Siblings, candidates, contrastive_scores,
-                                      contrastive_search)
+from llm_sampling.beam import best_first
+from llm_sampling.contrastive import Siblings, contrastive_scores, contrastive_search
 from llm_sampling.generation import generate
 from llm_sampling.models import LanguageModel, TableModel
 from llm_sampling.sampler import Sampler
@@ -194,7 +194,7 @@ def test_candidates_are_sorted():
         z = torch.randint(0, 4, (3, 9), generator=g).float()
         z[torch.rand(3, 9, generator=g) < .2] = -math.inf
         for k in (1, 4, 9):
-            assert candidates(z, k).tolist() == [
+            assert best_first(z, k)[1].tolist() == [
                 sorted(range(9), key=lambda i: (-row[i], i))[:k] for row in z.tolist()]
 
 
@@ -222,7 +222,7 @@ def test_near_ties_keep_the_order_of_the_logits():
     tells them apart"""
     z = torch.tensor([[0., 1e-9, -5.]])
     assert z.softmax(-1)[0, 0] == z.softmax(-1)[0, 1]
-    assert candidates(z, 2).tolist() == [[1, 0]]
+    assert best_first(z, 2)[1].tolist() == [[1, 0]]
 
 
 @pytest.mark.parametrize('sampler', [dict(repetition_penalty=1.5), dict(temperature=2.),
@@ -293,9 +293,9 @@ def test_dead_candidates_leave_the_cache(prompts, tiny):
     kept = []
     lm = tiny('llama')
     class Watched(Siblings):
-        def choose(self, position):
+        def attempt(self, tokens):
             kept.append(self.tree.columns)
-            return super().choose(position)
+            return super().attempt(tokens)
     import llm_sampling.contrastive as module
     before, module.Siblings = module.Siblings, Watched
     try:

@@ -2,7 +2,7 @@
 import pytest, torch
 
 from llm_sampling.generation import generate, rep_n, stream
-from llm_sampling.models import LanguageModel, TableModel
+from llm_sampling.models import LanguageModel
 from llm_sampling.sampler import Sampler
 
 

@@ -6,15 +6,16 @@ import pytest
 import torch
 
 from llm_sampling.knobs import (Knob, Whole, check_choice, check_flag, check_ids,
-                                check_rows, count, integers, listed, number,
-                                one_or_each, shown, whole)
+                                check_rows, check_count, integers, listed, check_number,
+                                one_or_each, in_short, whole)
 
 SHARE = Knob('a number in [0, 1]', lambda v: (v >= 0) & (v <= 1), neutral=1)
 SIZE = Knob('an integer >= 1', lambda v: v >= 1, neutral=None, integer=True)
 
 
 @pytest.mark.parametrize('call', [
-    lambda: check_count('x', True, 0), lambda: check_count('x', -1, 0), lambda: check_count('x', 2., 0),
+    lambda: check_count('x', True, 0), lambda: check_count('x', -1, 0),
+    lambda: check_count('x', 2., 0),
     lambda: check_count('x', None, 0), lambda: check_number('x', True, 0, 1),
     lambda: check_number('x', math.nan, 0, 1), lambda: check_number('x', 1.1, 0, 1),
     lambda: check_number('x', '1', 0, 1), lambda: check_flag('x', 1),
@@ -82,5 +83,5 @@ def test_off():
 
 
 def test_shown_is_one_line():
-    assert shown('a\nb') == r"'a\nb'" and len(shown([0] * 1000)) == 100
+    assert in_short('a\nb') == r"'a\nb'" and len(in_short([0] * 1000)) == 100
     assert [listed(v) for v in ([], range(2), {1}, 'ab', iter([]))] == [1, 1, 1, 0, 0]

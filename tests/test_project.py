@@ -191,3 +191,42 @@ def test_wheel(tmp_path):
             "print(m['Version'], m['Requires-Python'], *m.get_all('Provides-Extra'))")
     meta = run(sys.executable, '-c', code, cwd=tmp_path, env=env).split()
     assert meta == [cfg['version'], '>=' + cfg['min_python'], 'widgets', 'docs', 'dev']
+
+
+def parsed():
+    "The syntax tree of each exported module"
+    files = sorted((ROOT/'llm_sampling').glob('[!_]*.py'))
+    return {f.stem: ast.parse(f.read_text()) for f in files}
+
+
+def private(name): return name.startswith('_') and not name.startswith('__')
+
+
+def test_no_private_name_leaves_its_module():
+    "Neither imported, nor reached as an attribute of another module or of its objects"
+    trees, found = parsed(), []
+    own = {m: {n.name for n in ast.walk(t)
+               if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
+              | {n.attr for n in ast.walk(t)
+                 if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store)}
+              | {n.id for n in ast.walk(t)
+                 if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+           for m, t in trees.items()}
+    ours = {name for names in own.values() for name in names if private(name)}
+    for module, tree in trees.items():
+        for n in ast.walk(tree):
+            if isinstance(n, ast.ImportFrom) and n.level:
+                found += [(module, a.name) for a in n.names if private(a.name)]
+            if isinstance(n, ast.Attribute) and n.attr in ours - own[module]:
+                if n.attr != '_repr_html_': found.append((module, n.attr))
+    assert found == []
+
+
+# How long the longest are; none may grow, and a new module has 350 lines at most
+LONG = dict(beam=460, cli=810, default_model=400, logit_contrast=375, mcts=440,
+            models=630, widgets=420)
+
+def test_modules_are_short():
+    lengths = {m: len((ROOT/f'llm_sampling/{m}.py').read_text().splitlines())
+               for m in parsed()}
+    assert {m: n for m, n in lengths.items() if n > LONG.get(m, 350)} == {}

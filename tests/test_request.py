@@ -1,8 +1,8 @@
 "What is asked: knobs, seeds, room, and errors before any work"
-import pytest, torch
+import pytest
 
 from llm_sampling.generation import generate
-from llm_sampling.multinomial import row_seeds
+from llm_sampling.noise import row_seeds
 from llm_sampling.request import ask
 from llm_sampling.sampler import Sampler
 

@@ -240,7 +240,7 @@ def is_kind(value, *kinds):
     "Whether a node is a literal of one of these types"
     return isinstance(value, ast.Constant) and type(value.value) in kinds
 
-def shown(default):
+def in_short(default):
     "A default as source, `...` where it is no literal"
     try: ast.literal_eval(default)
     except ValueError: return '...'
@@ -362,7 +362,7 @@ class Stubs:
         if qual.endswith('.__eq__'): kind = 'object'
         elif star: kind = source(node.annotation) if node.annotation else 'Any'
         else: kind = self.type_of(qual, node.arg, node.annotation, default)
-        return f'{star}{node.arg}: {kind}' + (f' = {shown(default)}' if default else '')
+        return f'{star}{node.arg}: {kind}' + (f' = {in_short(default)}' if default else '')
 
     def parameters(self, qual, fn):
         "All parameters as source"
