@@ -84,7 +84,7 @@ def _stacked_seeds(samplers):
 
 # %% ../nbs/09b_batches.ipynb #8475587e
 def stack(
-    cls,       # `Sampler`
+    kind,       # `Sampler`
     samplers,  # One per request
 )->Sampler:
     "One sampler of many"
@@ -105,4 +105,4 @@ def stack(
         if remembers(f):
             raise ValueError('processors must have no memory in samplers of one batch, and '
                              f'{name!r} has one')
-    return cls(**given, seed=_stacked_seeds(samplers))
+    return kind(**given, seed=_stacked_seeds(samplers))

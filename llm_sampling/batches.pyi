@@ -20,10 +20,10 @@ def spread(
         sampler, ids, mask, n, seed, draws: As `Sampler.spread`
     """
 
-def stack(cls, samplers: Any) -> Sampler:
+def stack(kind: Any, samplers: Any) -> Sampler:
     """One sampler of many
 
     Args:
-        cls: `Sampler`
+        kind: `Sampler`
         samplers: One per request
     """

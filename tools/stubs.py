@@ -362,7 +362,8 @@ class Stubs:
         if qual.endswith('.__eq__'): kind = 'object'
         elif star: kind = source(node.annotation) if node.annotation else 'Any'
         else: kind = self.type_of(qual, node.arg, node.annotation, default)
-        return f'{star}{node.arg}: {kind}' + (f' = {in_short(default)}' if default else '')
+        given = f' = {in_short(default)}' if default else ''
+        return f'{star}{node.arg}: {kind}{given}'
 
     def parameters(self, qual, fn):
         "All parameters as source"

@@ -21,7 +21,7 @@ for piece in ls.stream(lm, ['The king', 'The queen'], sampler, n=2):
 def longest(texts: list[str], ids: list[torch.Tensor]) -> list[float]:
     return [len(t) / len(i) for t, i in zip(texts, ids)]
 
-def show(piece: ls.generation.Piece) -> None: print(piece.text, end='')
+def show(piece: ls.record.Piece) -> None: print(piece.text, end='')
 
 best: ls.Generation = ls.best_of_n(lm, 'A wolf', 4, longest, max_new_tokens=20)
 found = ls.mcts_decode(lm, 'A wolf', value=lambda texts,
