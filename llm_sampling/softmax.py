@@ -19,7 +19,7 @@ __all__ = ['TEMPERATURE', 'upcast', 'shifted', 'softmax', 'logsumexp', 'log_soft
 import torch
 from torch import Tensor
 
-from .knobs import FLOATS, Knob
+from .knobs import FLOATS, Knob, check_flag
 
 # %% ../nbs/01_softmax.ipynb #5d6c3345
 def upcast(
@@ -87,6 +87,7 @@ def apply_temperature(
     shift:bool=True,  # Put the row maximum at 0, which changes no probability; `False` divides it like the rest, for sums over steps
 )->Tensor:            # Same shape and dtype
     "Divide `logits` by `temperature` (Ackley, Hinton and Sejnowski, 1985)"
+    check_flag('shift', shift)
     z = upcast(logits)
     t = TEMPERATURE.read('temperature', temperature, z)
     if t is None: return logits
