@@ -19,7 +19,7 @@ from copy import copy
 import torch
 from torch import Tensor
 
-from .knobs import Knob, in_short
+from .knobs import Knob, check_count, check_flag, check_ids, in_short
 from .noise import fresh_seeds, row_seeds
 from .sampler import Sampler
 from .steps import EXTRA, STEPS, as_entries, follow, is_custom, remembers
@@ -38,6 +38,10 @@ def spread(
     sampler:Sampler, ids, mask, n, seed, draws,  # As `Sampler.spread`
 )->Sampler:
     "The sampler of the rows of a strategy"
+    check_flag('draws', draws)
+    check_count('n', n, 1)
+    if check_ids('ids', ids).ndim != 2:
+        raise ValueError(f'ids must have shape (prompts, length), not {tuple(ids.shape)}')
     prompts, given = len(ids), sampler.seed if seed is None else seed
     rolls = draws and sampler.draws or 'xtc_probability' in sampler.knobs
     seeds = row_seeds(given, ids, mask, n) if rolls or given is not None else None
@@ -88,7 +92,8 @@ def stack(
     samplers,  # One per request
 )->Sampler:
     "One sampler of many"
-    samplers = [*samplers]
+    if not isinstance(samplers, (list, tuple)):
+        raise TypeError(f'samplers must be a list of Samplers, not {in_short(samplers)}')
     if not samplers: raise ValueError('samplers must hold at least one Sampler, not []')
     for s in samplers:
         if not isinstance(s, Sampler):

@@ -48,7 +48,12 @@ def as_tuple(ids):
 def _eos_token_ids(model, tokenizer):
     "End-of-text ids: of the generation config, else of the config, else of the tokenizer"
     for owner in (getattr(model, 'generation_config', None), getattr(model, 'config', None), tokenizer):
-        if ids := as_tuple(getattr(owner, 'eos_token_id', None)): return ids
+        found = getattr(owner, 'eos_token_id', None)
+        try: ids = as_tuple(found)
+        except TypeError:
+            raise ValueError('eos_token_id of the model must be an id or a list of ids, '
+                             f'not {in_short(found)}') from None
+        if ids: return ids
     return ()
 
 # %% ../nbs/10_models.ipynb #a1bae3b6

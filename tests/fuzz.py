@@ -34,6 +34,7 @@ OWN = dict(  # valid values of parameters, by their names
     alpha=.5, typical_p=.8, sequences=[[1, 2]], multiplier=1., penalty=1.5,
     bias={1: -1.}, size=2, threshold=.1, probability=.5, low=.5, high=1.5, target=.3,
     tau=3., state=torch.full((2, 2), 3.), batch=2,
+    samplers=[ls.Sampler(temperature=.8, seed=1), ls.Sampler(top_k=3, seed=2)],
     seed=1, position=1, lm=LM, amateur=LM, prompt=ROWS, negative_prompt=[[5]],
     max_new_tokens=2, force_words_ids=[[7]], dola_layers='low',
     score=lambda texts, ids: [0.] * len(ids), answer=lambda text, ids: text,

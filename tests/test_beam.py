@@ -609,9 +609,9 @@ def test_measures_of_long_searches(search, tinies):
     lm, held = tinies['gpt2'], []
     TokenTree(lm, [[1]])  # its check of the model makes nodes, too
     keep = TokenTree.keep
-    def watched(tree, nodes):
+    def watched(tree, nodes, **kw):
         held.append(sum(p.shape[1] for p in tree.books.logits))
-        return keep(tree, nodes)
+        return keep(tree, nodes, **kw)
     made, extend = [], TokenTree.extend
     def counted(tree, parents, tokens):
         made.append((tokens >= 0).sum().item())
