@@ -31,9 +31,9 @@ from nbdev.processors import (clean_magics, filter_stream_, hide_, hide_line, rm
 
 ROOT = Path(__file__).resolve().parent.parent
 # The sidebar: each part and the number of its first notebook
-PARTS = {'Start': None, 'I. One token': 1, 'II. A text': 10, 'III. A search': 13,
-         'IV. In use': 21,
-         'Reference': None, 'Helpers': 0}
+PARTS = {'Start': None, 'I. One token': '01', 'II. A text': '09c',
+         'III. A search': '13', 'IV. In use': '21',
+         'Reference': None, 'Helpers': '00'}
 REFERENCE = ['api', 'changelog']
 # The API page: which modules serve a task
 TASKS = {
@@ -42,7 +42,8 @@ TASKS = {
     'Draws': 'multinomial noise',
     'The sampler': 'sampler batches steps shortlist explain',
     'What a strategy is asked, and tells': 'request text_stream record',
-    'Models': 'models', 'Generation': 'rows generation',
+    'Models': 'models prompts architectures folders table_model',
+    'Generation': 'rows generation',
     'The token tree': 'token_tree tree_books backends',
     'Beams': 'beam beam_variants', 'Contrast': 'contrastive logit_contrast',
     'Tree search': 'mcts',
@@ -63,10 +64,10 @@ WIDGET = 'application/vnd.jupyter.widget-view+json'
 
 def part(path):
     "Caption of the part that a notebook belongs to, by the number it begins with"
-    number = re.match(r'\d+', path.name)
+    number = re.match(r'\d+[a-z]?', path.name)
     if not number: return 'Start'
     return max((first, c) for c, first in PARTS.items() if first is not None
-               and first <= int(number[0]))[1]
+               and first <= number[0])[1]
 
 def page_name(path): return nbpath2html(Path(path.name)).stem
 

@@ -1,6 +1,7 @@
 """Modules:
 
 - `llm_sampling.adaptive`: Dynamic temperature, XTC, Mirostat and adaptive-p: cuts that move with the law, with a roll, or with the text so far
+- `llm_sampling.architectures`: What a model takes, where its texts end, and whether it is a causal language model at all
 - `llm_sampling.backends`: Many branches of a text in one forward pass, each token seeing its own ancestors only
 - `llm_sampling.batches`: A sampler for the rows of each prompt, and one sampler of many requests
 - `llm_sampling.beam`: Keep the best few beginnings of a text, not only the best one
@@ -9,6 +10,7 @@
 - `llm_sampling.contrastive`: Of the likely next tokens, the one whose state is unlike all before it
 - `llm_sampling.default_model`: Five million parameters, taught on fairy tales: how the model of every example was trained, and how good it is
 - `llm_sampling.explain`: What each step of a sampler removed, how much probability it had, and why
+- `llm_sampling.folders`: Safetensors only, no remote code, every tensor from the file
 - `llm_sampling.generation`: From one token to a text: many rows, many endings, and a stream that never takes a word back
 - `llm_sampling.knobs`: What a value may be, and the error that says so: one vocabulary for filters, samplers and strategies
 - `llm_sampling.logit_contrast`: What one law says and another does not
@@ -19,6 +21,7 @@
 - `llm_sampling.noise`: Noise that the same seed gives anywhere, and the draw we ship
 - `llm_sampling.penalties`: Repetition, frequency, presence, no-repeat n-gram, DRY, logit bias and banned sequences, for every row of a batch at once
 - `llm_sampling.plots`: One visible line per figure: bars of probabilities, curves over a knob, text coloured by surprise
+- `llm_sampling.prompts`: Text, chats or ids in, one left-padded batch of ids out
 - `llm_sampling.record`: Each chosen token measured once, and one object for what a strategy gives back
 - `llm_sampling.request`: Everything that a strategy is told, checked before the model runs once
 - `llm_sampling.rerank`: Draw several texts, then choose: the best by a score, the answer of most, the one most like the others
@@ -27,6 +30,7 @@
 - `llm_sampling.shortlist`: The few largest logits are enough for a draw, and the result is exact
 - `llm_sampling.softmax`: From scores to probabilities, and one knob that sharpens or flattens them
 - `llm_sampling.steps`: Every step of a sampler in one table: the function, what its knob may be, and the order of four systems
+- `llm_sampling.table_model`: A dictionary of contexts and probabilities, for examples that can be checked on paper
 - `llm_sampling.testing`: Equality that survives `-inf`, and the checks that every filter and draw must pass
 - `llm_sampling.text_stream`: Whole characters only, no stop string, and nothing taken back
 - `llm_sampling.token_tree`: One cache for every branch: each token is computed once, and sees only its own ancestors
@@ -55,7 +59,8 @@ _names = {
     'penalties': 'ban_tokens dry_penalty frequency_penalty logit_bias no_repeat_ngram presence_penalty repetition_penalty',
     'adaptive': 'AdaptiveP Mirostat1 Mirostat2 dynamic_temperature xtc_filter',
     'sampler': 'Sampler',
-    'models': 'LanguageModel TableModel load',
+    'table_model': 'TableModel',
+    'models': 'LanguageModel load',
     'record': 'Generation',
     'token_tree': 'TokenTree',
     'generation': 'generate stream',
@@ -66,8 +71,8 @@ _names = {
     'mcts': 'mcts_decode',
     'rerank': 'best_of_n majority_vote minimum_bayes_risk',
 }
-_modules = [*_names, 'backends', 'batches', 'cli', 'default_model', 'explain', 'knobs',
-            'plots', 'request', 'rows', 'shortlist', 'steps', 'testing', 'text_stream',
+_modules = [*_names, 'architectures', 'backends', 'batches', 'cli', 'default_model', 'explain', 'folders', 'knobs',
+            'plots', 'prompts', 'request', 'rows', 'shortlist', 'steps', 'testing', 'text_stream',
             'tree_books', 'widgets']
 _home = {name: module for module, names in _names.items() for name in names.split()}
 __all__ = [*_home]

@@ -25,7 +25,8 @@ from fastcore.basics import patch
 
 from .beam import as_grid, best_first, plot_tree
 from .knobs import check_count, check_flag, check_number, in_short
-from .models import LanguageModel, pad_left
+from .models import LanguageModel
+from .prompts import pad_left
 from .noise import gumbel_noise, mix
 from .record import Generation, Record, collect_whole
 from .request import ask

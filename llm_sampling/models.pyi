@@ -7,18 +7,14 @@ from torch import nn
 from typing import Any
 import torch
 
-__all__ = ['as_tuple', 'LanguageModel', 'pad_left', 'text_of', 'IdCache', 'same_logits',
-           'once_per_model', 'check_lm', 'TableModel', 'load']
-
-def as_tuple(ids: Tensor) -> Any:
-    """Token ids as a tuple of ints: None is none, an int, of numpy too, is one"""
+__all__ = ['LanguageModel', 'IdCache', 'same_logits', 'once_per_model', 'check_lm',
+           'load']
 
 class LanguageModel:
     """A causal language model and its tokenizer: text or ids in, float32 logits out
 
     Args:
-        model: From ids `(B, S)` to logits `(B, S, V)`, a tensor or in `.logits`; set to
-            eval mode
+        model: From ids `(B, S)` to logits `(B, S, V)`; set to eval mode
         tokenizer: A tokenizer of transformers; None: works on ids alone
     """
     origin: Any
@@ -35,23 +31,21 @@ class LanguageModel:
         """Where the model is, and where ids must go"""
     @property
     def body(self) -> nn.Module | None:
-        """The model without its output embeddings, which gives the last hidden states; None if it names no such part"""
+        """The model up to its last hidden states; None if it names no such part"""
     def __repr__(self) -> str: ...
     def encode(
         self,
         prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
         attention_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """A prompt as a left-padded batch; raises `TypeError` or `ValueError` for what is no prompt
+        """A prompt as a left-padded batch; `TypeError` or `ValueError` for what is no prompt
 
         Args:
-            prompt: A string, messages of a chat, or a list of either; ids `(B, S)`, a list of
-                rows of ids, or what a tokenizer returns
-            attention_mask: With ids `(B, S)`: True or 1 = a token, pads on the left; None: no
-                pads
+            prompt: Texts, chats, rows of ids, or what a tokenizer returns
+            attention_mask: With ids `(B, S)`: 1 = a token, pads go left; None: no pads
 
         Returns:
-            ids `(B, S)` long and mask `(B, S)` bool, on the model's device
+            ids `(B, S)` and mask, True = a token, on the model's device
         """
     def decode(self, ids: Sequence[int] | Tensor) -> str:
         """The text of some ids
@@ -73,19 +67,16 @@ class LanguageModel:
 
         Args:
             ids: New tokens `(B, S_new)`
-            mask: `(B, S)` over all tokens, past and new: True = a token, pads on the left;
-                None: no pads
-            cache: What the call before returned, extended in place; None: nothing was read
-                before
-            last_only: Logits of the last position only (saves memory where the vocabulary is
-                large)
+            mask: `(B, S)`, past and new: True = a token, pads left; None: no pads
+            cache: Of the call before, extended in place; None: nothing was read
+            last_only: Logits of the last position only: they may be gigabytes
 
         Returns:
             logits `(B, S_new, V)` float32, and the cache for the next call
         """
     @property
     def ignores_padding(self) -> bool:
-        """Does a row behind pads get other logits than alone? Tried once, at the first padded call"""
+        """Does a row behind pads get other logits than alone? Tried once, when first padded"""
     def check_window(self, mask: Tensor, name: str = 'prompt') -> None:
         """Raise `ValueError` if a prompt is longer than what the model reads at once
 
@@ -98,7 +89,7 @@ class LanguageModel:
         prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
         attention_mask: Tensor | None = None,
     ) -> Tensor:
-        """Logits of the token after each prompt; raises `ValueError` if a prompt is longer than the window
+        """Logits of the token after each prompt; `ValueError` if one exceeds the window
 
         Args:
             prompt: What `encode` takes
@@ -107,12 +98,6 @@ class LanguageModel:
         Returns:
             `(B, V)` float32
         """
-
-def pad_left(rows: Any) -> Any:
-    """Rows of ids as one left-padded rectangle `(B, S)` and its mask, True = a token"""
-
-def text_of(tokenizer: Any, ids: Tensor) -> Any:
-    """The text of some ids, without special tokens, spaces left as they are"""
 
 class IdCache:
     """The cache of a model that has none: the ids so far"""
@@ -131,13 +116,13 @@ def same_logits(lm: LanguageModel, got: Tensor, want: Tensor) -> bool:
     """
 
 def once_per_model(lm: LanguageModel, question: Any, find: Any) -> Any:
-    """What was found out about a model, at its place, in its precision and with its attention; safe under threads
+    """What was found out about a model at its place, in its precision; safe under
+    threads
 
     Args:
         lm: The model, a `LanguageModel`
         question: Anything hashable, a name among it
-        find: A function without arguments, called the first time: it may make forward
-            passes
+        find: A function without arguments, called the first time: it may make passes
 
     Returns:
         What it returned
@@ -151,39 +136,19 @@ def check_lm(lm: Any, name: str = 'lm') -> None:
         name: As which argument
     """
 
-class TableModel(nn.Module):
-    """A causal LM that looks up its next-token law by the longest known suffix of the context; no cache
-
-    Args:
-        table: Context (tuple of ids) to probabilities `(V,)`; must hold `()`
-        eos_token_id: The id, or ids, that end a text; None: none does
-    """
-    row: Any
-    longest: Any
-    config: Any
-    def __init__(
-        self,
-        table: Mapping[tuple[int, ...], Tensor | Sequence[float]],
-        eos_token_id: int | Sequence[int] | None = None,
-    ) -> None: ...
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Any:
-        """Logits `(B, S, V)` in `.logits`"""
-
 def load(
     name: str | PathLike[str] | None = None,
     device: str | int | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     attn_implementation: str | None = None,
 ) -> LanguageModel:
-    """A causal model by name: safetensors only, no remote code; `OSError` if nothing is there, `ValueError` if it cannot be used
+    """A causal model by name; `OSError`: nothing is there, `ValueError`: unfit or unsafe
 
     Args:
         name: A Hub id or a folder; None: the model that comes with the package
         device: Where to, e.g. 'cuda'; None: the CPU
-        dtype: What to compute in, e.g. torch.bfloat16; None: as stored, the bundled model
-            in float32
-        attn_implementation: 'eager', 'sdpa', 'flash_attention_2', …; None: transformers
-            chooses
+        dtype: To compute in, e.g. torch.bfloat16; None: as stored, bundled: float32
+        attn_implementation: 'eager', 'sdpa', …; None: transformers chooses
 
     Returns:
         In eval mode, with its tokenizer

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from .knobs import check_choice, check_flag, in_short
-from .models import text_of
+from .prompts import text_of
 from .request import Request
 from .text_stream import TextStream, text_of_pieces
 

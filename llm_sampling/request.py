@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from .knobs import check_count, listed, in_short
-from .models import LanguageModel, as_tuple, check_lm
+from .models import LanguageModel, check_lm
+from .prompts import as_tuple
 from .noise import row_seeds
 from .sampler import Sampler, check_sampler
 

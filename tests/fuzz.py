@@ -7,7 +7,7 @@ import torch
 import transformers as tf
 
 import llm_sampling as ls
-from llm_sampling.models import printable
+from llm_sampling.plots import printable
 
 V = 16
 g = torch.Generator().manual_seed(0)

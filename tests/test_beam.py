@@ -9,7 +9,8 @@ from checks import frequencies
 import llm_sampling as ls
 from llm_sampling.beam import beam_search, best_first, stream_beam_search
 from llm_sampling.generation import generate
-from llm_sampling.models import LanguageModel, TableModel
+from llm_sampling.models import LanguageModel
+from llm_sampling.table_model import TableModel
 from llm_sampling.sampler import Sampler
 from llm_sampling.token_tree import TokenTree
 

@@ -11,7 +11,8 @@ from llm_sampling.beam import beam_search
 from llm_sampling.beam_variants import (Words, constrained_beam_search,
                                         diverse_beam_search, stochastic_beam_search,
                                         truncated_gumbels)
-from llm_sampling.models import LanguageModel, TableModel
+from llm_sampling.models import LanguageModel
+from llm_sampling.table_model import TableModel
 from llm_sampling.sampler import Sampler
 from llm_sampling.token_tree import TokenTree
 

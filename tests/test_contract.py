@@ -139,66 +139,11 @@ def test_a_temperature_too_small_for_float32_is_greedy(t):
 
 # Prompts
 
-def test_models_that_are_no_causal_lm():
-    from transformers import (BertConfig, BertForMaskedLM, BertLMHeadModel, BartConfig,
-                              BartForCausalLM, BartForConditionalGeneration, GPT2Config,
-                              GPT2ForSequenceClassification, GPT2Model)
-    bert = dict(vocab_size=60, hidden_size=16, num_hidden_layers=1,
-                num_attention_heads=2, intermediate_size=16)
-    bart = dict(vocab_size=60, d_model=16, encoder_layers=1, decoder_layers=1,
-                encoder_attention_heads=2, decoder_attention_heads=2,
-                encoder_ffn_dim=16, decoder_ffn_dim=16)
-    gpt2 = GPT2Config(vocab_size=60, n_embd=16, n_layer=1, n_head=2)
-    for model, why in ((BartForConditionalGeneration(BartConfig(**bart)),
-                        'encoder-decoder'), (GPT2Model(gpt2), 'no head'),
-                       (BertForMaskedLM(BertConfig(**bert)), 'masked'),
-                       (BertLMHeadModel(BertConfig(**bert)), 'is_decoder'),
-                       (GPT2ForSequenceClassification(gpt2), 'no head')):
-        with pytest.raises(ValueError, match=f'{type(model).__name__}.*{why}'):
-            LanguageModel(model)
-    LanguageModel(BertLMHeadModel(BertConfig(**bert, is_decoder=True)))
-    LanguageModel(BartForCausalLM(BartConfig(**bart)))
-    with pytest.raises(TypeError, match='ls.load'): LanguageModel('gpt2')
-
-
-def test_what_a_tokenizer_returns_is_a_prompt(lm, lists):
-    texts = [PROMPTS[0], 'The', 'Once upon a time there was a fox']
-    want = lm.encode(texts)
-    for kw in ({}, dict(padding=True, padding_side='left'),
-               dict(padding=True, padding_side='left', return_tensors='pt')):
-        batch = lm.tokenizer(texts, **kw)
-        for prompt in (batch, dict(batch)):
-            assert lists(lm.encode(prompt)) == lists(want)
-    assert (ls.generate(lm, lm.tokenizer(texts[0]), max_new_tokens=3).texts
-            == ls.generate(lm, texts[0], max_new_tokens=3).texts)
-    right = lm.tokenizer(texts, padding=True, padding_side='right', return_tensors='pt')
-    with pytest.raises(ValueError, match='pads go left'): lm.encode(right)
-    with pytest.raises(ValueError, match='attention_mask goes with'):
-        lm.encode(lm.tokenizer(texts), attention_mask=want[1])
-
 
 def test_a_text_has_one_beginning(lm):
     bos = lm.tokenizer.bos_token
     assert lm.encode(bos + 'Once')[0].tolist() == lm.encode('Once')[0].tolist()
     assert lm.encode('')[0].tolist() == [[0]] == lm.encode(bos)[0].tolist()
-
-
-def test_chats(lm):
-    chatty = LanguageModel(lm.model, copy.deepcopy(lm.tokenizer))
-    chatty.tokenizer.chat_template = (
-        "{{ bos_token }}{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n"
-        "{% endfor %}{% if add_generation_prompt %}king:{% endif %}")
-    chat = [{'role': 'queen', 'content': 'Where is my crown?'}]
-    ids = chatty.encode(chat)[0]
-    assert (lm.tokenizer.decode(ids[0])
-            == '<|endoftext|>queen: Where is my crown?\nking:')
-    both, mask = chatty.encode([chat, chat + [{'role': 'king', 'content': 'Gone'}]])
-    assert both[0][mask[0]].tolist() == ids[0].tolist() and len(both) == 2
-    assert (ls.generate(chatty, chat, max_new_tokens=3).texts
-            == ls.generate(chatty, ids, max_new_tokens=3).texts)
-    with pytest.raises(ValueError, match='chat template'): lm.encode(chat)
-    with pytest.raises(ValueError, match="needs a 'role'"):
-        chatty.encode([{'content': 'x'}])
 
 
 def test_texts_name_tokens(lm):

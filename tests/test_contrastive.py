@@ -12,7 +12,8 @@ import llm_sampling as ls
 from llm_sampling.beam import best_first
 from llm_sampling.contrastive import Siblings, contrastive_scores, contrastive_search
 from llm_sampling.generation import generate
-from llm_sampling.models import LanguageModel, TableModel
+from llm_sampling.models import LanguageModel
+from llm_sampling.table_model import TableModel
 from llm_sampling.sampler import Sampler
 from tiny_models import FAMILIES
 

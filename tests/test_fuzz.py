@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import fuzz
 import llm_sampling as ls
 import test_token_tree as trees
-from llm_sampling.models import printable
+from llm_sampling.plots import printable
 from strategies import MINUTES, batches, explore
 from test_models import tiny
 from test_threads import STRATEGIES, hooks, said

@@ -13,7 +13,8 @@ from llm_sampling.logit_contrast import (
     candidate_layers, contrast, contrastive_decoding, dola, dola_contrast, guided,
                                          js_divergence, premature_layer,
     published_divergence, with_exits)
-from llm_sampling.models import LanguageModel, TableModel
+from llm_sampling.models import LanguageModel
+from llm_sampling.table_model import TableModel
 from llm_sampling.sampler import Sampler
 from tiny_models import FAMILIES, SIZE
 

@@ -8,7 +8,8 @@ import llm_sampling as ls
 from llm_sampling import mcts
 from llm_sampling.generation import generate
 from llm_sampling.mcts import Node, Search, back_up, mcts_decode, puct, select
-from llm_sampling.models import LanguageModel, TableModel
+from llm_sampling.models import LanguageModel
+from llm_sampling.table_model import TableModel
 from llm_sampling.noise import gumbel_noise, mix
 from llm_sampling.sampler import Sampler
 from llm_sampling.token_tree import TokenTree

@@ -8,7 +8,8 @@ from checks import frequencies
 
 import llm_sampling as ls
 from llm_sampling.generation import Policy, generate, run_whole, write_rows
-from llm_sampling.models import LanguageModel, TableModel
+from llm_sampling.models import LanguageModel
+from llm_sampling.table_model import TableModel
 from llm_sampling.rerank import (best_of_n, majority_vote, minimum_bayes_risk,
                                  ngram_similarity)
 from llm_sampling.request import ask

@@ -35,7 +35,7 @@ def set_config(folder, **kw):
 
 def one_line(error):
     text = str(error.value)
-    assert '\n' not in text and text == ls.models.printable(text)
+    assert '\n' not in text and text == ls.plots.printable(text)
     return text
 
 
@@ -146,7 +146,7 @@ def test_broken_files_give_one_line(folder, file, capfd):
         except (OSError, ValueError) as e:
             broken += 1
             assert '\n' not in str(e)
-            assert str(e) == ls.models.printable(str(e))
+            assert str(e) == ls.plots.printable(str(e))
             assert len(str(e)) < 700
         if kept is None: (folder/file).unlink()
         else: (folder/file).write_bytes(kept)

@@ -2,7 +2,8 @@
 import pytest, torch
 
 from llm_sampling.generation import generate, stream
-from llm_sampling.models import LanguageModel, TableModel
+from llm_sampling.models import LanguageModel
+from llm_sampling.table_model import TableModel
 from llm_sampling.sampler import Sampler
 from llm_sampling.text_stream import TextStream
 

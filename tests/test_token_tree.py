@@ -8,7 +8,8 @@ import pytest, torch
 import transformers as tf
 
 from llm_sampling import backends, token_tree, tree_books
-from llm_sampling.models import LanguageModel, TableModel
+from llm_sampling.models import LanguageModel
+from llm_sampling.table_model import TableModel
 from llm_sampling.token_tree import TokenTree
 
 SIZE = dict(vocab_size=60, hidden_size=32, intermediate_size=48, num_hidden_layers=2,

@@ -88,7 +88,8 @@ def test_figures_have_no_ground_of_their_own():
 
 def test_twelve_frames_of_a_tree_are_small(monkeypatch):
     from llm_sampling.beam import plot_tree
-    from llm_sampling.models import LanguageModel, TableModel
+    from llm_sampling.models import LanguageModel
+    from llm_sampling.table_model import TableModel
     from llm_sampling.token_tree import TokenTree
     import torch
     grown = TokenTree(LanguageModel(TableModel({(): [.25]*4})), torch.tensor([[0]]))
