@@ -42,7 +42,8 @@ class Shown:
         self.stream, self.bars = stream, bars
 
     def write(self, text):
-        before, inside, after = re.fullmatch(r'(\r*)(.*?)(\r*)', text, re.DOTALL).groups()
+        before, inside, after = re.fullmatch(r'(\r*)(.*?)(\r*)', text,
+                                             re.DOTALL).groups()
         shown = before + printable(inside) + after if self.bars else printable(text)
         return self.stream.write(shown)
 
@@ -54,11 +55,13 @@ class Parameter(NamedTuple):
     default:object  # `...` if it must be given; as text if it is no plain value
     comment:str     # Beside it: its documentation
 
+# %% ../nbs/26_cli.ipynb #fb3d4486
 class Signature(NamedTuple):
     "What the source says of a function"
     parameters:dict  # Name: `Parameter`
     doc:str          # First line of its docstring
 
+# %% ../nbs/26_cli.ipynb #491cb7d4
 def _default(node):
     "A default, as far as it is known without running code"
     if node is None: return ...
@@ -129,6 +132,7 @@ def knobs_of(
     parameters = read_signature(path).parameters if path else {}
     return {name: p for name, p in parameters.items() if name not in _NOT_KNOBS}
 
+# %% ../nbs/26_cli.ipynb #11165c2c
 def takers(
     knob:str,
 )->list:       # As one says them after `--strategy`
@@ -151,8 +155,10 @@ def literal(
         except ValueError: pass
     return {'true': True, 'false': False, 'none': None}.get(text.lower(), text)
 
+# %% ../nbs/26_cli.ipynb #53b834df
 def _each(value): return value if isinstance(value, list) else [value]
 
+# %% ../nbs/26_cli.ipynb #3004ff50
 def _numbers(*kinds):
     "An argparse type: a number, or one for each prompt; None is off"
     def number(text):
@@ -172,6 +178,7 @@ def _whole(low):
         return value
     return whole
 
+# %% ../nbs/26_cli.ipynb #b39cd3aa
 def _seed(text):
     "An argparse type: an integer of 64 bits, or one for each prompt"
     value = _numbers(int)(text)
@@ -179,15 +186,18 @@ def _seed(text):
         raise argparse.ArgumentTypeError('must fit in 64 bits')
     return value
 
+# %% ../nbs/26_cli.ipynb #d8016359
 def _text(text):
     "An argparse type: a text that is not empty"
     if not text: raise argparse.ArgumentTypeError('must not be empty')
     return text.replace('\\n', '\n').replace('\\t', '\t')
 
+# %% ../nbs/26_cli.ipynb #0261c8f4
 def _token(text):
     "An argparse type: a token id, or a text"
     return int(text) if text.isdecimal() else _text(text)
 
+# %% ../nbs/26_cli.ipynb #b818fb5f
 def _tokens(text):
     "An argparse type: token ids with commas between them, or a text"
     if not re.fullmatch(r'\d+(,\d+)*', text): return _text(text)
@@ -201,17 +211,20 @@ def _eos(text):
         raise argparse.ArgumentTypeError(f"must be token ids, or 'none', not {text!r}")
     return ids
 
+# %% ../nbs/26_cli.ipynb #ce4971d5
 def _word(text):
     "An argparse type: a word, or several of which one must occur"
     words = [_tokens(word) for word in text.split('|')]
     return words if len(words) > 1 else words[0]
 
+# %% ../nbs/26_cli.ipynb #a29c8bc1
 def _bias(text):
     "An argparse type: a token and its bias"
     token, _, bias = text.rpartition('=')
     if not token: raise argparse.ArgumentTypeError(f'must be ID=BIAS, not {text!r}')
     return _token(token), _numbers(int, float)(bias)
 
+# %% ../nbs/26_cli.ipynb #a94f0a2d
 def _order(text):
     "An argparse type: names of steps, or of a system"
     names = [name.replace('-', '_') for name in text.split(',')]
@@ -230,6 +243,7 @@ def _adaptive(text):
     pairs = (pair.partition('=') for pair in knobs.split(',') if pair)
     return _ADAPTIVE[name], {knob: literal(value) for knob, _, value in pairs}
 
+# %% ../nbs/26_cli.ipynb #b428828b
 def _made(name, value):
     "The value of a knob, from what the parser read"
     if name == 'logit_bias': return dict(value)
@@ -242,6 +256,7 @@ def _made(name, value):
 def _several(type, metavar):
     return dict(type=type, metavar=metavar, nargs='+', action='extend')
 
+# %% ../nbs/26_cli.ipynb #1e0c24a6
 _KINDS = {
     'n': dict(type=_whole(1), metavar='N'),
     'max_new_tokens': dict(type=_whole(0), metavar='N'),
@@ -271,6 +286,7 @@ def _kind(name, default):
 # %% ../nbs/26_cli.ipynb #0fe485a6
 def _option(name): return '--' + name.replace('_', '-')
 
+# %% ../nbs/26_cli.ipynb #84640dc5
 def _meaning(name):
     "What the strategies say of a knob, once for each default"
     said = {}
@@ -281,6 +297,7 @@ def _meaning(name):
     return '. '.join(_noted(comment, default, names)
                      for default, (comment, names) in said.items())
 
+# %% ../nbs/26_cli.ipynb #ce4efa8e
 def _noted(comment, default, names=()):
     "A comment with the strategies that it is of, and the default if there is one"
     notes = [', '.join(names)] if 0 < len(names) < len(STRATEGIES) else []
@@ -288,6 +305,7 @@ def _noted(comment, default, names=()):
     elif default not in (None, False): notes.append(f'default: {default}')
     return f'{comment} ({"; ".join(notes)})' if notes else comment
 
+# %% ../nbs/26_cli.ipynb #61858064
 def _add_knobs(group, knobs, help):
     "An option for each knob"
     for name, p in knobs.items():
@@ -302,6 +320,7 @@ def _add_sampler(p, meaning=lambda name: ''):
     help = lambda name: '. '.join(filter(None, (own(name), meaning(name))))
     _add_knobs(p.add_argument_group('sampler'), knobs, help)
 
+# %% ../nbs/26_cli.ipynb #225a0d44
 def _add_strategies(p):
     "`--strategy`, and what the strategies take"
     p.add_argument('--strategy', choices=STRATEGIES, metavar='NAME', help='see below; '
@@ -369,6 +388,7 @@ def _list_strategies():
                   '      ' + ' '.join(own)]
     return '\n'.join(['strategies:', *filter(str.strip, lines)])
 
+# %% ../nbs/26_cli.ipynb #66330cb4
 def _command(commands, name, help, notes=(), **kw):
     "A subcommand with its examples"
     p = commands.add_parser(name, help=help, description=help, allow_abbrev=False,
@@ -384,17 +404,19 @@ def _add_model(p):
     p.add_argument('--device', help='where to compute, e.g. cuda; default: the CPU')
     p.add_argument('--dtype', help='to compute in, e.g. bfloat16; default: as stored')
 
+# %% ../nbs/26_cli.ipynb #7127a80d
 def _add_chat(p):
     p.add_argument('--chat', action='store_true', help='the prompt is a message of a '
                    "user, and goes through the model's chat template")
 
+# %% ../nbs/26_cli.ipynb #19220f63
 def _add_generate(commands):
     g = _command(commands, 'generate', 'Continue prompts by any strategy.',
                  [_list_strategies()], usage='llm-sampling generate [PROMPT] [options]')
     g.add_argument('prompt', nargs='?', help='the text to continue; - is stdin')
     g.add_argument('--prompts', metavar='FILE', help='a file of prompts, one on a '
-                   'line; - is stdin; a line that begins with { is JSON, {"prompt": …} or '
-                   '{"messages": […]}; empty lines are left out')
+                   'line; - is stdin; a line that begins with { is JSON, '
+                   '{"prompt": …} or {"messages": […]}; empty lines are left out')
     g.add_argument('--batch-size', type=_whole(1), default=16, metavar='N',
                    help='prompts that are read together (default: 16)')
     g.add_argument('--stream', action='store_true', help='print the text as it grows')
@@ -416,6 +438,7 @@ def _add_explain(commands):
     _add_model(e)
     _add_sampler(e)
 
+# %% ../nbs/26_cli.ipynb #d75642ca
 def _add_demo(commands):
     d = _command(commands, 'demo', 'Set all strategies side by side: their texts, '
                  'speed, tokens evaluated, repetition and log-probability.')
@@ -451,10 +474,12 @@ class Job(NamedTuple):
     sampler:object   # A `Sampler`, or None
     knobs:dict       # Of the function
 
+# %% ../nbs/26_cli.ipynb #fb057a1c
 def _given(args):
     "The knobs among the arguments"
     return {k: v for k, v in vars(args).items() if k in knobs_of(SAMPLER) or takers(k)}
 
+# %% ../nbs/26_cli.ipynb #e3e6a4d1
 def _strategy(args):
     "The strategy asked for; without one greedy, unless something asks for chance"
     given = _given(args)
@@ -462,6 +487,7 @@ def _strategy(args):
     if args.strategy: return args.strategy
     return 'sample' if chance and given.get('temperature') != 0 else 'greedy'
 
+# %% ../nbs/26_cli.ipynb #158f0b6b
 def _function(args, name):
     "The function of a strategy, or the one that streams"
     s = STRATEGIES[name]
@@ -488,11 +514,13 @@ def _check_knobs(args, name, function, given):
         if p.default is ... and knob not in given:
             raise ValueError(f'--strategy {name} needs {_option(knob)}: {p.comment}')
 
+# %% ../nbs/26_cli.ipynb #17fcacc1
 def _sampler(knobs):
     "A `Sampler` of these knobs"
     from llm_sampling.sampler import Sampler
     return Sampler(**knobs)
 
+# %% ../nbs/26_cli.ipynb #83bf5383
 def _job(args):
     "What `generate` is asked to do; a knob out of place or out of range is a wrong use"
     name, given = _strategy(args), _given(args)
@@ -514,17 +542,20 @@ def _decoded(data, source):
         raise ValueError(f'{source} is not UTF-8: byte 0x{data[e.start]:02x} '
                          f'at offset {e.start}') from None
 
+# %% ../nbs/26_cli.ipynb #951def35
 def _read(path):
     "The text of a file, or of stdin for -"
     if path != '-': return _decoded(Path(path).read_bytes(), path)
     if sys.stdin is None: raise ValueError('stdin is closed: there is no prompt in it')
     return _decoded(sys.stdin.buffer.read(), 'stdin')
 
+# %% ../nbs/26_cli.ipynb #bdd5ebaa
 def _prompt(args):
     "The prompt of the line"
     if args.prompt == '-': return _read('-').removesuffix('\n')
     return _decoded(args.prompt.encode('utf-8', 'surrogateescape'), 'the prompt')
 
+# %% ../nbs/26_cli.ipynb #17bd422c
 def _parsed(line, place):
     "The prompt on a line of a file: the line itself, or what is in its JSON"
     if not line.startswith('{'): return line
@@ -547,6 +578,7 @@ def _prompts(args):
     if not found: raise ValueError(f'{args.prompts} holds no prompt')
     return _as_chat(args, found)
 
+# %% ../nbs/26_cli.ipynb #47dcc283
 def _as_chat(args, prompts):
     "With --chat, a text becomes the message of a user"
     if not args.chat: return prompts
@@ -558,6 +590,7 @@ def _load(args, name):
     from llm_sampling.models import load
     return load(name, device=args.device, dtype=args.dtype)
 
+# %% ../nbs/26_cli.ipynb #fce273a3
 def _memory(device):
     "Bytes of memory of a device; None: not known"
     if device.type == 'cuda':
@@ -566,6 +599,7 @@ def _memory(device):
     known = device.type == 'cpu' and hasattr(os, 'sysconf')
     return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') if known else None
 
+# %% ../nbs/26_cli.ipynb #beb48e6a
 def _check_memory(lm, job, prompts):
     "Raise if so many texts at a time need more memory than there is"
     from llm_sampling.generation import generate
@@ -591,6 +625,7 @@ def _ready(args, job, lm):
         knobs['negative_prompt'] = _as_chat(args, [knobs['negative_prompt']])
     return lambda **kw: function(lm=lm, sampler=job.sampler, **knobs, **kw)
 
+# %% ../nbs/26_cli.ipynb #c135c8eb
 @contextmanager
 def _progress(lm, title):
     "On a terminal, count the forward passes"
@@ -622,6 +657,7 @@ def _generate(args):
         if args.json: _print_json(args, job, batch, out)
         else: _print_texts(batch, out, start, len(prompts))
 
+# %% ../nbs/26_cli.ipynb #5e27c43c
 def _rows(out, prompts):
     "The rows of a `Generation` as plain values, a list for each prompt"
     columns = out.to_dict() | dict(logprobs=[l.sum().item() for l in out.logprobs])
@@ -634,6 +670,7 @@ def _rows(out, prompts):
 # %% ../nbs/26_cli.ipynb #79113d58
 def _dump(value): print(json.dumps(value), flush=True)   # ASCII, whatever stdout takes
 
+# %% ../nbs/26_cli.ipynb #8fc3be03
 def _print_json(args, job, batch, out):
     "An object for each prompt of a batch; `stats` are those of the batch"
     told = dict(model=args.model or 'bundled', strategy=job.strategy, knobs=job.knobs,
@@ -641,6 +678,7 @@ def _print_json(args, job, batch, out):
     for prompt, rows in zip(batch, _rows(out, batch)):
         _dump(dict(prompt=prompt, **told, rows=rows, stats=out.stats))
 
+# %% ../nbs/26_cli.ipynb #c40c6452
 def _print_texts(batch, out, start, total):
     "The texts of a batch, each after its prompt, unless that is a chat"
     for i, (prompt, rows) in enumerate(zip(batch, _rows(out, batch)), start + 1):
@@ -650,6 +688,7 @@ def _print_texts(batch, out, start, total):
             if place: print('---', ', '.join(place))
             print((prompt if isinstance(prompt, str) else '') + row['text'], flush=True)
 
+# %% ../nbs/26_cli.ipynb #b2f4d329
 def _stream(args, job, write, batch, first):
     "Print pieces as they come"
     def show(piece):
@@ -680,12 +719,14 @@ def _explain(args):
     print(f'After {prompt!r}:\n\n{told}\n\nkept: tokens that can still be drawn; mass '
           'removed: their probability before the step; entropy in nats; – : removed')
 
+# %% ../nbs/26_cli.ipynb #748c28bc
 def _as_json(told, lm):
     "The steps of an explanation, each with the likeliest tokens that it left"
     return [dict(step=r.step, kept=r.kept, removed=len(r.removed), mass_removed=r.mass,
                  entropy=r.entropy, tokens=_likeliest(lm, z[0]))
             for r, z in zip(told.report(), told.logits)]
 
+# %% ../nbs/26_cli.ipynb #8def8873
 def _likeliest(lm, logits, top=10):
     "The likeliest tokens of a distribution, without those that cannot be drawn"
     probs, ids = logits.softmax(-1).topk(min(top, len(logits)))
@@ -711,6 +752,7 @@ def _demo(args):
     print('\nNext: llm-sampling generate "The wolf" --top-p .9 --stream')
     print('      llm-sampling explain "The king had three" --top-k 5')
 
+# %% ../nbs/26_cli.ipynb #a636a233
 def _asked(args, name, options=''):
     "The arguments of `generate` for a text of the demo"
     seed = ','.join(map(str, _each(args.seed)))
@@ -718,6 +760,7 @@ def _asked(args, name, options=''):
             '--max-new-tokens', str(args.max_new_tokens), '--', args.prompt]
     return make_parser().parse_args(['generate', *line])
 
+# %% ../nbs/26_cli.ipynb #bbad8dee
 def _write(lm, asked): return _ready(asked, _job(asked), lm)(prompt=asked.prompt)
 
 # %% ../nbs/26_cli.ipynb #232de3d9
@@ -750,6 +793,7 @@ def _figure_path(args):
     if path.suffix[1:].lower() not in kinds: refuse(f'must end in .{", .".join(kinds)}')
     return path
 
+# %% ../nbs/26_cli.ipynb #bd192f30
 def _write_figure(args, lm, path):
     "From what each sampler draws the first token; pale: dropped, as likely as before"
     import matplotlib
@@ -759,7 +803,8 @@ def _write_figure(args, lm, path):
     model, kept, bars = logits[0].softmax(-1), {}, {}
     ids = model.argsort(descending=True, stable=True)[:12]
     for options in STRATEGIES['sample'].demo:
-        probs = _job(_asked(args, 'sample', options)).sampler.filter(logits)[0].softmax(-1)
+        sampler = _job(_asked(args, 'sample', options)).sampler
+        probs = sampler.filter(logits)[0].softmax(-1)
         kept[options] = probs[ids] > 0
         bars[options] = probs[ids].where(kept[options], model[ids])
     names = [repr(lm.tokenizer.decode([i])) for i in ids.tolist()]
@@ -783,11 +828,13 @@ def main(
             code = 141 if gone else code or _fail(sys.stderr, e)
     return code
 
+# %% ../nbs/26_cli.ipynb #2206785c
 def _fail(err, why):
     "Say in one line what went wrong"
     print(f'llm-sampling: {" ".join(str(why).split())}', file=err)
     return 1
 
+# %% ../nbs/26_cli.ipynb #1e0058c4
 _COMMANDS = dict(generate=_generate, explain=_explain, demo=_demo)
 
 def _run(argv):

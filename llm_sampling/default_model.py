@@ -45,48 +45,61 @@ def clean(
 )->str:
     "A story without the notes on its source at the end, and without their marks"
     paragraphs = text.split('\n\n')
-    while paragraphs and re.fullmatch(r'[(\[*].{0,150}', paragraphs[-1], flags=re.S): paragraphs.pop()
+    while paragraphs and re.fullmatch(r'[(\[*].{0,150}', paragraphs[-1], flags=re.S):
+        paragraphs.pop()
     return re.sub(r' ?\(\d\)|\*', '', '\n\n'.join(paragraphs)).strip()
 
+# %% ../nbs/27_default_model.ipynb #6cf5f64e
 def read_stories(
     path,  # Lines of JSON with `book`, `title` and `text`
 )->list[dict]:
-    "The cleaned stories of a file; tables of contents and fragments of under 1,000 characters are left out"
-    rows = [json.loads(line) for line in Path(path).read_text(encoding='utf-8').splitlines()]
-    rows = [{**r, 'text': clean(r['text'])} for r in rows if 'CONTENTS:' not in r['text'][:400]]
+    """The cleaned stories of a file; tables of contents and fragments of under 1,000
+    characters are left out"""
+    rows = [json.loads(line)
+            for line in Path(path).read_text(encoding='utf-8').splitlines()]
+    rows = [{**r, 'text': clean(r['text'])}
+            for r in rows if 'CONTENTS:' not in r['text'][:400]]
     return [r for r in rows if len(r['text']) >= 1000]
 
 # %% ../nbs/27_default_model.ipynb #cebb4566
 def _rank(title):
     "A number in [0, 1) that depends on the title alone"
-    return int(hashlib.sha256(title.strip().lower().encode()).hexdigest()[:8], 16) / 2**32
+    return int(hashlib.sha256(title.strip().lower().encode()).hexdigest()[:8],
+               16) / 2**32
 
+# %% ../nbs/27_default_model.ipynb #4b367f0d
 def split_stories(
     stories:list[dict],  # Dicts with `book` and `title`
     share:float=.02,     # Of the titles, how many to hold out
 )->tuple[list, list]:    # Training stories, held-out stories
-    "Split by a hash of the title; a book without a held-out title gives its shortest story"
+    """Split by a hash of the title; a book without a held-out title gives its shortest
+    story"""
     count = Counter(_rank(s['title']) for s in stories)
     held = {r for r in count if r < share}
     for book in dict.fromkeys(s['book'] for s in stories):
         own = [s for s in stories if s['book'] == book]
         if not any(_rank(s['title']) in held for s in own):
-            once = [s for s in own if count[_rank(s['title'])] == 1]    # a title of several books would leave them all
+            # a title of several books would leave them all
+            once = [s for s in own if count[_rank(s['title'])] == 1]
             held.add(_rank(min(once or own, key=lambda s: len(s['text']))['title']))
     return ([s for s in stories if _rank(s['title']) not in held],
             [s for s in stories if _rank(s['title']) in held])
 
 # %% ../nbs/27_default_model.ipynb #01cd794f
-def _data(name): return gzip.decompress((files('llm_sampling')/'data'/name).read_bytes()).decode()
+def _data(name):
+    return gzip.decompress((files('llm_sampling')/'data'/name).read_bytes()).decode()
 
+# %% ../nbs/27_default_model.ipynb #a508faa5
 def held_out()->list[dict]:  # Dicts with `book`, `title` and `text`
     "The stories the bundled model has not seen"
     return [json.loads(line) for line in _data('held_out.jsonl.gz').splitlines()]
 
+# %% ../nbs/27_default_model.ipynb #c3d48293
 def words_of(text:str)->list[str]:
     "The words of a text, in lower case"
     return re.findall(r"[a-z]+(?:'[a-z]+)?", text.lower())
 
+# %% ../nbs/27_default_model.ipynb #26e118f0
 def load_words()->set[str]:
     "Every word of the training stories"
     return set(_data('words.txt.gz').split('\n'))
@@ -95,9 +108,10 @@ def load_words()->set[str]:
 def train_tokenizer(
     texts:list[str],
     vocab_size:int=4096,
-):                        # A tokenizer of transformers that puts `<|endoftext|>` before a text
+):                       # A tokenizer of transformers that puts `<|endoftext|>` before a text
     "Byte-level byte-pair encoding (Sennrich et al., 2016; Radford et al., 2019)"
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import processors, trainers
     from transformers import PreTrainedTokenizerFast
     tok, end = Tokenizer(models.BPE()), '<|endoftext|>'
     tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -105,123 +119,161 @@ def train_tokenizer(
     tok.train_from_iterator(texts, trainers.BpeTrainer(
         vocab_size=vocab_size, special_tokens=[end], show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
-    tok.post_processor = processors.TemplateProcessing(single=f'{end} $A', special_tokens=[(end, 0)])
-    return PreTrainedTokenizerFast(tokenizer_object=tok, bos_token=end, eos_token=end, pad_token=end, padding_side='left')
+    tok.post_processor = processors.TemplateProcessing(single=f'{end} $A',
+                                                       special_tokens=[(end, 0)])
+    return PreTrainedTokenizerFast(tokenizer_object=tok, bos_token=end, eos_token=end,
+                                   pad_token=end, padding_side='left')
 
+# %% ../nbs/27_default_model.ipynb #7f5cd54b
 def encode_stories(tokenizer, texts:list[str])->list[Tensor]:
     "Ids of each text, between two end-of-text tokens"
-    return [torch.tensor([0, *ids, 0]) for ids in tokenizer(texts, add_special_tokens=False, verbose=False)['input_ids']]
+    return [torch.tensor([0, *ids, 0]) for ids in tokenizer(
+        texts, add_special_tokens=False, verbose=False)['input_ids']]
 
 # %% ../nbs/27_default_model.ipynb #9818d959
 def epoch_windows(
     stream:Tensor,  # Token ids, shape `(n,)`
     window:int,     # Tokens per window
     seed:int,       # Of the epoch
-)->tuple[Tensor, Tensor]:  # Inputs and targets, shape `(windows, window)`; targets are one token ahead
-    "Cut a stream into windows at a random offset, in random order; each token is in one window at most"
+# Inputs and targets, shape `(windows, window)`; targets are one token ahead
+)->tuple[Tensor, Tensor]:
+    """Cut a stream into windows at a random offset, in random order; each token is in
+    one window at most"""
     g = torch.Generator().manual_seed(seed)
     cut = stream[torch.randint(window, (), generator=g):]
     n = (len(cut) - 1) // window
     order = torch.randperm(n, generator=g)
-    return cut[:n * window].view(n, window)[order], cut[1:n * window + 1].view(n, window)[order]
+    return cut[:n * window].view(n, window)[order], cut[1:n * window
+                                                        + 1].view(n, window)[order]
 
 # %% ../nbs/27_default_model.ipynb #bf077a28
 def new_model(
-    vocab_size:int=4096, width:int=256, layers:int=6, heads:int=8, window:int=512, seed:int=0,
+    vocab_size:int=4096, width:int=256, layers:int=6, heads:int=8, window:int=512,
+    seed:int=0,
 ):
     "A Llama with tied embeddings and no biases, randomly initialised"
     from transformers import LlamaConfig, LlamaForCausalLM
     config = LlamaConfig(
-        vocab_size=vocab_size, hidden_size=width, intermediate_size=width * 5 // 2, num_hidden_layers=layers,
-        num_attention_heads=heads, max_position_embeddings=window, tie_word_embeddings=True,
+        vocab_size=vocab_size, hidden_size=width, intermediate_size=width * 5 // 2,
+        num_hidden_layers=layers, num_attention_heads=heads,
+        max_position_embeddings=window, tie_word_embeddings=True,
         bos_token_id=0, eos_token_id=0, pad_token_id=0)
     with torch.random.fork_rng():    # the caller's generator is left as it was
         torch.manual_seed(seed)
         return LlamaForCausalLM(config)
 
+# %% ../nbs/27_default_model.ipynb #7e44ceeb
 def make_optimizers(model, muon_lr=8e-3, adam_lr=5e-3):
-    "Muon (Jordan et al., 2024) for the layers' matrices, AdamW for the embedding and the norms"
+    """Muon (Jordan et al., 2024) for the layers' matrices, AdamW for the embedding and
+    the norms"""
     inner = {n: p.ndim == 2 and 'embed' not in n for n, p in model.named_parameters()}
     pick = lambda want: [p for n, p in model.named_parameters() if inner[n] == want]
-    return [torch.optim.Muon(pick(True), lr=muon_lr, weight_decay=.4, adjust_lr_fn='match_rms_adamw'),
-            torch.optim.AdamW(pick(False), lr=adam_lr, betas=(.9, .98), weight_decay=.1)]
+    return [torch.optim.Muon(pick(True), lr=muon_lr, weight_decay=.4,
+                             adjust_lr_fn='match_rms_adamw'),
+            torch.optim.AdamW(pick(False), lr=adam_lr, betas=(.9, .98),
+                              weight_decay=.1)]
 
+# %% ../nbs/27_default_model.ipynb #0736cde2
 def rate(
     step:int,    # Steps done, from 0
     steps:int,   # Of the whole run
 )->float:        # Share of the full learning rate
-    "Warm-up over 100 steps (a tenth of a short run), level to 40 %, then a straight line to 2 %"
+    """Warm-up over 100 steps (a tenth of a short run), level to 40 %, then a straight
+    line to 2 %"""
     warm = min(1, (step + 1) / min(100, max(1, steps // 10)))
     return warm * min(1, max(.02, (steps - step) / (.6 * steps)))
 
 # %% ../nbs/27_default_model.ipynb #94a39060
 def _state(model, optimizers, losses):
     "Everything a run needs to go on, as one flat dict of tensors"
-    flat = {f'model.{k}': v for k, v in model.state_dict().items() if k != 'lm_head.weight'}
+    flat = {f'model.{k}': v for k, v in model.state_dict().items()
+            if k != 'lm_head.weight'}
     for i, o in enumerate(optimizers):
-        for p, values in o.state_dict()['state'].items(): flat |= {f'{i}.{p}.{k}': v for k, v in values.items()}
+        for p, values in o.state_dict()['state'].items():
+            flat |= {f'{i}.{p}.{k}': v for k, v in values.items()}
     return flat | {'losses': torch.tensor(losses), 'rng': torch.get_rng_state()}
 
+# %% ../nbs/27_default_model.ipynb #5dbb4628
 def _restore(flat, model, optimizers):
     "Put a saved state back; returns the losses so far"
-    model.load_state_dict({k[6:]: v for k, v in flat.items() if k.startswith('model.')}, strict=False)
+    model.load_state_dict({k[6:]: v for k, v in flat.items() if k.startswith('model.')},
+                          strict=False)
     for i, o in enumerate(optimizers):
         state = {}
         for key, v in flat.items():
-            if key.startswith(f'{i}.'): _, p, name = key.split('.'); state.setdefault(int(p), {})[name] = v
-        o.load_state_dict({'state': state, 'param_groups': o.state_dict()['param_groups']})
+            if key.startswith(f'{i}.'):
+                _, p, name = key.split('.'); state.setdefault(int(p), {})[name] = v
+        o.load_state_dict(
+            {'state': state, 'param_groups': o.state_dict()['param_groups']})
     torch.set_rng_state(flat['rng'])
     return flat['losses'].tolist()
 
+# %% ../nbs/27_default_model.ipynb #89430f87
 def _save(path, state, run):
     "Write a checkpoint whole or not at all"
     from safetensors.torch import save_file
     save_file(state, f'{path}.part', metadata={'run': run})
     os.replace(f'{path}.part', path)
 
+# %% ../nbs/27_default_model.ipynb #5c8a9876
 def _resume(path, run, model, optimizers):
     "Go on from a checkpoint if there is one; returns the losses so far"
     from safetensors import safe_open
     if not path or not Path(path).exists(): return []
     with safe_open(path, 'pt') as f:
-        if f.metadata().get('run') != run: raise ValueError(f'{path} is the checkpoint of another run (other text, steps or batch): move it away')
+        if f.metadata().get('run') != run:
+            raise ValueError(f'{path} is the checkpoint of another run (other text, steps '
+                             'or batch): move it away')
         return _restore({k: f.get_tensor(k) for k in f.keys()}, model, optimizers)
 
+# %% ../nbs/27_default_model.ipynb #2199ce66
 def train(
     model,                 # A causal LM
     stream:Tensor,         # Training token ids, shape `(n,)`
     steps:int=4600,        # Optimiser steps; with the defaults 18.8 million tokens
     batch:int=8,           # Windows per step
     window:int=512,        # Tokens per window
-    checkpoint=None,       # File to write to every `every` seconds and to go on from; `None` writes nothing
-    every:float=150,       # Seconds
+    checkpoint=None,       # File to save to and to go on from; `None` writes nothing
+    every:float=150,       # Seconds between two saves
     compiled:bool=False,   # Compile the model first: faster; needs a C++ compiler
 )->list[float]:            # Loss of each step, nats per token
     "Train `model` in place"
     from tqdm import tqdm
     optimizers = make_optimizers(model)
     full = [o.param_groups[0]['lr'] for o in optimizers]
-    per_epoch, epoch, saved = (len(stream) - 1 - window) // window // batch, None, time.time()
-    if not per_epoch: raise ValueError(f'stream must hold {batch + 1} windows of {window} tokens and one token, not {len(stream)} tokens')
-    run = hashlib.sha256(stream.numpy().tobytes() + f'{steps} {batch} {window}'.encode()).hexdigest()
+    per_epoch = (len(stream) - 1 - window) // window // batch
+    epoch = None
+    saved = time.time()
+    if not per_epoch:
+        raise ValueError(f'stream must hold {batch + 1} windows of {window} tokens and '
+                         f'one token, not {len(stream)} tokens')
+    run = hashlib.sha256(stream.numpy().tobytes()
+                         + f'{steps} {batch} {window}'.encode()).hexdigest()
     losses = _resume(checkpoint, run, model, optimizers)
     forward = torch.compile(model) if compiled else model
     model.train()
-    for step in tqdm(range(len(losses), steps), initial=len(losses), total=steps, disable=None, unit='step'):
-        if step // per_epoch != epoch: epoch = step // per_epoch; x, y = epoch_windows(stream, window, seed=epoch)
+    for step in tqdm(range(len(losses), steps), initial=len(losses), total=steps,
+                     disable=None, unit='step'):
+        if step // per_epoch != epoch:
+            epoch = step // per_epoch; x, y = epoch_windows(stream, window, seed=epoch)
         rows = slice(step % per_epoch * batch, (step % per_epoch + 1) * batch)
-        losses.append(_step(forward, optimizers, [rate(step, steps) * lr for lr in full], x[rows], y[rows]))
+        losses.append(_step(forward, optimizers,
+                            [rate(step, steps) * lr for lr in full], x[rows], y[rows]))
         if checkpoint and (time.time() - saved > every or step + 1 == steps):
-            _save(checkpoint, _state(model, optimizers, losses), run); saved = time.time()
+            _save(checkpoint, _state(model, optimizers, losses), run)
+            saved = time.time()
     return losses
 
+# %% ../nbs/27_default_model.ipynb #c955bb2c
 def _step(forward, optimizers, rates, x, y):
     "One optimiser step; returns the loss"
     for o, lr in zip(optimizers, rates): o.param_groups[0]['lr'] = lr
-    with torch.autocast(x.device.type, dtype=torch.bfloat16): logits = forward(input_ids=x, use_cache=False).logits
+    with torch.autocast(x.device.type, dtype=torch.bfloat16):
+        logits = forward(input_ids=x, use_cache=False).logits
     loss = F.cross_entropy(logits.float().flatten(0, 1), y.flatten())
     loss.backward()
-    torch.nn.utils.clip_grad_norm_([p for o in optimizers for p in o.param_groups[0]['params']], 1.)
+    torch.nn.utils.clip_grad_norm_(
+        [p for o in optimizers for p in o.param_groups[0]['params']], 1.)
     for o in optimizers: o.step(); o.zero_grad()
     return loss.item()
 
@@ -229,15 +281,19 @@ def _step(forward, optimizers, rates, x, y):
 def scored_windows(
     ids:Tensor,   # A story's ids between its end-of-text tokens, shape `(n,)`
     window:int,   # Tokens per window
-)->list[tuple[Tensor, Tensor]]:  # Inputs and targets, shape `(window,)`; target -100 is not scored
-    "Windows overlapping by half; each target is scored once, after at least `window//2` tokens or from the beginning"
+# Inputs and targets, shape `(window,)`; target -100 is not scored
+)->list[tuple[Tensor, Tensor]]:
+    """Windows overlapping by half; each target is scored once, after at least
+    `window//2` tokens or from the beginning"""
     out, half = [], window // 2
     for start in range(0, max(1, len(ids) - 1 - half), half):
         x, y = ids[start:start+window], ids[start+1:start+window+1].clone()
         if start: y[:half] = -100
-        out.append((F.pad(x[:len(y)], (0, window - len(y))), F.pad(y, (0, window - len(y)), value=-100)))
+        out.append((F.pad(x[:len(y)], (0, window - len(y))),
+                    F.pad(y, (0, window - len(y)), value=-100)))
     return out
 
+# %% ../nbs/27_default_model.ipynb #b56bba2b
 @torch.no_grad()
 def window_losses(
     lm:LanguageModel,
@@ -249,23 +305,28 @@ def window_losses(
     rows = []
     for a, b in zip(x.split(batch), y.split(batch)):
         logits = lm.model(input_ids=a.to(lm.device), use_cache=False).logits.float()
-        rows.append(F.cross_entropy(logits.transpose(1, 2), b.to(lm.device), reduction='none').cpu())
+        rows.append(F.cross_entropy(logits.transpose(1, 2), b.to(lm.device),
+                                    reduction='none').cpu())
     return torch.cat(rows)
 
+# %% ../nbs/27_default_model.ipynb #f08a3bb9
 def token_losses(
     lm:LanguageModel,
     texts:list[str],
 )->Tensor:            # Nats, shape `(windows, window)`; 0 where nothing is scored
     "The surprisal of every token of some texts and of their closing end-of-text"
-    pairs = [p for e in encode_stories(lm.tokenizer, texts) for p in scored_windows(e, lm.window)]
+    pairs = [p for e in encode_stories(lm.tokenizer, texts)
+             for p in scored_windows(e, lm.window)]
     return window_losses(lm, *map(torch.stack, zip(*pairs)))
 
+# %% ../nbs/27_default_model.ipynb #5109609a
 def bits_per_char(
     lm:LanguageModel,
     texts:list[str],
 )->float:
     "Bits the model needs per character of some texts"
-    return token_losses(lm, texts).double().sum().item() / math.log(2) / sum(map(len, texts))
+    return token_losses(lm, texts).double().sum().item() / math.log(2) / sum(
+        map(len, texts))
 
 # %% ../nbs/27_default_model.ipynb #cd3c59d7
 def loss_by_position(
@@ -282,9 +343,11 @@ def loss_by_position(
 
 # %% ../nbs/27_default_model.ipynb #b0e52a8a
 def known_share(
-    text:str,            # A continuation; a word cut off at its end, or begun in the prompt, does not count
+    # A continuation; a word cut off at its end, or begun in the prompt, does not count
+    text:str,
     known:set[str],      # Words to recognise
-    complete:bool=True,  # Whether the text ended by itself, so that its last word is whole
+    # Whether the text ended by itself, so that its last word is whole
+    complete:bool=True,
 )->float:                # 1 for a text without words
     "Share of a text's words that are known"
     text = re.sub(r"^[A-Za-z']+", '', text)
@@ -302,21 +365,27 @@ def held_out_prompts(
     paragraphs = (p for s in held_out() for p in s['text'].split('\n\n')[5::9])
     places += [p for p in paragraphs if len(p.split()) >= 2 * words]
     if not 0 <= n <= len(places):
-        raise ValueError(f'n must be from 0 to {len(places)}, the prompts of {words} words '
+        raise ValueError(
+            f'n must be from 0 to {len(places)}, the prompts of {words} words '
                          f'that there are, not {n}')
     return [' '.join(p.split()[:words]) for p in places[:n]]
 
+# %% ../nbs/27_default_model.ipynb #b291c5eb
 def phenomena(
     lm:LanguageModel,
     sampler,              # A `Sampler`, or `None` for greedy
     prompts:list[str],
     known:set[str],       # Words to recognise
     seed:int=0,           # Row i draws with seed + i
-)->dict:                  # rep4 and known, one number per prompt; logprob, mean per token
-    "What a strategy does to text: repetition, known words, log-probability under the raw model"
-    out = generate(lm, prompts, sampler, max_new_tokens=60, seed=torch.arange(len(prompts)) + seed)
-    return dict(rep4=[rep_n(i) for i in out.ids], logprob=torch.cat(out.logprobs).mean().item(),
-                known=[known_share(t, known, f == 'stop') for t, f in zip(out.texts, out.finish_reasons)], texts=out.texts)
+)->dict:  # rep4 and known, one number per prompt; logprob, mean per token
+    """What a strategy does to text: repetition, known words, log-probability under the
+    raw model"""
+    out = generate(lm, prompts, sampler, max_new_tokens=60,
+                   seed=torch.arange(len(prompts)) + seed)
+    return dict(rep4=[rep_n(i) for i in out.ids],
+                logprob=torch.cat(out.logprobs).mean().item(),
+                known=[known_share(t, known, f == 'stop')
+                       for t, f in zip(out.texts, out.finish_reasons)], texts=out.texts)
 
 # %% ../nbs/27_default_model.ipynb #bcc294e1
 def save_model(
@@ -324,68 +393,100 @@ def save_model(
     tokenizer,
     stories:list[dict],  # Training stories: their words are listed
     held:list[dict],     # Held-out stories
-    log:dict,            # What to tell of the run: steps, batch, window, tokens, at, loss
+    log:dict,  # What to tell of the run: steps, batch, window, tokens, at, loss
     out,                 # Folder
 ):
-    "Write weights (bfloat16 safetensors), tokenizer, held-out stories, word list, log and model card"
+    """Write weights (bfloat16 safetensors), tokenizer, held-out stories, word list, log
+    and model card"""
     from safetensors.torch import save_file
     out = Path(out); out.mkdir(parents=True, exist_ok=True)
-    weights = {k: v.to(torch.bfloat16).contiguous() for k, v in model.state_dict().items() if k != 'lm_head.weight'}
+    weights = {k: v.to(torch.bfloat16).contiguous()
+               for k, v in model.state_dict().items() if k != 'lm_head.weight'}
     save_file(weights, out/'model.safetensors', metadata={'format': 'pt'})
-    model.config.dtype, model.config.architectures = torch.bfloat16, [type(model).__name__]
+    model.config.dtype, model.config.architectures = torch.bfloat16, [
+        type(model).__name__]
     model.config.save_pretrained(out)
     tokenizer.save_pretrained(out)
     words = sorted({w for s in stories for w in words_of(s['text'])})
-    (out/'held_out.jsonl.gz').write_bytes(gzip.compress('\n'.join(map(json.dumps, held)).encode(), 9, mtime=0))
-    (out/'words.txt.gz').write_bytes(gzip.compress('\n'.join(words).encode(), 9, mtime=0))
+    (out/'held_out.jsonl.gz').write_bytes(
+        gzip.compress('\n'.join(map(json.dumps, held)).encode(), 9, mtime=0))
+    (out
+     /'words.txt.gz').write_bytes(gzip.compress('\n'.join(words).encode(), 9, mtime=0))
     (out/'training.json').write_text(json.dumps(log) + '\n')
     bits = bits_per_char(load(out), [s['text'] for s in held])
     (out/'MODEL_CARD.md').write_text(model_card(log, held, bits))
     return bits
 
+# %% ../nbs/27_default_model.ipynb #d72bf564
 def model_card(log:dict, held:list[dict], bits:float)->str:
     "What a user of the weights should know"
+    epochs = log['steps'] * log['batch'] * log['window'] / log['tokens']
     return f'''# The bundled model of llm_sampling
 
-A Llama of 5.6 million parameters (6 layers, 256 wide, 8 heads, tied embeddings, window 512) with a byte-level BPE of 4,096 tokens,
-for demonstrations of decoding. It writes in the manner of old children's stories, without sense over more than a sentence or two.
+A Llama of 5.6 million parameters (6 layers, 256 wide, 8 heads, tied embeddings, window
+512) with a byte-level BPE of 4,096 tokens, for demonstrations of decoding. It writes in
+the manner of old children's stories, without sense over more than a sentence or two.
 
-- **Training text**: {log['stories']} stories and chapters of public-domain English children's books, {log['tokens']:,} tokens, read
-  {log['steps'] * log['batch'] * log['window'] / log['tokens']:.1f} times in {log['steps']} steps. The text is of its time: it holds stereotypes and violence.
-- **Held out**: {len(held)} stories, {sum(len(s['text']) for s in held):,} characters: 2 % of titles by hash, the shortest story of a book that has none; they are in
+- **Training text**: {log['stories']} stories and chapters of public-domain English
+  children's books, {log['tokens']:,} tokens, read {epochs:.1f} times in {log['steps']}
+  steps. The text is of its time: it holds stereotypes and violence.
+- **Held out**: {len(held)} stories, {sum(len(s['text']) for s in held):,} characters:
+  2 % of titles by hash, the shortest story of a book that has none; they are in
   `held_out.jsonl.gz`. Tokenizer and weights have not seen them.
-- **Figure**: {bits:.3f} bits per character on the held-out stories (float32; each token after its story so far or at least 256 tokens of it).
+- **Figure**: {bits:.3f} bits per character on the held-out stories (float32; each token
+  after its story so far or at least 256 tokens of it).
 - **Not for**: anything but demonstrations and tests.
-- **Licence**: Apache-2.0, as the package. Made by `make model`; the notebook "The bundled model" derives every step.
+- **Licence**: Apache-2.0, as the package. Made by `make model`; the notebook "The
+  bundled model" derives every step.
 '''
 
+# %% ../nbs/27_default_model.ipynb #0621abb2
 def run_log(losses, stories, tokens, batch, window=512, every=20)->dict:
     "What to tell of a run: its sizes, and the mean loss of every 20 steps"
     at = list(range(0, len(losses), every))
     means = [sum(losses[i:i+every]) / len(losses[i:i+every]) for i in at]
-    return dict(stories=stories, tokens=tokens, steps=len(losses), batch=batch, window=window,
-                at=[min(i + every, len(losses)) for i in at], loss=[round(m, 4) for m in means])
+    return dict(stories=stories, tokens=tokens, steps=len(losses), batch=batch,
+                window=window, at=[min(i + every, len(losses)) for i in at],
+                loss=[round(m, 4) for m in means])
 
+# %% ../nbs/27_default_model.ipynb #a0116f58
 def main(argv=None)->int:
     "Train the bundled model from a file of stories"
     ap = argparse.ArgumentParser(prog='make model', description=main.__doc__)
     ap.add_argument('corpus', type=Path, help='lines of JSON with book, title and text')
-    ap.add_argument('--out', type=Path, default=Path('build/model'), help='folder for the model and its checkpoint (default: %(default)s)')
-    ap.add_argument('--steps', type=int, default=4600, help='optimiser steps (default: %(default)s, over an hour on two cores)')
-    ap.add_argument('--batch', type=int, default=8, help='windows of 512 tokens per step (default: %(default)s)')
-    ap.add_argument('--compile', action='store_true', help='compile the model first: faster, needs a C++ compiler')
+    ap.add_argument(
+        '--out', type=Path, default=Path('build/model'),
+        help='folder for the model and its checkpoint (default: %(default)s)')
+    ap.add_argument(
+        '--steps', type=int, default=4600,
+        help='optimiser steps (default: %(default)s, over an hour on two cores)')
+    ap.add_argument('--batch', type=int, default=8,
+                    help='windows of 512 tokens per step (default: %(default)s)')
+    ap.add_argument('--compile', action='store_true',
+                    help='compile the model first: faster, needs a C++ compiler')
     a = ap.parse_args(argv)
-    if not a.corpus.is_file(): print(f'no such file: {a.corpus}', file=sys.stderr); return 1
+    if not a.corpus.is_file():
+        print(f'no such file: {a.corpus}', file=sys.stderr); return 1
     try: stories, held = split_stories(read_stories(a.corpus))
-    except (KeyError, ValueError) as e: print(f'{a.corpus} must hold lines of JSON with book, title and text: {e!r}', file=sys.stderr); return 1
-    if not stories: print('every story is held out: a book needs at least two', file=sys.stderr); return 1
+    except (KeyError, ValueError) as e:
+        print(f'{a.corpus} must hold lines of JSON with book, title and text: {e!r}',
+              file=sys.stderr)
+        return 1
+    if not stories:
+        print('every story is held out: a book needs at least two', file=sys.stderr)
+        return 1
     tokenizer = train_tokenizer([s['text'] for s in stories])
-    stream = torch.cat([e[:-1] for e in encode_stories(tokenizer, [s['text'] for s in stories])])
-    print(f'{len(stories)} training stories, {len(held)} held out, {len(stream):,} training tokens', flush=True)
+    stream = torch.cat(
+        [e[:-1] for e in encode_stories(tokenizer, [s['text'] for s in stories])])
+    print(f'{len(stories)} training stories, {len(held)} held out, '
+          f'{len(stream):,} training tokens', flush=True)
     a.out.mkdir(parents=True, exist_ok=True)
     model = new_model(len(tokenizer))
-    try: losses = train(model, stream, a.steps, a.batch, checkpoint=a.out/'checkpoint.safetensors', compiled=a.compile)
+    try:
+        losses = train(model, stream, a.steps, a.batch,
+                       checkpoint=a.out/'checkpoint.safetensors', compiled=a.compile)
     except ValueError as e: print(e, file=sys.stderr); return 1
-    bits = save_model(model, tokenizer, stories, held, run_log(losses, len(stories), len(stream), a.batch), a.out)
+    bits = save_model(model, tokenizer, stories, held,
+                      run_log(losses, len(stories), len(stream), a.batch), a.out)
     print(f'{bits:.3f} bits per character on the held-out stories; written to {a.out}')
     return 0

@@ -19,7 +19,8 @@ def clean(text: str) -> str:
     """
 
 def read_stories(path: Any) -> list[dict[Any, Any]]:
-    """The cleaned stories of a file; tables of contents and fragments of under 1,000 characters are left out
+    """The cleaned stories of a file; tables of contents and fragments of under 1,000
+    characters are left out
 
     Args:
         path: Lines of JSON with `book`, `title` and `text`
@@ -29,7 +30,8 @@ def split_stories(
     stories: list[dict[Any, Any]],
     share: float = 0.02,
 ) -> tuple[list[Any], list[Any]]:
-    """Split by a hash of the title; a book without a held-out title gives its shortest story
+    """Split by a hash of the title; a book without a held-out title gives its shortest
+    story
 
     Args:
         stories: Dicts with `book` and `title`
@@ -59,7 +61,8 @@ def encode_stories(tokenizer: Any, texts: list[str]) -> list[Tensor]:
     """Ids of each text, between two end-of-text tokens"""
 
 def epoch_windows(stream: Tensor, window: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Cut a stream into windows at a random offset, in random order; each token is in one window at most
+    """Cut a stream into windows at a random offset, in random order; each token is in
+    one window at most
 
     Args:
         stream: Token ids, shape `(n,)`
@@ -81,10 +84,13 @@ def new_model(
     """A Llama with tied embeddings and no biases, randomly initialised"""
 
 def make_optimizers(model: Any, muon_lr: float = 0.008, adam_lr: float = 0.005) -> Any:
-    """Muon (Jordan et al., 2024) for the layers' matrices, AdamW for the embedding and the norms"""
+    """Muon (Jordan et al., 2024) for the layers' matrices, AdamW for the embedding and
+    the norms
+    """
 
 def rate(step: int, steps: int) -> float:
-    """Warm-up over 100 steps (a tenth of a short run), level to 40 %, then a straight line to 2 %
+    """Warm-up over 100 steps (a tenth of a short run), level to 40 %, then a straight
+    line to 2 %
 
     Args:
         step: Steps done, from 0
@@ -112,9 +118,8 @@ def train(
         steps: Optimiser steps; with the defaults 18.8 million tokens
         batch: Windows per step
         window: Tokens per window
-        checkpoint: File to write to every `every` seconds and to go on from; `None` writes
-            nothing
-        every: Seconds
+        checkpoint: File to save to and to go on from; `None` writes nothing
+        every: Seconds between two saves
         compiled: Compile the model first: faster; needs a C++ compiler
 
     Returns:
@@ -122,7 +127,8 @@ def train(
     """
 
 def scored_windows(ids: Tensor, window: int) -> list[tuple[Tensor, Tensor]]:
-    """Windows overlapping by half; each target is scored once, after at least `window//2` tokens or from the beginning
+    """Windows overlapping by half; each target is scored once, after at least
+    `window//2` tokens or from the beginning
 
     Args:
         ids: A story's ids between its end-of-text tokens, shape `(n,)`
@@ -183,10 +189,7 @@ def known_share(text: str, known: set[str], complete: bool = True) -> float:
     """Share of a text's words that are known
 
     Args:
-        text: A continuation; a word cut off at its end, or begun in the prompt, does not
-            count
         known: Words to recognise
-        complete: Whether the text ended by itself, so that its last word is whole
 
     Returns:
         1 for a text without words
@@ -207,7 +210,8 @@ def phenomena(
     known: set[str],
     seed: int = 0,
 ) -> dict[Any, Any]:
-    """What a strategy does to text: repetition, known words, log-probability under the raw model
+    """What a strategy does to text: repetition, known words, log-probability under the
+    raw model
 
     Args:
         lm: The model, a `LanguageModel`
@@ -227,7 +231,8 @@ def save_model(
     log: dict[Any, Any],
     out: Any,
 ) -> Any:
-    """Write weights (bfloat16 safetensors), tokenizer, held-out stories, word list, log and model card
+    """Write weights (bfloat16 safetensors), tokenizer, held-out stories, word list, log
+    and model card
 
     Args:
         model: The trained causal LM
