@@ -27,7 +27,7 @@ def checked(
     check:bool,   # Read the maxima and raise; `False` returns id -1 for a bad row instead
 )->Tensor:
     "`ids`, unless a row has no largest finite score"
-    bad = ~top.isfinite()
+    bad = ~(top.abs() < torch.inf)                  # nan is not below it
     if not check: return ids.masked_fill(bad, -1)
     if bad.any():
         row = bad.nonzero()[0].tolist()

@@ -16,7 +16,9 @@ __all__ = ['uniform_noise', 'gumbel_noise', 'fresh_seeds', 'sample', 'mix', 'row
 
 # %% ../nbs/02a_noise.ipynb #6820cb69
 import math
+from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,20 +49,33 @@ def _light(
     return [t.numpy() for t in tensors] if small else list(tensors)
 
 # %% ../nbs/02a_noise.ipynb #f5a29a38
+@cache
+def _starts(salt):
+    "Where the two keys of a roll begin: digits of pi, scrambled, as a numpy array"
+    return _scramble_(np.array([0x243f6a88, 0x13198a2e], np.int32) + np.int32(salt))
+
+# %% ../nbs/02a_noise.ipynb #898cdd6d
+def _filled(values, like):
+    "Numbers as an int32 tensor where `like` is, by fills: they need no copy to a GPU"
+    row = torch.empty(len(values), dtype=torch.int32, device=like.device)
+    for i, value in enumerate(values.tolist()): row[i] = value
+    return row
+
+# %% ../nbs/02a_noise.ipynb #8bef0624
 def _keys(
     seed:Tensor,      # int64, shape `(...)`
     position:Tensor,  # int64, a shape that broadcasts with it
     salt:int,         # What the roll is for; 0 is the choice of a token
-    halves:int=1,     # Of `position`, how many 32-bit halves enter: 1 is enough for places in a text
-)->Tensor:            # int32, shape `(..., 2)`
+    halves:int=1,     # Of `position`, how many 32-bit halves enter
+):                    # int32, shape `(..., 2)`; a small one on a CPU is a numpy array
     "Two 32-bit keys per row, from seed, position and salt"
-    seed, position = (x.contiguous().unsqueeze(-1).view(torch.int32) for x in (seed, position))
-    h = torch.empty(2, dtype=torch.int32, device=seed.device)
-    for i, digits_of_pi in enumerate((0x243f6a88, 0x13198a2e)): h[i] = digits_of_pi + salt    # fills: no copy from the CPU
-    h, *parts = _light(h, *seed.split(1, -1), *position[..., :halves].split(1, -1))
-    h = _scramble_(h)
-    for part in parts: h = _scramble_(h ^ part)
-    return torch.as_tensor(h)
+    split = lambda x: x.contiguous().unsqueeze(-1).view(torch.int32)
+    seed, position = _light(split(seed), split(position))
+    h = _starts(salt) if isinstance(seed, np.ndarray) else _filled(_starts(salt), seed)
+    h = _scramble_(h ^ seed[..., :1])
+    h = _scramble_(h ^ seed[..., 1:])
+    for i in range(halves): h = _scramble_(h ^ position[..., i:i+1])
+    return h
 
 # %% ../nbs/02a_noise.ipynb #1c848e87
 def uniform_noise(
@@ -73,10 +88,13 @@ def uniform_noise(
     seed = integers('seed', seed)
     key = _keys(seed, integers('position', position, seed.device), salt)
     ids = vocab.int() if isinstance(vocab, Tensor) else torch.arange(vocab, dtype=torch.int32, device=seed.device)
-    ids, key = _light(ids, key)
-    h = torch.as_tensor(_scramble_(ids ^ key[..., :1], key[..., 1:]))
-    v = h.float().add_(.5).mul_(2**-32)
-    return v.add_(h < 0)                                # int32 is signed: its upper half came out negative
+    ids, key = _light(ids, torch.as_tensor(key))
+    h = _scramble_(ids ^ key[..., :1], key[..., 1:])
+    v = h.float() if isinstance(h, Tensor) else h.astype('float32')
+    v += .5
+    v *= 2**-32
+    v += h < 0                     # int32 is signed: its upper half came out negative
+    return torch.as_tensor(v)
 
 # %% ../nbs/02a_noise.ipynb #470459e3
 def gumbel_noise(
@@ -124,7 +142,8 @@ def mix(
     "A seed made of two numbers, of all their bits"
     seed = integers('seed', seed)
     seed, j = torch.broadcast_tensors(seed, integers('j', j, seed.device))
-    mixed = _keys(seed, j, salt=0x5eed, halves=2).view(torch.int64).squeeze(-1)
+    mixed = torch.as_tensor(_keys(seed, j, salt=0x5eed, halves=2))
+    mixed = mixed.view(torch.int64).squeeze(-1)
     return torch.where(j == 0, seed, mixed)
 
 # %% ../nbs/02a_noise.ipynb #bf880e5f

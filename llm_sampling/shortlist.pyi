@@ -2,8 +2,8 @@
 from torch import Tensor
 from typing import Any
 
-__all__ = ['CUTS', 'largest_few', 'split_tail', 'weight_before_top_p', 'shortlist',
-           'sizes', 'shorten']
+__all__ = ['CUTS', 'LEAST', 'largest_few', 'split_tail', 'weight_before_top_p',
+           'shortlist', 'sizes', 'shorten']
 
 def largest_few(z: Tensor, n: int) -> Any:
     """The largest logits of each row in the order of ids; `None` if they are many, or a row has no largest
@@ -73,3 +73,5 @@ def shorten(z: Tensor, steps: list[Any]) -> Any:
     Returns:
         Filtered logits and their ids, or `None`
     """
+
+LEAST: Any

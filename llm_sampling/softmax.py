@@ -39,8 +39,7 @@ def upcast(
 # %% ../nbs/01_softmax.ipynb #fa62a065
 def shifted(z):
     "`z` less its row maximum; a maximum that is not finite is left alone, so that bad rows stay bad and -inf stays -inf"
-    top = z.amax(-1, keepdim=True)
-    return z - top.masked_fill(~top.isfinite(), 0)
+    return z - z.amax(-1, keepdim=True).nan_to_num(0., 0., 0.)
 
 # %% ../nbs/01_softmax.ipynb #7f63c4fa
 def softmax(
@@ -56,8 +55,7 @@ def logsumexp(
 )->Tensor:          # Shape `(...)`; -inf for a row of nothing but -inf
     "Logarithm of the sum of exponentials, safe from overflow"
     z = upcast(logits)
-    top = z.amax(-1, keepdim=True)
-    top = top.masked_fill(~top.isfinite(), 0)
+    top = z.amax(-1, keepdim=True).nan_to_num(0., 0., 0.)
     return ((z - top).exp().sum(-1).log() + top.squeeze(-1)).to(logits.dtype)
 
 # %% ../nbs/01_softmax.ipynb #5916337d
@@ -118,5 +116,4 @@ def _cool_rows(z, t, least, shift):
 # %% ../nbs/01_softmax.ipynb #5da92d9b
 def _heights(z, t):
     "The row maxima divided, `(..., 1)`; 0 where there is none"
-    top = z.amax(-1, keepdim=True)
-    return top.masked_fill(~top.isfinite(), 0) / t
+    return z.amax(-1, keepdim=True).nan_to_num(0., 0., 0.) / t
