@@ -65,7 +65,7 @@ WIDGET = 'application/vnd.jupyter.widget-view+json'
 def part(path):
     "Caption of the part that a notebook belongs to, by the number it begins with"
     number = re.match(r'\d+[a-z]?', path.name)
-    if not number: return 'Start'
+    if not number or path.stem == '00_primer': return 'Start'
     return max((first, c) for c, first in PARTS.items() if first is not None
                and first <= number[0])[1]
 

@@ -1,6 +1,6 @@
 """The project as a whole: what is generated is in step, what is declared is true, and
 the wheel works on its own"""
-import ast, os, re, shutil, subprocess, sys, tarfile, zipfile
+import ast, json, os, re, shutil, subprocess, sys, tarfile, zipfile
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -123,6 +123,40 @@ def test_lines_fit_a_page(folder):
     found = [(f.name, i) for f in sorted((ROOT/folder).rglob('*.py'))
              for i, line in enumerate(f.read_text().splitlines(), 1) if len(line) > 88]
     assert found == []
+
+
+def cells():
+    "Each code cell of the notebooks: notebook, directives, the rest as lines"
+    for path in sorted((ROOT/'nbs').glob('*.ipynb')):
+        for cell in json.loads(path.read_text())['cells']:
+            lines = ''.join(cell['source']).split('\n')
+            marks = [l[2:].split(':')[0].strip() for l in lines if l.startswith('#|')]
+            if cell['cell_type'] == 'code':
+                yield path.stem, marks, [l for l in lines if not l.startswith('#|')]
+
+
+def test_cells_fit_a_page():
+    found = [(name, line) for name, _, lines in cells() for line in lines
+             if len(line) > 88]
+    assert found == []
+
+
+def definitions(lines):
+    tree = ast.parse('\n'.join(lines))
+    return sum(isinstance(n, (ast.FunctionDef, ast.ClassDef)) for n in tree.body)
+
+
+def test_a_cell_defines_one_thing():
+    "15 % of exported cells may hold several definitions that belong together"
+    several = [definitions(lines) > 1 for _, marks, lines in cells()
+               if {'export', 'exports'} & {*marks}]
+    assert len(several) > 300
+    assert sum(several) <= .15 * len(several)
+
+
+def test_few_cells_are_hidden():
+    hidden = ['hide' in marks for _, marks, _ in cells()]
+    assert sum(hidden) <= .06 * len(hidden)
 
 
 def test_each_module_has_its_tests():
