@@ -1,10 +1,12 @@
 "Sphinx configuration; docs/build.py writes the pages it reads"
+import re
 import sys
 import tomllib
 from configparser import ConfigParser
 from pathlib import Path
 
 from docutils import nodes
+from latex2mathml.converter import convert
 from sphinx import addnodes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,12 +43,12 @@ myst_dmath_double_inline = True
 # an API block may stand where a heading level is skipped
 suppress_warnings = ['myst.header']
 
-mathjax_path = 'mathjax/tex-svg.js'    # bundled; draws SVG, so it fetches no fonts
-mathjax3_config = {'options': {'enableMenu': False}}
+html_math_renderer = 'mathml'          # written by the build: a page fetches nothing
 copybutton_exclude = '.linenos, .gp, .go'
 
 html_theme = 'sphinx_book_theme'
 html_static_path = ['_static']
+templates_path = ['_templates']
 html_favicon = '_static/favicon.svg'
 html_css_files = ['custom.css']
 # At a first visit the theme finds no stored mode, and reports an error; without scripts
@@ -98,6 +100,27 @@ def link(app, doctree):
         ref += literal
 
 
+def mathml(latex, display):
+    "A formula as browsers draw it by themselves"
+    latex = re.sub(r'\\arg(?![a-z])', r'\\operatorname{arg}', latex)
+    formula = convert(latex, display=display)
+    unknown = re.search(r'<mi>\\[a-z]+', formula)
+    if unknown: raise ValueError(f'no MathML for {unknown[0]!r} in {latex!r}')
+    # a little space between the name of a function and what it is applied to
+    return re.sub(r'(<mi>(?:log|ln|exp|cos|max|min)</mi>)(?=<m(?!o))',
+                  r'\1<mspace width="0.17em"/>', formula)
+
+
+def inline_math(self, node):
+    self.body.append(mathml(node.astext(), 'inline'))
+    raise nodes.SkipNode
+
+
+def display_math(self, node):
+    self.body.append(f'<div class="math">{mathml(node.astext(), "block")}</div>')
+    raise nodes.SkipNode
+
+
 def inside(node, kinds):
     while node := node.parent:
         if isinstance(node, kinds): return True
@@ -105,5 +128,6 @@ def inside(node, kinds):
 
 
 def setup(app):
+    app.add_html_math_renderer('mathml', (inline_math, None), (display_math, None))
     app.connect('doctree-read', anchors)
     app.connect('doctree-read', link)

@@ -93,9 +93,8 @@ def decode(self:LanguageModel,
     if self.tokenizer is None:
         raise ValueError('this LanguageModel has no tokenizer to decode ids with')
     try: return text_of(self.tokenizer, ids)
-    except (TypeError, ValueError, OverflowError, RuntimeError, KeyError):
-        raise ValueError('ids must be token ids of one row, not '
-                         f'{in_short(ids)}') from None
+    except (TypeError, ValueError, OverflowError, RuntimeError, KeyError) as e:
+        raise ValueError(f'ids must be token ids of one row, not {in_short(ids)}') from e
 
 # %% ../nbs/10_models.ipynb #cdb63e09
 class IdCache:
