@@ -44,9 +44,9 @@ TASKS = {
     'What a strategy is asked, and tells': 'request text_stream record',
     'Models': 'models', 'Generation': 'rows generation',
     'The token tree': 'token_tree tree_books backends',
-    'Beams': 'beam beam_variants', 'Contrast': 'contrastive logit_contrast',
-    'Tree search': 'mcts',
-    'Best of several texts': 'rerank', 'The command line': 'cli',
+    'Beams': 'beam beam_variants', 'Contrast': 'contrastive logit_contrast exits',
+    'Tree search': 'mcts selection rollouts',
+    'Best of several texts': 'rerank vote', 'The command line': 'cli',
     'The bundled model': 'default_model',
     'Checks of arguments': 'knobs',
     'Figures, widgets, tests': 'plots widgets testing'}
