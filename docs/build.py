@@ -45,9 +45,9 @@ TASKS = {
     'Models': 'models prompts architectures folders table_model',
     'Generation': 'rows generation',
     'The token tree': 'token_tree tree_books backends',
-    'Beams': 'beam beam_variants', 'Contrast': 'contrastive logit_contrast',
-    'Tree search': 'mcts',
-    'Best of several texts': 'rerank', 'The command line': 'cli',
+    'Beams': 'beam beam_variants', 'Contrast': 'contrastive logit_contrast exits',
+    'Tree search': 'mcts selection rollouts',
+    'Best of several texts': 'rerank vote', 'The command line': 'cli',
     'The bundled model': 'default_model',
     'Checks of arguments': 'knobs',
     'Figures, widgets, tests': 'plots widgets testing'}

@@ -9,11 +9,12 @@
 - `llm_sampling.cli`: Generate, explain and compare from a terminal
 - `llm_sampling.contrastive`: Of the likely next tokens, the one whose state is unlike all before it
 - `llm_sampling.default_model`: Five million parameters, taught on fairy tales: how the model of every example was trained, and how good it is
+- `llm_sampling.exits`: What a model says at its end and not yet at an early layer
 - `llm_sampling.explain`: What each step of a sampler removed, how much probability it had, and why
 - `llm_sampling.folders`: Safetensors only, no remote code, every tensor from the file
 - `llm_sampling.generation`: From one token to a text: many rows, many endings, and a stream that never takes a word back
 - `llm_sampling.knobs`: What a value may be, and the error that says so: one vocabulary for filters, samplers and strategies
-- `llm_sampling.logit_contrast`: What one law says and another does not
+- `llm_sampling.logit_contrast`: What one model says and another does not
 - `llm_sampling.mcts`: Try a beginning to its end before choosing it, and try most where it pays
 - `llm_sampling.min_p`: Five filters that compare each token with a level: min-p, top-a, top-nσ, p-less, tail-free
 - `llm_sampling.models`: Text or token ids in, one row of float32 logits per prompt out
@@ -24,9 +25,11 @@
 - `llm_sampling.prompts`: Text, chats or ids in, one left-padded batch of ids out
 - `llm_sampling.record`: Each chosen token measured once, and one object for what a strategy gives back
 - `llm_sampling.request`: Everything that a strategy is told, checked before the model runs once
-- `llm_sampling.rerank`: Draw several texts, then choose: the best by a score, the answer of most, the one most like the others
+- `llm_sampling.rerank`: Draw several texts, and keep the best by a score
+- `llm_sampling.rollouts`: Texts that go on from many places at once, and no prefix is read twice
 - `llm_sampling.rows`: Prompts of different lengths that grow together, share what is equal, and forget what the window cannot hold
 - `llm_sampling.sampler`: Every filter, penalty and adaptive step in the order of your system, one draw, and a report of what each step did
+- `llm_sampling.selection`: Walk down the tree, to what was good so far or was hardly tried
 - `llm_sampling.shortlist`: The few largest logits are enough for a draw, and the result is exact
 - `llm_sampling.softmax`: From scores to probabilities, and one knob that sharpens or flattens them
 - `llm_sampling.steps`: Every step of a sampler in one table: the function, what its knob may be, and the order of four systems
@@ -38,6 +41,7 @@
 - `llm_sampling.top_p`: Keep the smallest set of most likely tokens that holds probability p; its size follows the context
 - `llm_sampling.tree_books`: Nodes, columns and who sees whom: all that a tree knows, in one object that never changes
 - `llm_sampling.typical`: Three filters that measure a token against the entropy of its law, and a plain floor under the probability
+- `llm_sampling.vote`: Draw several texts, then ask them: the answer of most, the text most like the others
 - `llm_sampling.widgets`: Sliders over a probability law and frames of an algorithm, alive in Jupyter and on a page without Python"""
 
 __version__ = "0.2.0"
@@ -67,13 +71,15 @@ _names = {
     'beam': 'beam_search stream_beam_search',
     'beam_variants': 'constrained_beam_search diverse_beam_search stochastic_beam_search',
     'contrastive': 'contrastive_search',
-    'logit_contrast': 'contrastive_decoding dola guided',
+    'logit_contrast': 'contrastive_decoding guided',
+    'exits': 'dola',
     'mcts': 'mcts_decode',
-    'rerank': 'best_of_n majority_vote minimum_bayes_risk',
+    'rerank': 'best_of_n',
+    'vote': 'majority_vote minimum_bayes_risk',
 }
-_modules = [*_names, 'architectures', 'backends', 'batches', 'cli', 'default_model', 'explain', 'folders', 'knobs',
-            'plots', 'prompts', 'request', 'rows', 'shortlist', 'steps', 'testing', 'text_stream',
-            'tree_books', 'widgets']
+_modules = [*_names, 'architectures', 'backends', 'batches', 'cli', 'default_model',
+            'explain', 'folders', 'knobs', 'plots', 'prompts', 'request', 'rollouts', 'rows',
+            'selection', 'shortlist', 'steps', 'testing', 'text_stream', 'tree_books', 'widgets']
 _home = {name: module for module, names in _names.items() for name in names.split()}
 __all__ = [*_home]
 

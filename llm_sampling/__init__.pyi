@@ -8,6 +8,7 @@ from . import beam_variants as beam_variants
 from . import cli as cli
 from . import contrastive as contrastive
 from . import default_model as default_model
+from . import exits as exits
 from . import explain as explain
 from . import folders as folders
 from . import generation as generation
@@ -24,8 +25,10 @@ from . import prompts as prompts
 from . import record as record
 from . import request as request
 from . import rerank as rerank
+from . import rollouts as rollouts
 from . import rows as rows
 from . import sampler as sampler
+from . import selection as selection
 from . import shortlist as shortlist
 from . import softmax as softmax
 from . import steps as steps
@@ -37,6 +40,7 @@ from . import top_k as top_k
 from . import top_p as top_p
 from . import tree_books as tree_books
 from . import typical as typical
+from . import vote as vote
 from . import widgets as widgets
 from .softmax import apply_temperature as apply_temperature
 from .softmax import entropy as entropy
@@ -82,12 +86,12 @@ from .beam_variants import diverse_beam_search as diverse_beam_search
 from .beam_variants import stochastic_beam_search as stochastic_beam_search
 from .contrastive import contrastive_search as contrastive_search
 from .logit_contrast import contrastive_decoding as contrastive_decoding
-from .logit_contrast import dola as dola
 from .logit_contrast import guided as guided
+from .exits import dola as dola
 from .mcts import mcts_decode as mcts_decode
 from .rerank import best_of_n as best_of_n
-from .rerank import majority_vote as majority_vote
-from .rerank import minimum_bayes_risk as minimum_bayes_risk
+from .vote import majority_vote as majority_vote
+from .vote import minimum_bayes_risk as minimum_bayes_risk
 
 __version__: str
 __all__ = ['apply_temperature', 'entropy', 'greedy', 'sample_cdf', 'row_seeds',
@@ -100,5 +104,5 @@ __all__ = ['apply_temperature', 'entropy', 'greedy', 'sample_cdf', 'row_seeds',
            'LanguageModel', 'load', 'Generation', 'TokenTree', 'generate', 'stream',
            'beam_search', 'stream_beam_search', 'constrained_beam_search',
            'diverse_beam_search', 'stochastic_beam_search', 'contrastive_search',
-           'contrastive_decoding', 'dola', 'guided', 'mcts_decode', 'best_of_n',
+           'contrastive_decoding', 'guided', 'dola', 'mcts_decode', 'best_of_n',
            'majority_vote', 'minimum_bayes_risk']

@@ -111,13 +111,13 @@ STRATEGIES = {
     'contrastive': Strategy('contrastive.contrastive_search'),
     'contrastive-decoding': Strategy('logit_contrast.contrastive_decoding',
                                      demo=('--amateur self --amateur-context 2',)),
-    'dola': Strategy('logit_contrast.dola', demo=('--dola-layers high',)),
+    'dola': Strategy('exits.dola', demo=('--dola-layers high',)),
     'guided': Strategy('logit_contrast.guided', demo=(
         '--negative-prompt "He was very" --guidance-scale 1.5',)),
     'mcts': Strategy('mcts.mcts_decode', demo=('--num-simulations 4',)),
     'best-of-n': Strategy('rerank.best_of_n', demo=('--n 8',)),
-    'majority-vote': Strategy('rerank.majority_vote', demo=('--n 8',)),
-    'mbr': Strategy('rerank.minimum_bayes_risk', demo=('--n 8',)),
+    'majority-vote': Strategy('vote.majority_vote', demo=('--n 8',)),
+    'mbr': Strategy('vote.minimum_bayes_risk', demo=('--n 8',)),
 }
 
 # %% ../nbs/26_cli.ipynb #241cb2c9

@@ -37,7 +37,8 @@ def contrastive_scores(
     context:Tensor, # Those of all tokens before them, of length 1, `(B, S, width)`
     penalty_alpha,  # In [0, 1]: a number, or `(B, 1)`
 )->Tensor:          # `(B, k)`, from -1 to 1
-    "How likely a candidate is, less its greatest cosine with a token before it (Su et al., 2022)"
+    """How likely a candidate is, less its greatest cosine with a token before it (Su et
+    al., 2022)"""
     penalty = (states @ context.mT).amax(-1)                  # (B, k)
     return (1 - penalty_alpha) * probs - penalty_alpha * penalty
 
@@ -52,7 +53,7 @@ class Siblings(Rows):
                              'contrastive search compares them')
 
     def read(self):
-        "Evaluate the prompts; one that fills the window leaves its logits, and room for candidates"
+        "Evaluate the prompts; one that fills the window leaves room for candidates"
         super().read()
         if brim := self.full(): self.move(brim, max(1, self.lm.window // 2 - 1))
 
@@ -63,7 +64,8 @@ class Siblings(Rows):
         self.at = [self.at[i] for i in index]
 
     def evaluate(self, ids, tokens):
-        "Read the prompts; a later token was read as a candidate, and is only stepped onto"
+        """Read the prompts; a later token was read as a candidate, and is only stepped
+        onto"""
         if self.tree is None: self.plant(ids)
         else: self.context = torch.cat([self.context, self.newest[:, None]], 1)
         self.logits = self.tree.logits(self.node)[self.at, 0]
@@ -85,36 +87,28 @@ class Siblings(Rows):
 def plant(self:Siblings, ids):
     "The tree of the prompts, and the directions of the states of their tokens"
     self.tree = TokenTree(self.lm, ids, self.seen, hidden=True)
-    self.node = torch.full((len(ids), 1), -1)                # where each row of the tree has come to
-    self.at = list(range(len(ids)))                          # which of them each live row is
+    self.node = torch.full((len(ids), 1), -1)       # where each row of the tree stands
+    self.at = list(range(len(ids)))                 # which of them each live row is
     states, self.tree.prompt_states = self.tree.prompt_states, None
     states = states.where(self.seen[..., None], states[:, -1:])
     self.context = normalize(states.float(), dim=-1)         # (rows, S, width)
     self.note()
 
-@patch
-def move(self:Siblings, full, left):
-    "Plant a new tree, in which these rows begin with their last `left` tokens"
-    self.seen[full, :-left] = False
-    for i in full: self.lengths[i] = left
-    self.restarts.update(self.live[i] for i in full)
-    self.trim()
-    self.spent = self.passes, self.evaluated
-    self.plant(self.ids[:, -self.seen.shape[1]:])
-
 # %% ../nbs/15_contrastive.ipynb #3368a6e3
 @patch
 def attempt(self:Siblings,
     tokens:Tensor, # Candidates `(rows, k)`, -1 = none
-)->tuple:          # Their nodes `(rows, k)`, and the directions of their states `(rows, k, width)`
+)->tuple:          # Their nodes `(rows, k)`; their directions `(rows, k, width)`
     "Read candidates in one pass"
-    every = torch.full((self.tree.batch, tokens.shape[1]), -1)    # rows that have ended try nothing
+    # rows that have ended try nothing
+    every = torch.full((self.tree.batch, tokens.shape[1]), -1)
     every[self.at] = tokens.cpu()
     self.node = self.tree.keep(self.node)
     nodes = self.tree.extend(self.node.expand_as(every), every)
     self.note()
     return nodes[self.at], normalize(self.tree.hidden(nodes)[self.at].float(), dim=-1)
 
+# %% ../nbs/15_contrastive.ipynb #0940f332
 @patch
 def take(self:Siblings,
     nodes:Tensor,  # What `attempt` returned
@@ -126,6 +120,17 @@ def take(self:Siblings,
     self.node[self.at, 0] = nodes[rows, best.cpu()]
     self.newest = states[rows, best]
 
+# %% ../nbs/15_contrastive.ipynb #99a31871
+@patch
+def move(self:Siblings, full, left):
+    "Plant a new tree, in which these rows begin with their last `left` tokens"
+    self.seen[full, :-left] = False
+    for i in full: self.lengths[i] = left
+    self.restarts.update(self.live[i] for i in full)
+    self.trim()
+    self.spent = self.passes, self.evaluated
+    self.plant(self.ids[:, -self.seen.shape[1]:])
+
 # %% ../nbs/15_contrastive.ipynb #77ff9e52
 class Contrastive(Policy):
     "Of the likely tokens the one of the best score"
@@ -136,7 +141,7 @@ class Contrastive(Policy):
     ):
         super().__init__(sampler)
         self.top_k, self.alpha = top_k, alpha[:, None]
-        self.sums = torch.zeros(len(alpha), device=alpha.device)   # of the scores of each row's tokens
+        self.sums = torch.zeros(len(alpha), device=alpha.device)   # scores of each row
 
     def select(self, rows, index):
         super().select(rows, index)
@@ -148,10 +153,12 @@ class Contrastive(Policy):
         if self.sampler is not None: z = self.sampler.filter(z, *past, self.state)
         if not z.amax(-1).isfinite().all(): blame(rows, self, rows.logits, past)
         tokens = best_first(z, self.top_k)[1]
-        gone = z.gather(1, tokens) == -torch.inf                   # the sampler left fewer than k
+        gone = z.gather(1, tokens) == -torch.inf  # the sampler left fewer than k
         nodes, states = rows.attempt(tokens.masked_fill(gone, -1))
-        scores = contrastive_scores(z.softmax(-1).gather(1, tokens), states, rows.context, self.alpha)
-        best, at = scores.masked_fill(gone, -torch.inf).max(-1)    # the first of equal ones
+        probs = z.softmax(-1).gather(1, tokens)
+        scores = contrastive_scores(probs, states, rows.context, self.alpha)
+        # the first of equal ones
+        best, at = scores.masked_fill(gone, -torch.inf).max(-1)
         self.sums[rows.live] += best
         rows.take(nodes, states, at)
         chosen = tokens.gather(1, at[:, None])[:, 0]
@@ -170,20 +177,22 @@ def contrastive_search(
     prompt,              # A string, a list of strings, or ids `(B, S)`
     *,
     top_k=4,             # Candidates at each step, >= 1; 1 is greedy, more than V are V
-    penalty_alpha=.6,    # Weight of the penalty in [0, 1], or one for each prompt; 0 or None is greedy
-    max_new_tokens=60,   # Each row ends after so many tokens at the latest; 0: no token
-    sampler=None,        # A `Sampler`: its filters come before the candidates; it draws no token
+    # Weight of the penalty in [0, 1], or one per prompt; 0, None: greedy
+    penalty_alpha=.6,
+    max_new_tokens=60,   # Where each row ends at the latest; 0: no token
+    sampler=None,        # A `Sampler` that filters the candidates; it draws no token
     stop=None,           # A string, or several, that end a row; no part of its text
-    seed=None,           # For XTC in the sampler: an int, or one per prompt; None: the sampler's
+    seed=None,  # For XTC in the sampler, or one per prompt; None: the sampler's
     attention_mask=None, # With ids: True = a token, pads on the left
     eos_token_id=None,   # Id or ids that end a row; None: the model's, (): none
-    streamer=None,       # A function called with each `Piece`, as soon as nothing can change it any more
-)->Generation:           # One row for each prompt; `scores` are sums of `contrastive_scores`
+    streamer=None,       # A function, called with each `Piece` that has become certain
+)->Generation:  # One row for each prompt; `scores` are sums of `contrastive_scores`
     "Texts whose tokens are likely and unlike those before them (Su et al., 2022)"
     check_streamer(streamer)
-    request = ask(lm, prompt, sampler, max_new_tokens=max_new_tokens, stop=stop, seed=seed,
-                  attention_mask=attention_mask, eos_token_id=eos_token_id)
+    request = ask(lm, prompt, sampler, max_new_tokens=max_new_tokens, stop=stop,
+                  seed=seed, attention_mask=attention_mask, eos_token_id=eos_token_id)
     alpha = per_prompt('penalty_alpha', ALPHA, penalty_alpha, request.ids)
-    policy = Contrastive(request.sampler, min(check_count('top_k', top_k, 1), lm.vocab_size), alpha)
+    k = min(check_count('top_k', top_k, 1), lm.vocab_size)
+    policy = Contrastive(request.sampler, k, alpha)
     rows = Siblings(lm, request.ids, request.mask)
     return run_whole(write_rows(request, rows, policy, streamer is not None), streamer)

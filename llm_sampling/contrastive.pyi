@@ -22,7 +22,8 @@ def contrastive_scores(
     context: Tensor,
     penalty_alpha: float | Sequence[float | None] | Tensor | None,
 ) -> Tensor:
-    """How likely a candidate is, less its greatest cosine with a token before it (Su et al., 2022)
+    """How likely a candidate is, less its greatest cosine with a token before it (Su et
+    al., 2022)
 
     Args:
         probs: Of k candidates, `(B, k)`
@@ -52,19 +53,19 @@ class Siblings(Rows):
     node: Any
     def __init__(self, lm: Any, ids: Tensor, mask: Tensor) -> None: ...
     def read(self) -> None:
-        """Evaluate the prompts; one that fills the window leaves its logits, and room for candidates"""
+        """Evaluate the prompts; one that fills the window leaves room for candidates"""
     def select(self, index: Any) -> None:
         """Keep these rows, in this order"""
     def evaluate(self, ids: Tensor, tokens: Any) -> None:
-        """Read the prompts; a later token was read as a candidate, and is only stepped onto"""
+        """Read the prompts; a later token was read as a candidate, and is only stepped
+        onto
+        """
     def restart(self, full: Any) -> None:
         """Go on with the last half window of these rows"""
     def note(self) -> None:
         """Take over the numbers of the tree"""
     def plant(self, ids: Tensor) -> None:
         """The tree of the prompts, and the directions of the states of their tokens"""
-    def move(self, full: Any, left: Any) -> None:
-        """Plant a new tree, in which these rows begin with their last `left` tokens"""
     def attempt(self, tokens: Tensor) -> tuple[Any, ...]:
         """Read candidates in one pass
 
@@ -72,7 +73,7 @@ class Siblings(Rows):
             tokens: Candidates `(rows, k)`, -1 = none
 
         Returns:
-            Their nodes `(rows, k)`, and the directions of their states `(rows, k, width)`
+            Their nodes `(rows, k)`; their directions `(rows, k, width)`
         """
     def take(self, nodes: Tensor, states: Tensor, best: Tensor) -> None:
         """Let these be the next tokens
@@ -81,6 +82,8 @@ class Siblings(Rows):
             nodes: What `attempt` returned
             best: The candidate of each row `(rows,)`
         """
+    def move(self, full: Any, left: Any) -> None:
+        """Plant a new tree, in which these rows begin with their last `left` tokens"""
 
 class Contrastive(Policy):
     """Of the likely tokens the one of the best score
@@ -122,16 +125,13 @@ def contrastive_search(
         lm: The model, a `LanguageModel`
         prompt: A string, a list of strings, or ids `(B, S)`
         top_k: Candidates at each step, >= 1; 1 is greedy, more than V are V
-        penalty_alpha: Weight of the penalty in [0, 1], or one for each prompt; 0 or None is
-            greedy
-        max_new_tokens: Each row ends after so many tokens at the latest; 0: no token
-        sampler: A `Sampler`: its filters come before the candidates; it draws no token
+        max_new_tokens: Where each row ends at the latest; 0: no token
+        sampler: A `Sampler` that filters the candidates; it draws no token
         stop: A string, or several, that end a row; no part of its text
-        seed: For XTC in the sampler: an int, or one per prompt; None: the sampler's
+        seed: For XTC in the sampler, or one per prompt; None: the sampler's
         attention_mask: With ids: True = a token, pads on the left
         eos_token_id: Id or ids that end a row; None: the model's, (): none
-        streamer: A function called with each `Piece`, as soon as nothing can change it any
-            more
+        streamer: A function, called with each `Piece` that has become certain
 
     Returns:
         One row for each prompt; `scores` are sums of `contrastive_scores`

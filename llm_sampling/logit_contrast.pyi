@@ -11,12 +11,9 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from torch import Tensor
 from typing import Any
-from typing import Literal
 
 __all__ = ['BETA', 'HEAT', 'SCALE', 'contrast', 'Contrasted', 'Pair', 'run_policy',
-           'contrastive_decoding', 'check_amateur', 'js_divergence', 'premature_layer',
-           'dola_contrast', 'with_exits', 'candidate_layers', 'Exits', 'dola', 'guided',
-           'published_divergence']
+           'check_amateur', 'contrastive_decoding', 'guided']
 
 def contrast(
     logits: Tensor,
@@ -25,18 +22,17 @@ def contrast(
     against: float = 1.0,
     alpha: float | Sequence[float | None] | Tensor | None = None,
 ) -> Tensor:
-    """`own * log p - against * log q` where p is plausible (Li et al., 2023); log q is at least -1000
+    """`own * log p - against * log q` where p is plausible; log q is at least -1000
 
     Args:
-        logits: Of the law to follow, p, shape `(..., vocab)`
-        other: Of the law to leave, q, same shape
+        logits: Of the model to follow, p, shape `(..., vocab)`
+        other: Of the one to leave, q, same shape
         own: Weight of log p, >= 0: a number, or a tensor with one per row
-        against: Weight of log q, which is subtracted, as `own`; 0 is off, below 0 adds
-        alpha: Share of p's best probability to reach, in [0, 1], or one per row; None or 0:
-            off
+        against: Weight of log q, subtracted, as `own`; 0 is off, below 0 adds
+        alpha: Share of p's best probability to reach, or one per row; None, 0: off
 
     Returns:
-        Same shape and dtype; tokens that p finds impossible or not plausible are -inf
+        Same shape and dtype; what p finds impossible or implausible is -inf
     """
 
 class Contrasted(Policy):
@@ -84,6 +80,13 @@ def run_policy(
 ) -> Any:
     """The loop of `generate` with a policy; its pieces go to `streamer`, if there is one"""
 
+def check_amateur(lm: Any, amateur: Any) -> None:
+    """Raise unless both models speak of the same tokens
+
+    Args:
+        lm: The model, a `LanguageModel`
+    """
+
 BETA: Knob
 
 HEAT: Knob
@@ -106,165 +109,20 @@ def contrastive_decoding(
     eos_token_id: int | Sequence[int] | None = None,
     streamer: Callable[[Piece], object] | None = None,
 ) -> Generation:
-    """What an expert finds likelier than an amateur (Li et al., 2023; `beta`: O'Brien and Lewis, 2023)
+    """What an expert finds likelier than an amateur (Li et al.; O'Brien and Lewis, 2023)
 
     Args:
         lm: The model, a `LanguageModel`
-        amateur: Whose law is subtracted; the same tokens, and it may be `lm` itself
+        amateur: What is subtracted; of the same tokens, may be `lm` itself
         prompt: A string, a list of strings, or ids `(B, S)`
-        alpha: Share of the best probability to reach, in [0, 1], or one per prompt; 0: off
-        beta: >= 0, or one per prompt: (1+beta) log p - beta log q; inf: log p - log q
-        amateur_temperature: Of the amateur's law, > 0, or one per prompt
-        amateur_context: It reads only so many last tokens of the prompt; None: all of it
+        alpha: Share of the best probability to reach, or one per prompt; 0: off
+        beta: >= 0, or one per prompt: (1+beta) log p - beta log q; inf: p/q
+        amateur_temperature: Of the amateur, > 0, or one per prompt
         sampler: A `Sampler`, which sees the contrast as its logits; None: greedy
-        max_new_tokens: Each row ends after so many tokens at the latest; 0: no token
+        max_new_tokens: Where each row ends at the latest; 0: no token
         n: Samples of each prompt
         stop: A string, or several, that end a row; no part of its text
-        seed: In place of the sampler's: an int, or one per prompt; None: fresh ones
-        attention_mask: With ids: True = a token, pads on the left
-        eos_token_id: Id or ids that end a row; None: the model's, (): none
-        streamer: A function, called with each `Piece` that has become certain
-
-    Returns:
-        `len(prompts) * n` rows; `scores` are sums of the contrast
-    """
-
-def check_amateur(lm: Any, amateur: Any) -> None:
-    """Raise unless both models speak of the same tokens
-
-    Args:
-        lm: The model, a `LanguageModel`
-    """
-
-def js_divergence(logits: Tensor, other: Tensor) -> Tensor:
-    """Jensen-Shannon divergence (Lin, 1991)
-
-    Args:
-        logits: Of one law, shape `(..., vocab)`
-        other: Of another, same shape
-
-    Returns:
-        Nats, shape `(...)`, from 0 to ln 2
-    """
-
-def premature_layer(logits: Tensor, exits: Tensor, published: bool = False) -> Tensor:
-    """Which exit disagrees most with the end
-
-    Args:
-        logits: Of the whole model, `(..., vocab)`
-        exits: Of its early exits, `(..., exits, vocab)`
-        published: Compared by `published_divergence`; False: by `js_divergence`
-
-    Returns:
-        Number of an exit, `(...)`; of equal ones the first
-    """
-
-def dola_contrast(
-    logits: Tensor,
-    exits: Tensor,
-    alpha: float | Sequence[float | None] | Tensor | None = 0.1,
-    published: bool = False,
-) -> Tensor:
-    """What the whole model says beyond the exit that disagrees most with it (Chuang et al., 2024)
-
-    Args:
-        logits: Of the whole model, `(..., vocab)`
-        exits: Of its early exits, `(..., exits, vocab)`
-        alpha: Share of the best probability to reach, in [0, 1], or one per row; None or 0:
-            off
-        published: As in `premature_layer`
-
-    Returns:
-        Shape and dtype of `logits`
-    """
-
-def with_exits(
-    lm: LanguageModel,
-    layers: Any,
-    final_norm: bool = True,
-) -> LanguageModel:
-    """A model that also tells what it would say if it ended earlier; `ValueError` if it cannot tell
-
-    Args:
-        lm: The model, a `LanguageModel`
-        layers: Numbers, ascending; an exit is what such a layer reads, so 0 is the
-            embeddings
-        final_norm: Exits go through the final norm; False: straight to the output
-            embeddings
-
-    Returns:
-        Its logits `(..., (1 + exits) * vocab)` are the model's own, then each exit's; for
-        one thread
-    """
-
-def candidate_layers(
-    dola_layers: Literal['low', 'high'] | Sequence[int],
-    N: int,
-    tied: bool = False,
-) -> list[Any]:
-    """The layers among which DoLa chooses (Chuang et al., 2024)
-
-    Args:
-        dola_layers: 'low', 'high', or a list of numbers from 0 (what the first layer reads)
-            to N - 1
-        N: Layers of the model
-        tied: Are input and output embeddings one matrix?
-
-    Returns:
-        Numbers of layers, ascending
-    """
-
-class Exits(Contrasted):
-    """The contrast with an early exit"""
-    parts: Any
-    published: Any
-    def __init__(
-        self,
-        sampler: Sampler | None,
-        exits: Any,
-        published: Any,
-        **knobs: Any,
-    ) -> None: ...
-    def apart(self, rows: Any) -> Any:
-        """The model's own logits and those of its exits `(rows, 1 + exits, V)`"""
-    def raw(self, rows: Any) -> Any: ...
-    def contrast(
-        self,
-        rows: Any,
-        alpha: float | Sequence[float | None] | Tensor | None,
-    ) -> Any: ...
-
-def dola(
-    lm: LanguageModel,
-    prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
-    *,
-    dola_layers: Literal['low', 'high'] | Sequence[int],
-    alpha: float | Sequence[float | None] | Tensor | None = 0.1,
-    published: bool = False,
-    sampler: Sampler | None = None,
-    max_new_tokens: int = 60,
-    n: int = 1,
-    stop: str | Sequence[str] | None = None,
-    seed: int | Sequence[int] | Tensor | None = None,
-    attention_mask: Tensor | None = None,
-    eos_token_id: int | Sequence[int] | None = None,
-    streamer: Callable[[Piece], object] | None = None,
-) -> Generation:
-    """Texts of what a model says at its end and not yet at an early layer (Chuang et al., 2024)
-
-    Args:
-        lm: The model, a `LanguageModel`
-        prompt: A string, a list of strings, or ids `(B, S)`
-        dola_layers: Layers to choose from: 'low', 'high', or a list of numbers, 0 is the
-            embeddings
-        alpha: Share of the best probability to reach, in [0, 1], or one per prompt; 0: off
-        published: True: no final norm, and `published_divergence`, as in the authors' code
-            and transformers 4.55
-        sampler: A `Sampler`, which sees the contrast as its logits; None: greedy
-        max_new_tokens: Each row ends after so many tokens at the latest; 0: no token
-        n: Samples of each prompt
-        stop: A string, or several, that end a row; no part of its text
-        seed: In place of the sampler's: an int, or one per prompt; None: fresh ones
+        seed: In place of the sampler's, or one per prompt; None: fresh
         attention_mask: With ids: True = a token, pads on the left
         eos_token_id: Id or ids that end a row; None: the model's, (): none
         streamer: A function, called with each `Piece` that has become certain
@@ -290,35 +148,20 @@ def guided(
     eos_token_id: int | Sequence[int] | None = None,
     streamer: Callable[[Piece], object] | None = None,
 ) -> Generation:
-    """Texts that lead from one prompt away from another (classifier-free guidance, Sanchez et al., 2023)
+    """Away from another prompt: classifier-free guidance (Sanchez et al., 2023)
 
     Args:
         lm: The model, a `LanguageModel`
         prompt: A string, a list of strings, or ids `(B, S)`
-        negative_prompt: What to leave: one, or one for each prompt; None: the last token of
-            each prompt
-        guidance_scale: >= 0, or one per prompt: log q + scale (log p - log q); 1: off; 0: q
-            alone
-        sampler: A `Sampler`, which sees the guided law as its logits; None: greedy
-        max_new_tokens: Each row ends after so many tokens at the latest; 0: no token
+        sampler: A `Sampler`, which sees what is guided as its logits; None: greedy
+        max_new_tokens: Where each row ends at the latest; 0: no token
         n: Samples of each prompt
         stop: A string, or several, that end a row; no part of its text
-        seed: In place of the sampler's: an int, or one per prompt; None: fresh ones
+        seed: In place of the sampler's, or one per prompt; None: fresh
         attention_mask: With ids as prompt: True = a token, pads on the left
         eos_token_id: Id or ids that end a row; None: the model's, (): none
         streamer: A function, called with each `Piece` that has become certain
 
     Returns:
         `len(prompts) * n` rows; `scores` are sums of the guided values
-    """
-
-def published_divergence(logits: Tensor, other: Tensor) -> Tensor:
-    """What the code of Chuang et al. (2024) has in the place of `js_divergence`
-
-    Args:
-        logits: Of one law, shape `(..., vocab)`
-        other: Of another, same shape
-
-    Returns:
-        Nats, shape `(...)`, from 0; infinite where only one of the laws has a zero
     """

@@ -8,7 +8,38 @@ from collections.abc import Sequence
 from torch import Tensor
 from typing import Any
 
-__all__ = ['best_of_n', 'majority_vote', 'ngram_similarity', 'minimum_bayes_risk']
+__all__ = ['take_rows', 'keep_best', 'numbers_of', 'check_function', 'mean_logprobs',
+           'best_of_n']
+
+def take_rows(out: Any, rows: Any) -> Any:
+    """Some rows of a `Generation`, in this order"""
+
+def keep_best(
+    lm: Any,
+    prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
+    keys: Any,
+    n: int,
+    num_return_sequences: Any,
+    max_new_tokens: int,
+    sampler: Sampler | None,
+    **rest: Any,
+) -> Generation:
+    """Draw n samples of each prompt and keep those of the largest keys, equal ones as
+    drawn
+
+    Args:
+        lm: The model, a `LanguageModel`
+        keys: `keys(samples, number)`: for each sample of a prompt a tuple, score first
+    """
+
+def numbers_of(name: Any, values: Any, shape: Any, number: Any) -> Any:
+    """What a function of the user's returned, as lists of numbers, or an error"""
+
+def check_function(name: Any, f: Any) -> None:
+    """Raise unless `f` is None or can be called"""
+
+def mean_logprobs(samples: Any) -> Any:
+    """Mean log-probability of a token, for each sample"""
 
 def best_of_n(
     lm: LanguageModel,
@@ -30,11 +61,10 @@ def best_of_n(
         lm: The model, a `LanguageModel`
         prompt: A string, a list of strings, or ids `(B, S)`
         n: Samples of each prompt, 1 to 2 ** 20
-        score: `score(texts, ids)`: n numbers for a prompt's n samples; None: their mean
-            token log-probability
+        score: `score(texts, ids)`: n numbers; None: their mean log-probability
         max_new_tokens: Where every sample ends, >= 1
-        num_return_sequences: Samples of each prompt that are returned, best first, <= n
-        sampler: A `Sampler`; None: the model's own law
+        num_return_sequences: Samples of each prompt to return, best first, <= n
+        sampler: A `Sampler`; None: the model as it is
         stop: A string, or several, that end a sample; no part of its text
         seed: An int, or one per prompt; None: the sampler's, else fresh ones
         attention_mask: With ids: True = a token, pads on the left
@@ -42,90 +72,4 @@ def best_of_n(
 
     Returns:
         `len(prompts) * num_return_sequences` rows; `scores` are those of `score`
-    """
-
-def majority_vote(
-    lm: LanguageModel,
-    prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
-    n: int,
-    answer: Callable[[str, Tensor], object] | None = None,
-    *,
-    weighted: bool = False,
-    max_new_tokens: int = 60,
-    num_return_sequences: int = 1,
-    sampler: Sampler | None = None,
-    stop: str | Sequence[str] | None = None,
-    seed: int | Sequence[int] | Tensor | None = None,
-    attention_mask: Tensor | None = None,
-    eos_token_id: int | Sequence[int] | None = None,
-) -> Generation:
-    """The answer of most of n samples, the first drawn of equal ones; the likeliest sample if all abstain (Wang et al., 2022)
-
-    Args:
-        lm: The model, a `LanguageModel`
-        prompt: A string, a list of strings, or ids `(B, S)`
-        n: Samples of each prompt, 1 to 2 ** 20
-        answer: `answer(text, ids)` of one sample, None abstains; None: the stripped text,
-            or without one the ids
-        weighted: True: a vote weighs as much as the geometric mean of its token
-            probabilities
-        max_new_tokens: Where every sample ends, >= 1
-        num_return_sequences: Samples of each prompt that are returned, the winning answer's
-            first, <= n
-        sampler: A `Sampler`; None: the model's own law
-        stop: A string, or several, that end a sample; no part of its text
-        seed: An int, or one per prompt; None: the sampler's, else fresh ones
-        attention_mask: With ids: True = a token, pads on the left
-        eos_token_id: Id or ids that end a sample; None: the model's, (): none
-
-    Returns:
-        `len(prompts) * num_return_sequences` rows; `scores`: its answer's share of all n
-        votes or weights, 0 for none
-    """
-
-def ngram_similarity(texts: Any, ids: Tensor, longest: int = 4) -> list[Any]:
-    """F1 of the n-grams of every pair of texts, all lengths up to `longest` together; two empty texts are equal
-
-    Args:
-        texts: Not used: it compares ids, and needs no tokenizer
-        ids: n texts as lists or 1-D tensors of ids
-        longest: Of the n-grams
-
-    Returns:
-        n lists of n numbers from 0 to 1
-    """
-
-def minimum_bayes_risk(
-    lm: LanguageModel,
-    prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
-    n: int,
-    similarity: Callable[[list[str], list[Tensor]], Sequence[Sequence[float]] | Tensor] | None = None,
-    *,
-    max_new_tokens: int = 60,
-    num_return_sequences: int = 1,
-    sampler: Sampler | None = None,
-    stop: str | Sequence[str] | None = None,
-    seed: int | Sequence[int] | Tensor | None = None,
-    attention_mask: Tensor | None = None,
-    eos_token_id: int | Sequence[int] | None = None,
-) -> Generation:
-    """The sample most similar to all samples (Eikema and Aziz, 2020); of equal ones the first drawn
-
-    Args:
-        lm: The model, a `LanguageModel`
-        prompt: A string, a list of strings, or ids `(B, S)`
-        n: Samples of each prompt, candidates and references alike, 1 to 2 ** 20
-        similarity: `similarity(texts, ids)`: n x n numbers, a row per candidate; None:
-            `ngram_similarity`
-        max_new_tokens: Where every sample ends, >= 1
-        num_return_sequences: Samples of each prompt that are returned, best first, <= n
-        sampler: A `Sampler`; None: the model's own law
-        stop: A string, or several, that end a sample; no part of its text
-        seed: An int, or one per prompt; None: the sampler's, else fresh ones
-        attention_mask: With ids: True = a token, pads on the left
-        eos_token_id: Id or ids that end a sample; None: the model's, (): none
-
-    Returns:
-        `len(prompts) * num_return_sequences` rows; `scores`: mean similarity to all n,
-        itself too
     """

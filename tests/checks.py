@@ -1,5 +1,7 @@
 """The checks of `llm_sampling.testing` under names that pytest does not collect, and
-one made of them"""
+what more than one file compares with"""
+import math
+
 import torch
 
 from llm_sampling.testing import test_frequencies as frequencies
@@ -8,7 +10,8 @@ from llm_sampling.testing import test_permutation as commutes
 from llm_sampling.testing import test_rows_alone as rows_alone
 from llm_sampling.testing import test_tensor as same
 
-__all__ = ['as_defined', 'commutes', 'frequencies', 'on_meta', 'rows_alone', 'same']
+__all__ = ['as_defined', 'commutes', 'formula', 'frequencies', 'on_meta', 'rows_alone',
+           'same']
 
 
 def as_defined(f, value, loop):
@@ -25,3 +28,12 @@ def as_defined(f, value, loop):
     assert (out > -torch.inf).tolist() == [loop(row.tolist(), value) for row in z]
     rows_alone(lambda x: f(x, value), z)
     commutes(lambda x: f(x, value), z)
+
+
+def formula(p, q, own, against, alpha):
+    "The contrast of two rows in float64, token by token"
+    p, q = p.double().softmax(-1), q.double().softmax(-1)
+    best = p.max()
+    return [own * math.log(x) - against * math.log(y) if x >= alpha * best
+            else -math.inf
+            for x, y in zip(p.tolist(), q.tolist())]

@@ -55,12 +55,12 @@ def plainly(lm, ids, k, alpha, steps, eos=(), sampler=None, window=2**30):
     seen = ids
     for t in range(steps):
         if len(seen) >= window and said: seen = seen[-(window // 2):]
-        law, states = read(lm.model, seen)
+        logits, states = read(lm.model, seen)
         if len(seen) == window:  # the prompt fills it: room for the candidates
             seen = seen[-(window // 2 - 1):]
             states = read(lm.model, seen)[1]
         past = torch.tensor([ids]), None, t
-        z = law if sampler is None else sampler.filter(law[None], *past, state)[0]
+        z = logits if sampler is None else sampler.filter(logits[None], *past, state)[0]
         order = sorted((i for i in range(len(z)) if z[i] > -math.inf),
                        key=lambda i: (-z[i].item(), i))[:k]
         scores = []
@@ -70,7 +70,8 @@ def plainly(lm, ids, k, alpha, steps, eos=(), sampler=None, window=2**30):
                           * cosine_similarity(own, states, dim=-1).max())
         best = max(range(len(order)), key=lambda j: scores[j])
         if state is not None:
-            state = sampler.update(state, law[None], torch.tensor([order[best]]), *past)
+            state = sampler.update(state, logits[None], torch.tensor([order[best]]),
+                                   *past)
         total += scores[best].item()
         ids = ids + [order[best]]
         seen = seen + [order[best]]
@@ -200,8 +201,8 @@ def test_candidates_are_sorted():
 
 
 def test_ties_take_the_lowest_ids(prompts, tiny):
-    """All laws uniform: the candidates are tokens 0 to 2, whose states decide; and with
-    equal scores the first wins"""
+    """All distributions uniform: the candidates are tokens 0 to 2, whose states decide;
+    and with equal scores the first wins"""
     lm = tiny('llama')
     with torch.no_grad(): lm.model.lm_head.weight.zero_()
     ids = prompts(random.Random(0), [4])
@@ -233,7 +234,8 @@ def test_near_ties_keep_the_order_of_the_logits():
                                      dict(adaptive=ls.Mirostat2(3., .3),
                                           temperature=1.5)])
 def test_filters_come_first(sampler, prompts, tiny):
-    "The law of the candidates is what the sampler leaves, history and state included"
+    """The distribution of the candidates is what the sampler leaves, history and state
+    included"""
     dice, sampler, moved = random.Random(3), Sampler(**sampler), 0
     for lm in (tiny('llama'), tiny('gpt2')):
         ids = prompts(dice, [6])
@@ -383,13 +385,13 @@ def test_bfloat16(prompts, tiny):
                              eos_token_id=())
     context = ids[0].tolist()
     for token in said(out)[0]:
-        law, states = read(lm.model, context)
-        scores = {i: .4 * law.softmax(-1)[i] - .6 * cosine_similarity(
+        logits, states = read(lm.model, context)
+        scores = {i: .4 * logits.softmax(-1)[i] - .6 * cosine_similarity(
             read(lm.model, context + [i])[1][-1], states, dim=-1).max()
                   # bfloat16 may change the order of a few
-                  for i in law.topk(8).indices.tolist()}
+                  for i in logits.topk(8).indices.tolist()}
         assert (scores[token]
-                > max([scores[i] for i in law.topk(4).indices.tolist()]) - .03)
+                > max([scores[i] for i in logits.topk(4).indices.tolist()]) - .03)
         context.append(token)
     assert out.logprobs[0].dtype == torch.float32
 

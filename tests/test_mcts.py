@@ -5,9 +5,9 @@ import itertools, math, random
 import pytest, torch
 
 import llm_sampling as ls
-from llm_sampling import mcts
+from llm_sampling import mcts, selection
 from llm_sampling.generation import generate
-from llm_sampling.mcts import Node, Search, back_up, mcts_decode, puct, select
+from llm_sampling.mcts import Search, mcts_decode
 from llm_sampling.models import LanguageModel
 from llm_sampling.table_model import TableModel
 from llm_sampling.noise import gumbel_noise, mix
@@ -30,15 +30,17 @@ def odd(texts, ids):
     return [random.Random(str(i.tolist())).gauss(0, 3) for i in ids]
 
 def random_table(seed, V=3, L=4):
-    """A law of its own for each prefix of up to L-1 tokens after the prompt [0], and
+    """Own probabilities after each prefix of up to L-1 tokens after the prompt [0], and
     the log-probabilities of all texts"""
     dice = random.Random(seed)
-    def law():
+    def probs():
         w = [dice.random()**2 + .02 for _ in range(V)]
         return [x / sum(w) for x in w]
-    laws = {p: law() for n in range(L) for p in itertools.product(range(V), repeat=n)}
-    lm = LanguageModel(TableModel({(0, *p): q for p, q in laws.items()} | {(): law()}))
-    return lm, {t: sum(math.log(laws[t[:i]][t[i]]) for i in range(L))
+    after = {p: probs() for n in range(L)
+             for p in itertools.product(range(V), repeat=n)}
+    lm = LanguageModel(
+        TableModel({(0, *p): q for p, q in after.items()} | {(): probs()}))
+    return lm, {t: sum(math.log(after[t[:i]][t[i]]) for i in range(L))
                 for t in itertools.product(range(V), repeat=L)}
 
 
@@ -53,7 +55,7 @@ class Plain:
         vars(self).update(locals())
         self.known, self.log, self.whole, self.made = {}, [], {}, 0
 
-    def law(self, text):
+    def logits(self, text):
         if text not in self.known:
             self.known[text] = self.lm.next_logits([[*self.prompt, *text]])[0]
         return self.known[text]
@@ -63,7 +65,7 @@ class Plain:
                 or text[-1:] and text[-1] in self.eos_token_id)
 
     def logprob(self, text):
-        return sum(self.law(text[:i]).log_softmax(-1)[t].item()
+        return sum(self.logits(text[:i]).log_softmax(-1)[t].item()
                    for i, t in enumerate(text))
 
     def worth(self, text):
@@ -78,7 +80,7 @@ class Plain:
                     position=len(text)), Sampler(**self.sampler, seed=seed)
 
     def moves(self, text):
-        z = self.law(text)
+        z = self.logits(text)
         if self.sampler is not None:
             context, sampler = self.asked(text, self.seed)
             z = sampler.filter(z[None], **context)[0]
@@ -87,9 +89,9 @@ class Plain:
         return [(t, x) for t, x in zip(best, p) if x > 0]
 
     def token(self, text, seed):
-        if self.sampler is None: return self.law(text).argmax().item()
+        if self.sampler is None: return self.logits(text).argmax().item()
         context, sampler = self.asked(text, seed)
-        return sampler(self.law(text)[None], **context).item()
+        return sampler(self.logits(text)[None], **context).item()
 
     def rollout(self, leaf):
         seed = mix(self.seed, self.made).item()
@@ -146,7 +148,7 @@ class Plain:
             history.append(visits)
             if self.temperature:
                 noise = gumbel_noise(self.seed, len(text), self.lm.vocab_size,
-                                     salt=mcts._SALT)
+                                     salt=selection._SALT)
                 weights = {t: math.log(n) / self.temperature + noise[t].item()
                            for t, n in visits.items() if n}
             else:
@@ -332,7 +334,7 @@ def test_a_rejected_branch_leaves_the_tree(kw, tinies, monkeypatch, prompts):
         num_simulations=12, max_new_tokens=6, eos_token_id=(), seed=1) | kw)
     # a best text was left behind, with branches beside its way
     assert any(apart) or kw == {}
-    # and its laws are still there
+    # and its distributions are still there
     assert out.stats['tokens_evaluated'] == 16 + out.stats['nodes']
 
 
@@ -432,44 +434,6 @@ def test_nothing_is_pending_after_a_round(tinies):
             todo += below
             if node.visits and node.moves:
                 assert node.visits == 1 + sum(c.visits for c in below)
-
-
-def test_puct_by_the_formula():
-    """Mean value as a share of the range, the parent's where there is none; the prior
-    term falls with visits and pending walks"""
-    root = Node()
-    root.visits, root.total, root.moves = 5, -20., [(4, .6, 0.), (2, .3, 0.),
-                                                    (7, .1, 0.)]
-    a = Node(root, 4)
-    a.visits, a.total = 3, -9.
-    assert puct(root, -6., -2.,
-                1.5) == pytest.approx([(6 - 3) / 4 + 1.5 * .6 * 5**.5 / 4, (6 - 4) / 4
-                                       + 1.5 * .3 * 5**.5, .5 + 1.5 * .1 * 5**.5])
-    # a walk under way counts as one that found the lowest value
-    a.pending = root.pending = 1
-    assert puct(root, -6., -2.,
-                1.5)[0] == pytest.approx((9 / 4) / 4 + 1.5 * .6 * 6**.5 / 5)
-    # one value so far: the prior decides
-    assert puct(root, -3., -3., 1.)[1] == pytest.approx(.3 * 6**.5)
-    assert puct(root, -6., -2., 0.)[1] == .5
-
-
-def test_select_and_back_up():
-    root = Node()
-    assert select(root) is root and root.pending == 1
-    root.moves = [(1, .5, -1.), (2, .5, -2.)]
-    back_up(root, root, 3.)
-    leaf = select(root)
-    assert leaf.ids == [1]
-    assert leaf.logprob == -1.
-    assert (leaf.pending, root.pending) == (1, 1)
-    back_up(leaf, root, 5.)
-    assert (root.visits, root.total, root.low, root.high, leaf.visits,
-            leaf.mean) == (2, 8., 3., 5., 1, 5.)
-    other = select(root)
-    back_up(other, root)  # it did not take place
-    assert other is leaf
-    assert (root.visits, root.pending, leaf.visits, leaf.pending) == (2, 0, 1, 0)
 
 
 @pytest.mark.parametrize('scale, shift', [(1024., 0.), (2.**-10, 0.), (4., 64.)])
@@ -583,14 +547,15 @@ def test_logprobs_and_scores_are_the_models(tinies, prompts):
                               sampler=Sampler(temperature=2.), seed=3)
             for row, ids, logprobs, score, steps in zip(rows, out.ids, out.logprobs,
                                                         out.scores, out.trace):
-                laws = lm.forward(torch.tensor([row + ids.tolist()]))[0][0].log_softmax(
+                right = lm.forward(
+                    torch.tensor([row + ids.tolist()]))[0][0].log_softmax(
                     -1)[len(row)-1:-1]
-                assert torch.allclose(laws.gather(1, ids[:, None])[:, 0], logprobs,
+                assert torch.allclose(right.gather(1, ids[:, None])[:, 0], logprobs,
                                       atol=1e-4)
                 assert score == pytest.approx(logprobs.sum().item(), abs=1e-4)
                 assert [s.id for s in steps] == ids.tolist()
                 assert [s.rank for s in steps] == [(l > l[t]).sum().item() + 1
-                                                   for l, t in zip(laws, ids)]
+                                                   for l, t in zip(right, ids)]
 
 
 def test_best_seen_and_visited(tinies, prompts):
@@ -623,45 +588,6 @@ def test_seeds(tinies, lists, prompts):
     same = mcts_decode(lm, [rows[0]] * 2, value=odd, num_simulations=3,
                        max_new_tokens=4, sampler=Sampler(temperature=2., seed=11))
     assert same.ids[0].tolist() == same.ids[1].tolist()
-
-
-def test_temperature_draws_by_visits():
-    "visits 1, 3, 9 at temperature 1 and 2, counted; and as it falls, the most visited"
-    def chosen(T, n=1500):
-        search = Search(TokenTree(LanguageModel(TableModel({(): [.5, .3, .2]})), [[0]]))
-        root = search.roots[0]
-        root.moves = [(0, .5, -.7), (1, .3, -1.2), (2, .2, -1.6)]
-        for t, v in ((0, 1), (1, 3), (2, 9)): Node(root, t).visits = v
-        found = []
-        for seed in range(n):
-            search.seeds = [seed]
-            found.append(search.choose(0, T).token)
-        return torch.tensor(found).bincount(minlength=3) / n
-    for T in (1., 2.):
-        w = torch.tensor([1., 3., 9.])**(1 / T)
-        p = w / w.sum()
-        # 4 standard errors
-        assert (chosen(T) - p).abs().max() < 4 * (p * (1 - p) / 1500).max()**.5
-    assert chosen(.05, 50)[2] == 1 == chosen(0, 5)[2]
-
-
-def test_ties_of_visits_go_to_the_mean_then_the_prior():
-    search = Search(TokenTree(LanguageModel(TableModel({(): [.4, .3, .3]})), [[0]]))
-    root = search.roots[0]
-    root.moves = [(0, .4, 0.), (1, .3, 0.), (2, .3, 0.)]
-    assert search.choose(0).token == 0  # none was visited
-    for t, total in ((0, -8.), (1, -6.), (2, -6.)):
-        node = root.children.get(t) or Node(root, t)
-        node.visits, node.total = 2, total
-    assert search.choose(0).token == 1
-
-
-def test_ties_of_the_law_are_the_lowest_ids(tinies):
-    lm = LanguageModel(TableModel({(): [1/60] * 60}))
-    search = Search(TokenTree(lm, [[0]]), max_new_tokens=3, top_k=4)
-    search.simulate([1])
-    assert [t for t, *_ in search.roots[0].moves] == [0, 1, 2, 3]
-    assert [p for _, p, _ in search.roots[0].moves] == [.25] * 4
 
 
 def test_filters_hold_everywhere(tinies, prompts):
@@ -759,7 +685,7 @@ def test_bad_arguments_raise_before_any_pass(kw, match, monkeypatch, tiny):
         mcts_decode(lm, torch.tensor([[3, 4, 5]]), **kw)
 
 
-def test_a_law_without_a_token_raises():
+def test_a_row_without_a_token_raises():
     "Naming the row of the prompt, wherever in the search it comes up"
     lm = LanguageModel(TableModel({(): [.5, .25, .25], (2,): [.5, .5, 0.]}))
     sampler = Sampler(logit_bias={0: -math.inf, 1: -math.inf})

@@ -1,57 +1,24 @@
-"""Exact laws of the three choices, a plain second path for each, batches, ends, and
-functions that return nonsense"""
+"""Exact chances of best of n, a plain second path for each of the three choices,
+batches, ends, and functions that return nonsense"""
 import math
 from collections import Counter
 
 import pytest, torch
 from checks import frequencies
+from small_texts import TEXTS, exact, ids_of, numbers, overlap, small
 
 import llm_sampling as ls
 from llm_sampling.generation import Policy, generate, run_whole, write_rows
 from llm_sampling.models import LanguageModel
 from llm_sampling.table_model import TableModel
-from llm_sampling.rerank import (best_of_n, majority_vote, minimum_bayes_risk,
-                                 ngram_similarity)
+from llm_sampling.rerank import best_of_n
 from llm_sampling.request import ask
 from llm_sampling.rows import Rows
 from llm_sampling.sampler import Sampler
+from llm_sampling.vote import majority_vote, minimum_bayes_risk
 
 ALL = [best_of_n, majority_vote, minimum_bayes_risk]
-LAWS = {(): [.2, .5, .3], (1,): [.5, .1, .4], (2,): [.1, .7, .2]}
 
-
-def small(): return LanguageModel(TableModel(LAWS, eos_token_id=0))
-
-def texts_of(text=(), p=1.):
-    if text[-1:] == (0,) or len(text) == 3: return {text: p}
-    return {t: q for w in range(3)
-            for t, q in texts_of((*text, w), p * LAWS[text[-1:]][w]).items()}
-
-TEXTS = texts_of()
-
-def falls(n, k):
-    if k == 1: yield (n,)
-    else: yield from ((c, *rest) for c in range(n + 1) for rest in falls(n - c, k - 1))
-
-def exact(probs, n, value):
-    """Law of the choice: over all counts of n draws; of tied ones each with a chance in
-    proportion to its count"""
-    law = torch.zeros(len(probs), dtype=torch.float64)
-    for counts in falls(n, len(probs)):
-        chance = math.factorial(n) * math.prod(p**c / math.factorial(c)
-                                               for p, c in zip(probs, counts))
-        values = value(counts)
-        top = max(v for v, c in zip(values, counts) if c)
-        tied = [i for i, c in enumerate(counts) if c and values[i] == top]
-        for i in tied: law[i] += chance * counts[i] / sum(counts[j] for j in tied)
-    return law
-
-def numbers(out):
-    order = {t: i for i, t in enumerate(TEXTS)}
-    return torch.tensor([order[tuple(i.tolist())] for i in out.ids])
-
-
-def ids_of(out): return [i.tolist() for i in out.ids]
 
 def plain_samples(lm, prompt, n, seed, max_new_tokens, eos_token_id):
     "The n samples of one prompt, each a generation of its own"
@@ -62,71 +29,38 @@ def plain_samples(lm, prompt, n, seed, max_new_tokens, eos_token_id):
             for s in drawn]
 
 
-# ---- laws
 
 @pytest.mark.parametrize('n', [1, 2, 3, 6])
-def test_best_of_n_has_its_exact_law(n):
+def test_best_of_n_has_its_exact_chances(n):
     "By brute force over all counts, and by F(x)^n - F(x-)^n, for a score with ties"
     probs, scores = [*TEXTS.values()], [t.count(2) for t in TEXTS]
-    law = torch.zeros(len(probs), dtype=torch.float64)
+    chances = torch.zeros(len(probs), dtype=torch.float64)
     for i, s in enumerate(scores):
         upto, below = (sum(p for p, x in zip(probs, scores) if f(x))
                        for f in (lambda x: x <= s, lambda x: x < s))
-        law[i] = (upto**n - below**n) * probs[i] / (upto - below)
-    if n <= 3: torch.testing.assert_close(law, exact(probs, n, lambda counts: scores))
+        chances[i] = (upto**n - below**n) * probs[i] / (upto - below)
+    if n <= 3:
+        torch.testing.assert_close(chances, exact(probs, n, lambda counts: scores))
     out = best_of_n(small(), [[0]] * 1500, n,
                     lambda texts, ids: [(i == 2).sum() for i in ids], max_new_tokens=3,
                     seed=torch.arange(1500))
-    frequencies(numbers(out), law)
+    frequencies(numbers(out), chances)
     assert out.scores == [i.count(2) for i in ids_of(out)]
-    kl = torch.xlogy(law, law / torch.tensor(probs, dtype=torch.float64)).sum().item()
+    kl = torch.xlogy(chances,
+                     chances / torch.tensor(probs, dtype=torch.float64)).sum().item()
     assert -1e-9 < kl <= math.log(n) - (n - 1) / n + 1e-12
 
 
 def test_kl_bound_is_reached_by_many_small_texts():
     N, n = 20000, 5
     grid = torch.arange(N + 1, dtype=torch.float64) / N
-    law = grid[1:]**n - grid[:-1]**n
-    kl = torch.xlogy(law, law * N).sum().item()
+    chances = grid[1:]**n - grid[:-1]**n
+    kl = torch.xlogy(chances, chances * N).sum().item()
     assert 0 < math.log(n) - (n - 1) / n - kl < 1e-3
-
-
-@pytest.mark.parametrize('n', [1, 2, 5])
-def test_vote_has_its_exact_law(n):
-    "The answer is the last token; ties go to the answer drawn first"
-    answers = [sum(p for t, p in TEXTS.items() if t[-1] == w) for w in range(3)]
-    out = majority_vote(small(), [[0]] * 1500, n, lambda text, ids: ids[-1].item(),
-                        max_new_tokens=3, seed=torch.arange(1500))
-    frequencies(torch.stack([i[-1] for i in out.ids]),
-                exact(answers, n, lambda counts: counts))
-
-
-@pytest.mark.parametrize('n', [1, 2, 3])
-def test_risk_has_its_exact_law(n):
-    "A similarity that is not symmetric, so that rows and columns cannot be exchanged"
-    S = torch.rand(len(TEXTS), len(TEXTS),
-                   generator=torch.Generator().manual_seed(0)).double()
-    order = {t: i for i, t in enumerate(TEXTS)}
-    def similarity(texts, ids):
-        at = torch.tensor([order[tuple(i.tolist())] for i in ids])
-        return S[at][:, at]
-    law = exact([*TEXTS.values()], n,
-                lambda counts: (S @ torch.tensor(counts).double() / n).tolist())
-    out = minimum_bayes_risk(small(), [[0]] * 1500, n, similarity, max_new_tokens=3,
-                             seed=torch.arange(1500))
-    frequencies(numbers(out), law)
 
 
 # ---- second paths: separate samples, and choices written with loops
 
-def overlap(a, b, longest=4):
-    "F1 of n-grams by removing matches one at a time"
-    grams = [[tuple(x[i:i + k]) for k in range(1, longest + 1)
-              for i in range(len(x) - k + 1)] for x in (a, b)]
-    size, rest, common = len(grams[0]) + len(grams[1]), list(grams[1]), 0
-    for g in grams[0]:
-        if g in rest: rest.remove(g); common += 1
-    return 2 * common / size if size else 1.
 
 def plain_choice(f, samples):
     "Index of the chosen sample and its score"
@@ -317,70 +251,6 @@ def test_ties_go_to_the_first_drawn(lm):
     assert two.scores == [.4] * 4 + [0]
 
 
-def test_default_answer_is_the_stripped_text(lm):
-    word, spaced = (lm.tokenizer(t, add_special_tokens=False)['input_ids']
-                    for t in ('a', ' a'))
-    assert len(word) == len(spaced) == 1 and word != spaced
-    law = torch.zeros(lm.vocab_size)
-    law[[word[0], spaced[0], lm.tokenizer('b')['input_ids'][-1]]] = torch.tensor(
-        [.3, .3, .4])
-    out = majority_vote(LanguageModel(TableModel({(): law}), lm.tokenizer),
-                        torch.tensor([[0]]), 300, max_new_tokens=1, seed=0)
-    assert out.texts[0].strip() == 'a' and .5 < out.scores[0] < .7
-    ids = majority_vote(LanguageModel(TableModel({(): law})), torch.tensor([[0]]), 300,
-                        max_new_tokens=1, seed=0)
-    assert .3 < ids.scores[0] < .5
-
-
-def test_abstentions_and_nobody_votes():
-    drawn = generate(small(), [[0]], Sampler(temperature=1.), max_new_tokens=3, n=40,
-                     seed=2)
-    last = [i[-1] for i in ids_of(drawn)]
-    out = majority_vote(small(), [[0]], 40, lambda text, ids: ids[-1].item() or None,
-                        max_new_tokens=3, num_return_sequences=40, seed=2)
-    top, k = Counter(w for w in last if w).most_common(1)[0]
-    # a share of all, abstentions among them
-    assert out.ids[0][-1].item() == top and out.scores[0] == k / 40
-    assert last.count(0) > k
-    assert [i[-1] for i in ids_of(out)][-last.count(0):] == [0] * last.count(0)
-    none = majority_vote(small(), [[0]], 40, lambda text, ids: None, max_new_tokens=3,
-                         seed=2)
-    assert none.scores == [0]
-    assert (ids_of(none)[0]
-            == ids_of(best_of_n(small(), [[0]], 40, max_new_tokens=3, seed=2))[0])
-
-
-def test_weights_are_geometric_means_of_probabilities():
-    drawn = generate(small(), [[0]], Sampler(temperature=1.), max_new_tokens=3, n=30,
-                     seed=6)
-    total = Counter()
-    for i, l in zip(ids_of(drawn), drawn.logprobs):
-        total[i[-1]] += math.prod(l.double().exp().tolist()) ** (1 / len(i))
-    out = majority_vote(small(), [[0]], 30, lambda text, ids: ids[-1].item(),
-                        weighted=True, max_new_tokens=3, num_return_sequences=30,
-                        seed=6)
-    assert (out.scores
-            == pytest.approx([total[i[-1]] / sum(total.values()) for i in ids_of(out)]))
-    assert out.ids[0][-1].item() == max(total, key=total.get)
-    counted = majority_vote(small(), [[0]], 30, lambda text, ids: ids[-1].item(),
-                            max_new_tokens=3, num_return_sequences=30, seed=6)
-    assert counted.scores != pytest.approx(out.scores)
-
-
-def test_ngram_similarity():
-    g = torch.Generator().manual_seed(0)
-    ids = [torch.randint(0, 4, (n,), generator=g)
-           for n in (0, 1, 2, 5, 9, 9, 20)] + [torch.tensor([1, 2, 3])] * 2
-    for longest in (1, 2, 4):
-        table = ngram_similarity(None, ids, longest)
-        for a, row in zip(ids, table):
-            assert row == [overlap(a.tolist(), b.tolist(), longest) for b in ids]
-    assert table[0][0] == 1 and table[0][1] == 0 and table[-1][-2] == 1
-    # by hand
-    assert ngram_similarity(None, [[1, 2, 3, 4], [1, 2, 5, 4]],
-                            2)[0][1] == pytest.approx((2 * (3 + 1)) / 14)
-
-
 def test_infinite_scores_have_their_place(lm):
     out = best_of_n(lm, 'The king', 3, lambda t, ids: [-math.inf, 2, math.inf],
                     max_new_tokens=4, num_return_sequences=3, seed=0)
@@ -421,26 +291,6 @@ def test_bad_scores(lm, bad):
     with pytest.raises(ValueError, match='score must return 3 numbers for prompt 1'):
         best_of_n(lm, ['A', 'Once'], 3, lambda texts, ids: next(returns),
                   max_new_tokens=2, seed=0)
-
-
-@pytest.mark.parametrize('bad',
-                         [[1, 2, 3], torch.zeros(3), torch.zeros(2, 3),
-                          torch.zeros(3, 3, 1), None, [[1, 2, 3], [1, 2, 3], [1, 2]],
-                                 torch.full((3, 3), math.nan),
-                          torch.full((3, 3), math.inf)])
-def test_bad_similarities(lm, bad):
-    with pytest.raises(ValueError,
-                       match='similarity must return 3 x 3 numbers for prompt 0'):
-        minimum_bayes_risk(lm, 'Once', 3, lambda texts, ids: bad, max_new_tokens=2,
-                           seed=0)
-
-
-@pytest.mark.parametrize('bad', [[1], {1}, {}, math.nan, torch.tensor(1),
-                                 torch.tensor([1, 2])])
-def test_bad_answers(lm, bad):
-    with pytest.raises(ValueError,
-                       match=r'answer must return .* \(sample 0 of prompt 0\)'):
-        majority_vote(lm, 'Once', 2, lambda text, ids: bad, max_new_tokens=2, seed=0)
 
 
 @pytest.mark.parametrize('f', ALL)
