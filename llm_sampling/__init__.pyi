@@ -3,10 +3,12 @@ from . import adaptive as adaptive
 from . import backends as backends
 from . import batches as batches
 from . import beam as beam
-from . import beam_variants as beam_variants
+from . import beam_stream as beam_stream
 from . import cli as cli
+from . import constrained as constrained
 from . import contrastive as contrastive
 from . import default_model as default_model
+from . import diverse as diverse
 from . import explain as explain
 from . import generation as generation
 from . import knobs as knobs
@@ -16,6 +18,7 @@ from . import min_p as min_p
 from . import models as models
 from . import multinomial as multinomial
 from . import noise as noise
+from . import path_record as path_record
 from . import penalties as penalties
 from . import plots as plots
 from . import record as record
@@ -26,6 +29,7 @@ from . import sampler as sampler
 from . import shortlist as shortlist
 from . import softmax as softmax
 from . import steps as steps
+from . import stochastic as stochastic
 from . import testing as testing
 from . import text_stream as text_stream
 from . import token_tree as token_tree
@@ -72,10 +76,10 @@ from .token_tree import TokenTree as TokenTree
 from .generation import generate as generate
 from .generation import stream as stream
 from .beam import beam_search as beam_search
-from .beam import stream_beam_search as stream_beam_search
-from .beam_variants import constrained_beam_search as constrained_beam_search
-from .beam_variants import diverse_beam_search as diverse_beam_search
-from .beam_variants import stochastic_beam_search as stochastic_beam_search
+from .beam_stream import stream_beam_search as stream_beam_search
+from .diverse import diverse_beam_search as diverse_beam_search
+from .constrained import constrained_beam_search as constrained_beam_search
+from .stochastic import stochastic_beam_search as stochastic_beam_search
 from .contrastive import contrastive_search as contrastive_search
 from .logit_contrast import contrastive_decoding as contrastive_decoding
 from .logit_contrast import dola as dola
@@ -94,7 +98,7 @@ __all__ = ['apply_temperature', 'entropy', 'greedy', 'sample_cdf', 'row_seeds',
            'repetition_penalty', 'AdaptiveP', 'Mirostat1', 'Mirostat2',
            'dynamic_temperature', 'xtc_filter', 'Sampler', 'LanguageModel',
            'TableModel', 'load', 'Generation', 'TokenTree', 'generate', 'stream',
-           'beam_search', 'stream_beam_search', 'constrained_beam_search',
-           'diverse_beam_search', 'stochastic_beam_search', 'contrastive_search',
+           'beam_search', 'stream_beam_search', 'diverse_beam_search',
+           'constrained_beam_search', 'stochastic_beam_search', 'contrastive_search',
            'contrastive_decoding', 'dola', 'guided', 'mcts_decode', 'best_of_n',
            'majority_vote', 'minimum_bayes_risk']

@@ -18,15 +18,16 @@ __all__ = ['Node', 'puct', 'select', 'back_up', 'Rollout', 'Search', 'check_mcts
 # %% ../nbs/17_mcts.ipynb #52ecaee6
 import math
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import torch
 from fastcore.basics import patch
 
-from .beam import as_grid, best_first, plot_tree
+from .beam import best_first
 from .knobs import check_count, check_flag, check_number, in_short
 from .models import LanguageModel, pad_left
 from .noise import gumbel_noise, mix
+from .path_record import as_grid
+from .plots import plot_tree
 from .record import Generation, Record, collect_whole
 from .request import ask
 from .sampler import check_sampler
@@ -428,8 +429,6 @@ def plot_search(
         todo += nodes[-1].children.values()
     nodes.sort(key=lambda n: n.depth)
     number = {id(n): i for i, n in enumerate(nodes)} | {id(root): -1}
-    tree = SimpleNamespace(parents=torch.tensor([[number[id(n.parent)] for n in nodes]]),
-                           tokens=torch.tensor([[n.token for n in nodes]]))
-    visited = [i for i, n in enumerate(nodes) if n.visits]
-    def note(i): return f'{nodes[i].visits}: {nodes[i].mean:.2f}' if nodes[i].visits else ''
-    return plot_tree(tree, visited, label, note=note)
+    def note(n): return f'{n.visits}: {n.mean:.2f}' if n.visits else ''
+    return plot_tree([number[id(n.parent)] for n in nodes], [label(n.token) for n in nodes],
+                     [n.visits > 0 for n in nodes], [note(n) for n in nodes])
