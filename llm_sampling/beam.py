@@ -132,8 +132,8 @@ def go_on(self:Beams, sums, parents, tokens, ended):
 
 # %% ../nbs/13_beam.ipynb #bb8551eb
 @patch
-def history(self:Beams)->tuple: # Ids and mask `(B*K, S)`, True = a token
-    "Prompt and tokens of each live hypothesis"
+def history(self:Beams)->tuple:
+    "Prompt and tokens of each live hypothesis `(B*K, S)`, and their mask"
     tree, node = self.tree, self.nodes.cpu()
     said = torch.zeros(*node.shape, self.length, dtype=torch.long)      # (B, K, length)
     for t in reversed(range(self.length)):
@@ -331,8 +331,8 @@ def beam_search(
     *,
     num_beams=4,            # Hypotheses that are kept, >= 1
     max_new_tokens=60,      # Where every hypothesis ends, >= 1
-    length_penalty=1.0,     # Score = sum of log-probabilities / length ** this
-    early_stopping=False,   # When to stop: True, False (a guess) or 'never' (no guess)
+    length_penalty=1.0,     # Score = logprobs / length ** this; > 0 favours long texts
+    early_stopping=False,   # True: num_beams ended; False: a guess; 'never': for sure
     num_return_sequences=1, # Texts of each prompt, best first, <= num_beams
     sampler=None,           # A `Sampler`: its filters, without renormalising
     do_sample=False,        # Draw candidates without replacement, not the best

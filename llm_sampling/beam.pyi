@@ -75,44 +75,14 @@ class Beams:
         Returns:
             Sums, parents, tokens, each `(B, count)`
         """
-    def finish(
-        self,
-        sums: Tensor,
-        parents: Tensor,
-        tokens: Tensor,
-        ended: Tensor,
-    ) -> None:
-        """Of the first K candidates, those that ended compete with the finished ones
-
-        Args:
-            sums: Of the candidates, best first `(B, n)`
-            parents: Their nodes
-            tokens: What follows these
-            ended: Which of them have ended
-        """
+    def finish(self, sums: Any, parents: Any, tokens: Any, ended: Any) -> None:
+        """Of the first K candidates `(B, n)`, those that ended compete with the finished"""
     def close(self) -> None:
         """Close the prompts that are done: their live hypotheses die"""
-    def go_on(
-        self,
-        sums: Tensor,
-        parents: Tensor,
-        tokens: Tensor,
-        ended: Tensor,
-    ) -> None:
-        """The best K that did not end are the live ones
-
-        Args:
-            sums: Of the candidates, best first `(B, n)`
-            parents: Their nodes
-            tokens: What follows these
-            ended: Which of them have ended
-        """
+    def go_on(self, sums: Any, parents: Any, tokens: Any, ended: Any) -> None:
+        """The best K candidates `(B, n)` that did not end are the live ones"""
     def history(self) -> tuple[Any, ...]:
-        """Prompt and tokens of each live hypothesis
-
-        Args:
-            self: Ids and mask `(B*K, S)`, True = a token
-        """
+        """Prompt and tokens of each live hypothesis `(B*K, S)`, and their mask"""
     def filtered(self, logprobs: Tensor) -> Tensor:
         """Log-probabilities `(B, K, V)` through the filters; they are summed, so not shifted"""
     def adapt(self, logprobs: Tensor) -> Tensor:
@@ -124,17 +94,8 @@ class Beams:
             logits: Of the model, after the live ones `(B, K, V)`
             ended: `ended(beams, parents, tokens)`: which candidates end
         """
-    def paths(self, row: int, nodes: Tensor, tokens: Tensor) -> list[Any]:
-        """The texts of hypotheses of one prompt
-
-        Args:
-            row: Which prompt
-            nodes: Of hypotheses `(n,)`
-            tokens: What follows them
-
-        Returns:
-            Of lists of ids; [] for those that are none
-        """
+    def paths(self, row: Any, nodes: Any, tokens: Any) -> list[Any]:
+        """Ids of hypotheses of one prompt; [] for those that are none"""
     def run(self, stops: Any = None) -> Any:
         """Search alone; yields itself after each step"""
     def record(self, n: int) -> Record:
@@ -248,8 +209,8 @@ def beam_search(
         prompt: A string, a list of strings, or ids `(B, S)`
         num_beams: Hypotheses that are kept, >= 1
         max_new_tokens: Where every hypothesis ends, >= 1
-        length_penalty: Score = sum of log-probabilities / length ** this
-        early_stopping: When to stop: True, False (a guess) or 'never' (no guess)
+        length_penalty: Score = logprobs / length ** this; > 0 favours long texts
+        early_stopping: True: num_beams ended; False: a guess; 'never': for sure
         num_return_sequences: Texts of each prompt, best first, <= num_beams
         sampler: A `Sampler`: its filters, without renormalising
         do_sample: Draw candidates without replacement, not the best

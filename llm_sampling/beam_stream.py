@@ -101,8 +101,7 @@ def stream_beam_search(
     seed=None,
     attention_mask=None,
     eos_token_id=None,
-# Yields `Piece`s, their rows the prompts; returns the `Generation` (to a `yield from`)
-):
+):                         # Yields `Piece`s; its value is the `Generation`
     "Beam search that shows the beginning of its answer as soon as it is settled"
     if lookahead is not None: check_count('lookahead', lookahead, 1)
     request, steps = start_search(

@@ -80,6 +80,5 @@ def stream_beam_search(
         lookahead: Show what so many leaders agree on, >= 1; None: what is sure
 
     Returns:
-        Yields `Piece`s, their rows the prompts; returns the `Generation` (to a `yield
-        from`)
+        Yields `Piece`s; its value is the `Generation`
     """

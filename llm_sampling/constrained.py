@@ -225,8 +225,8 @@ def constrained_beam_search(
     force_words_ids,        # Words, as ids or strings, or lists of which one must occur
     num_beams=4,            # Hypotheses that are kept, >= 1
     max_new_tokens=60,      # Where every hypothesis ends, >= 1
-    length_penalty=1.0,     # Score = sum of log-probabilities / length ** this
-    early_stopping=False,   # When to stop: True, False (a guess) or 'never' (no guess)
+    length_penalty=1.0,     # Score = logprobs / length ** this; > 0 favours long texts
+    early_stopping=False,   # True: num_beams ended; False: a guess; 'never': for sure
     num_return_sequences=1, # Texts of each prompt; fewer with all words are an error
     sampler=None,           # A `Sampler`: what its filters drop cannot be forced
     stop=None,              # A string, or several, that end a text; no part of it

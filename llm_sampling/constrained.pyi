@@ -147,8 +147,8 @@ def constrained_beam_search(
         force_words_ids: Words, as ids or strings, or lists of which one must occur
         num_beams: Hypotheses that are kept, >= 1
         max_new_tokens: Where every hypothesis ends, >= 1
-        length_penalty: Score = sum of log-probabilities / length ** this
-        early_stopping: When to stop: True, False (a guess) or 'never' (no guess)
+        length_penalty: Score = logprobs / length ** this; > 0 favours long texts
+        early_stopping: True: num_beams ended; False: a guess; 'never': for sure
         num_return_sequences: Texts of each prompt; fewer with all words are an error
         sampler: A `Sampler`: what its filters drop cannot be forced
         stop: A string, or several, that end a text; no part of it

@@ -72,8 +72,8 @@ def diverse_beam_search(
     num_beam_groups=2,      # Groups, a divisor of `num_beams`; 1 is `beam_search`
     diversity_penalty=1.,  # For each beam of an earlier group with the token, 0 to 1e30
     max_new_tokens=60,      # Where every hypothesis ends, >= 1
-    length_penalty=1.0,     # Score = penalised sum / length ** this
-    early_stopping=False,   # When to stop: True, False (a guess) or 'never' (no guess)
+    length_penalty=1.0,     # Score = the sum / length ** this; > 0 favours long texts
+    early_stopping=False,   # True: num_beams ended; False: a guess; 'never': for sure
     num_return_sequences=1, # Texts of each prompt, best first, <= num_beams
     sampler=None,           # A `Sampler`: filters of the penalised log-probabilities
     stop=None,              # A string, or several, that end a text; no part of it

@@ -62,8 +62,8 @@ def diverse_beam_search(
         num_beam_groups: Groups, a divisor of `num_beams`; 1 is `beam_search`
         diversity_penalty: For each beam of an earlier group with the token, 0 to 1e30
         max_new_tokens: Where every hypothesis ends, >= 1
-        length_penalty: Score = penalised sum / length ** this
-        early_stopping: When to stop: True, False (a guess) or 'never' (no guess)
+        length_penalty: Score = the sum / length ** this; > 0 favours long texts
+        early_stopping: True: num_beams ended; False: a guess; 'never': for sure
         num_return_sequences: Texts of each prompt, best first, <= num_beams
         sampler: A `Sampler`: filters of the penalised log-probabilities
         stop: A string, or several, that end a text; no part of it
