@@ -41,11 +41,12 @@ TASKS = {
     'Filters that move with the text or a roll': 'adaptive', 'History': 'penalties',
     'Draws': 'multinomial noise',
     'The sampler': 'sampler batches steps shortlist explain',
-    'What a strategy is asked, and tells': 'request text_stream record',
+    'What a strategy is asked, and tells': 'request text_stream record path_record',
     'Models': 'models prompts architectures folders table_model',
     'Generation': 'rows generation',
     'The token tree': 'token_tree tree_books backends',
-    'Beams': 'beam beam_variants', 'Contrast': 'contrastive logit_contrast exits',
+    'Beams': 'beam beam_stream diverse constrained stochastic',
+    'Contrast': 'contrastive logit_contrast exits',
     'Tree search': 'mcts selection rollouts',
     'Best of several texts': 'rerank vote', 'The command line': 'cli',
     'The bundled model': 'default_model',
@@ -58,6 +59,8 @@ NBDEV = ('default_exp export exports exporti exportd hide hide_line filter_strea
 OURS = 'varies echo output code-fold code-summary fig-cap fig-alt label'
 KNOWN = {*NBDEV.split(), *OURS.split()}
 ALERTS = {'note', 'tip', 'important', 'warning', 'caution'}
+# Pages that have moved: what stands at an old address leads to the new page
+MOVED = {'beam_variants': 'diverse'}
 WIDGET = 'application/vnd.jupyter.widget-view+json'
 
 # --- which pages there are ---
@@ -412,6 +415,24 @@ def twin(path, nb, out):
     text = re.sub(r'\]\(([\w-]+)\.ipynb', r'](\1.html.md', relink(text))
     (out/f'{name}.html.md').write_text(text, encoding='utf-8')
 
+def redirect(old, new, out):
+    "A page at an old address that leads to the new one, with and without scripts"
+    link = f'{new}.html'
+    (out/f'{old}.html').write_text(
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<title>Moved to {link}</title>\n'
+        f'<meta http-equiv="refresh" content="0; url={link}">\n'
+        f'<link rel="canonical" href="{link}">\n</head>\n'
+        f'<body><p>This page has moved to <a href="{link}">{link}</a>.</p></body>\n'
+        '</html>\n', encoding='utf-8')
+
+def redirects(pages, out):
+    "A page for each old address; its target must exist, and no page may stand there"
+    for old, new in MOVED.items():
+        if old in pages or new not in pages:
+            raise ValueError(f'MOVED: {old} must be no page, and {new} must be one')
+        redirect(old, new, out)
+
 # --- the whole ---
 
 def sources(nbs, src):
@@ -440,6 +461,7 @@ def site(nbs, out):
     code = build_main(['-q', '-b', 'html', '-c', str(ROOT/'docs'), '-W', '--keep-going',
                        '-d', str(trees), str(src), str(out)])
     for path in notebooks(nbs): twin(path, read(path), out)
+    if nbs == ROOT/'nbs': redirects([page_name(path) for path in notebooks(nbs)], out)
     if (nbs/'llms.txt').exists(): shutil.copy2(nbs/'llms.txt', out)
     return code
 

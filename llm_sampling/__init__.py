@@ -5,10 +5,12 @@
 - `llm_sampling.backends`: Many branches of a text in one forward pass, each token seeing its own ancestors only
 - `llm_sampling.batches`: A sampler for the rows of each prompt, and one sampler of many requests
 - `llm_sampling.beam`: Keep the best few beginnings of a text, not only the best one
-- `llm_sampling.beam_variants`: Beams that differ, beams that must say something, and beams that are drawn
+- `llm_sampling.beam_stream`: The beginning of an answer, shown while the search for it goes on
 - `llm_sampling.cli`: Generate, explain and compare from a terminal
+- `llm_sampling.constrained`: Beams whose texts contain given words, wherever they fit
 - `llm_sampling.contrastive`: Of the likely next tokens, the one whose state is unlike all before it
 - `llm_sampling.default_model`: Five million parameters, taught on fairy tales: how the model of every example was trained, and how good it is
+- `llm_sampling.diverse`: Beams in groups, each of which pays for repeating the words of those before it
 - `llm_sampling.exits`: What a model says at its end and not yet at an early layer
 - `llm_sampling.explain`: What each step of a sampler removed, how much probability it had, and why
 - `llm_sampling.folders`: Safetensors only, no remote code, every tensor from the file
@@ -20,6 +22,7 @@
 - `llm_sampling.models`: Text or token ids in, one row of float32 logits per prompt out
 - `llm_sampling.multinomial`: Greedy, the inverse CDF, and Gumbel-max: three ways from probabilities to one token
 - `llm_sampling.noise`: Noise that the same seed gives anywhere, and the draw we ship
+- `llm_sampling.path_record`: What each token of a branch was worth, kept after its logits are gone
 - `llm_sampling.penalties`: Repetition, frequency, presence, no-repeat n-gram, DRY, logit bias and banned sequences, for every row of a batch at once
 - `llm_sampling.plots`: One visible line per figure: bars of probabilities, curves over a knob, text coloured by surprise
 - `llm_sampling.prompts`: Text, chats or ids in, one left-padded batch of ids out
@@ -33,6 +36,7 @@
 - `llm_sampling.shortlist`: The few largest logits are enough for a draw, and the result is exact
 - `llm_sampling.softmax`: From scores to probabilities, and one knob that sharpens or flattens them
 - `llm_sampling.steps`: Every step of a sampler in one table: the function, what its knob may be, and the order of four systems
+- `llm_sampling.stochastic`: A sample of different texts, drawn without replacement by a beam search that loses nothing
 - `llm_sampling.table_model`: A dictionary of contexts and probabilities, for examples that can be checked on paper
 - `llm_sampling.testing`: Equality that survives `-inf`, and the checks that every filter and draw must pass
 - `llm_sampling.text_stream`: Whole characters only, no stop string, and nothing taken back
@@ -68,8 +72,11 @@ _names = {
     'record': 'Generation',
     'token_tree': 'TokenTree',
     'generation': 'generate stream',
-    'beam': 'beam_search stream_beam_search',
-    'beam_variants': 'constrained_beam_search diverse_beam_search stochastic_beam_search',
+    'beam': 'beam_search',
+    'beam_stream': 'stream_beam_search',
+    'diverse': 'diverse_beam_search',
+    'constrained': 'constrained_beam_search',
+    'stochastic': 'stochastic_beam_search',
     'contrastive': 'contrastive_search',
     'logit_contrast': 'contrastive_decoding guided',
     'exits': 'dola',
@@ -77,9 +84,10 @@ _names = {
     'rerank': 'best_of_n',
     'vote': 'majority_vote minimum_bayes_risk',
 }
-_modules = [*_names, 'architectures', 'backends', 'batches', 'cli', 'default_model',
-            'explain', 'folders', 'knobs', 'plots', 'prompts', 'request', 'rollouts', 'rows',
-            'selection', 'shortlist', 'steps', 'testing', 'text_stream', 'tree_books', 'widgets']
+_modules = [*_names, 'architectures', 'backends', 'batches', 'cli',
+            'default_model', 'explain', 'folders', 'knobs', 'path_record', 'plots',
+            'prompts', 'request', 'rollouts', 'rows', 'selection', 'shortlist', 'steps',
+            'testing', 'text_stream', 'tree_books', 'widgets']
 _home = {name: module for module, names in _names.items() for name in names.split()}
 __all__ = [*_home]
 

@@ -4,10 +4,12 @@ from . import architectures as architectures
 from . import backends as backends
 from . import batches as batches
 from . import beam as beam
-from . import beam_variants as beam_variants
+from . import beam_stream as beam_stream
 from . import cli as cli
+from . import constrained as constrained
 from . import contrastive as contrastive
 from . import default_model as default_model
+from . import diverse as diverse
 from . import exits as exits
 from . import explain as explain
 from . import folders as folders
@@ -19,6 +21,7 @@ from . import min_p as min_p
 from . import models as models
 from . import multinomial as multinomial
 from . import noise as noise
+from . import path_record as path_record
 from . import penalties as penalties
 from . import plots as plots
 from . import prompts as prompts
@@ -32,6 +35,7 @@ from . import selection as selection
 from . import shortlist as shortlist
 from . import softmax as softmax
 from . import steps as steps
+from . import stochastic as stochastic
 from . import table_model as table_model
 from . import testing as testing
 from . import text_stream as text_stream
@@ -80,10 +84,10 @@ from .token_tree import TokenTree as TokenTree
 from .generation import generate as generate
 from .generation import stream as stream
 from .beam import beam_search as beam_search
-from .beam import stream_beam_search as stream_beam_search
-from .beam_variants import constrained_beam_search as constrained_beam_search
-from .beam_variants import diverse_beam_search as diverse_beam_search
-from .beam_variants import stochastic_beam_search as stochastic_beam_search
+from .beam_stream import stream_beam_search as stream_beam_search
+from .diverse import diverse_beam_search as diverse_beam_search
+from .constrained import constrained_beam_search as constrained_beam_search
+from .stochastic import stochastic_beam_search as stochastic_beam_search
 from .contrastive import contrastive_search as contrastive_search
 from .logit_contrast import contrastive_decoding as contrastive_decoding
 from .logit_contrast import guided as guided
@@ -102,7 +106,7 @@ __all__ = ['apply_temperature', 'entropy', 'greedy', 'sample_cdf', 'row_seeds',
            'repetition_penalty', 'AdaptiveP', 'Mirostat1', 'Mirostat2',
            'dynamic_temperature', 'xtc_filter', 'Sampler', 'TableModel',
            'LanguageModel', 'load', 'Generation', 'TokenTree', 'generate', 'stream',
-           'beam_search', 'stream_beam_search', 'constrained_beam_search',
-           'diverse_beam_search', 'stochastic_beam_search', 'contrastive_search',
+           'beam_search', 'stream_beam_search', 'diverse_beam_search',
+           'constrained_beam_search', 'stochastic_beam_search', 'contrastive_search',
            'contrastive_decoding', 'guided', 'dola', 'mcts_decode', 'best_of_n',
            'majority_vote', 'minimum_bayes_risk']

@@ -18,7 +18,6 @@ import functools, re
 from copy import copy, deepcopy
 
 import torch
-from torch import Tensor
 from torch.nn.functional import pad
 
 from .knobs import check_choice
@@ -81,6 +80,7 @@ def _growing_layer():
     from transformers.cache_utils import DynamicLayer
     return type('GrowingLayer', (Growing, DynamicLayer), {})
 
+# %% ../nbs/10d_backends.ipynb #c4656349
 def _growing_cache(prompt):
     "An empty cache of transformers, for so many columns of prompts and others behind"
     from transformers.cache_utils import Cache
@@ -228,6 +228,21 @@ class CachedRows(Backend):
                            for x in (layer.keys, layer.values)), i)
         return cache, mask
 
+# %% ../nbs/10d_backends.ipynb #5a4fae00
+def _worth_reading(seen):
+    "The columns that a pass reads, where a copy of them is cheaper than all; else None"
+    used = seen.any(1).any(0)
+    return used.nonzero()[:, 0] if 2 * used.sum() < len(used) else None
+
+# %% ../nbs/10d_backends.ipynb #308fe909
+def _in_form(seen, lm):
+    "A mask `(B, n, columns)` in the form `(B, 1, n, columns)` that the attention takes"
+    seen = seen[:, None].to(lm.device)
+    if lm.model.config._attn_implementation == 'sdpa': return seen
+    dtype = next(p.dtype for p in lm.model.parameters())
+    low = torch.finfo(dtype).min
+    return torch.zeros_like(seen, dtype=dtype).masked_fill(~seen, low)
+
 # %% ../nbs/10d_backends.ipynb #9c23fd02
 class MaskedTree(CachedRows):
     "All branches are one sequence, and a mask shows each token its own ancestors"
@@ -251,19 +266,6 @@ class MaskedTree(CachedRows):
         self.evaluated += (new >= 0).sum().item()
         return found
 
-def _worth_reading(seen):
-    "The columns that a pass reads, where a copy of them is cheaper than all; else None"
-    used = seen.any(1).any(0)
-    return used.nonzero()[:, 0] if 2 * used.sum() < len(used) else None
-
-def _in_form(seen, lm):
-    "A mask `(B, n, columns)` in the form `(B, 1, n, columns)` that the attention takes"
-    seen = seen[:, None].to(lm.device)
-    if lm.model.config._attn_implementation == 'sdpa': return seen
-    dtype = next(p.dtype for p in lm.model.parameters())
-    low = torch.finfo(dtype).min
-    return torch.zeros_like(seen, dtype=dtype).masked_fill(~seen, low)
-
 # %% ../nbs/10d_backends.ipynb #d0befcfb
 _usual = {'sliding_window', 'use_sliding_window', 'sliding_window_pattern',
           'max_window_layers', 'num_local_experts'}
@@ -277,6 +279,7 @@ def _windows(config):
     if odd or not types <= {None, 'full_attention', 'sliding_attention'}: return None
     return {kind: None if kind == 'full_attention' else window for kind in types}
 
+# %% ../nbs/10d_backends.ipynb #41509466
 def _backends(lm):
     "What may be exact for a model, the fastest first: functions `(lm, hidden=False)`"
     config = getattr(lm.model, 'config', None)
@@ -290,21 +293,9 @@ def _backends(lm):
     if lm.cached: yield functools.partial(CachedRows)
     yield functools.partial(WholeRows)
 
-# %% ../nbs/10d_backends.ipynb #4f2d2311
+# %% ../nbs/10d_backends.ipynb #bb1bdec8
 # three nodes, two of them after the prompt and one after the first: who sees whom
 _THREE = torch.tensor([[1, 0, 0], [0, 1, 0], [1, 0, 1]]).bool()
-
-def _is_exact(lm, make):
-    "Compare a tree of three tokens, after two prompts, with separate forward passes"
-    windows = [w for w in make.keywords.get('windows', {}).values() if w and w <= 128]
-    length = min(5 + max(windows, default=0), (lm.window or 2**30) - 2)
-    if length < 1: return make.func is WholeRows     # no room for such a tree
-    ids = (7 * torch.arange(1, length + 4) % lm.vocab_size).tolist()
-    prompts, new = [ids[:length], ids[length//3:length]], ids[-3:]
-    found = torch.cat([*_three(lm, make(lm), prompts, new)], 1).flatten(0, 1)
-    texts = [row + [t for t, s in zip(new, seen) if s]
-             for row in prompts for seen in _THREE.tolist()]
-    return same_logits(lm, found, torch.cat([lm.next_logits([text]) for text in texts]))
 
 def _three(lm, backend, prompts, new):
     "Logits of the three nodes after prompts: of two in one pass, and of one"
@@ -319,6 +310,20 @@ def _three(lm, backend, prompts, new):
         seen = torch.cat([above, _THREE[start:end, :end].expand(B, -1, -1)], -1)
         yield backend.step(ids[:, :S+end], seen, positions[:, :S+end])[0]
 
+# %% ../nbs/10d_backends.ipynb #4f2d2311
+def _is_exact(lm, make):
+    "Compare a tree of three tokens, after two prompts, with separate forward passes"
+    windows = [w for w in make.keywords.get('windows', {}).values() if w and w <= 128]
+    length = min(5 + max(windows, default=0), (lm.window or 2**30) - 2)
+    if length < 1: return make.func is WholeRows     # no room for such a tree
+    ids = (7 * torch.arange(1, length + 4) % lm.vocab_size).tolist()
+    prompts, new = [ids[:length], ids[length//3:length]], ids[-3:]
+    found = torch.cat([*_three(lm, make(lm), prompts, new)], 1).flatten(0, 1)
+    texts = [row + [t for t, s in zip(new, seen) if s]
+             for row in prompts for seen in _THREE.tolist()]
+    return same_logits(lm, found, torch.cat([lm.next_logits([text]) for text in texts]))
+
+# %% ../nbs/10d_backends.ipynb #b0dbe0a3
 def _survives(lm, make):
     "Is it exact? A model may refuse a mask, by any error; those of whole rows are real"
     if make.func is WholeRows: return _is_exact(lm, make)
@@ -342,6 +347,7 @@ def exact_backend(
     raise ValueError(f'{wrong} exact for {type(lm.model).__name__}: a tree of three '
                      'tokens gives other logits than separate forward passes')
 
+# %% ../nbs/10d_backends.ipynb #71cff71b
 def backend_name(
     lm:LanguageModel,
 )->str: # 'tree': prompts and branches are held once; 'rows': a row per branch

@@ -1,8 +1,8 @@
 """From one token to a text: many rows, many endings, and a stream that never takes a word back
 
-How do next-token laws become texts?
+How do next-token probabilities become texts?
 
-A model gives a law, a sampler draws a token, the token joins the context, and again. What makes it a chapter are the rows:
+A model gives probabilities, a sampler draws a token, the token joins the context, and again. What makes it a chapter are the rows:
 prompts of different lengths in one batch, several samples of each, every row ending at its own time by an end-of-text
 token, a stop string or its length, and going on past the window of the model. `generate` returns whole texts with a
 record of every step, `stream` yields pieces as soon as they can no longer change. Both run the same loop, and a row gives
@@ -42,8 +42,10 @@ class Policy:
         n:int,        # Rows that shall grow from each
     ):
         "Let rows grow from the prompts"
-        if self.sampler is not None: self.state = self.sampler.init(len(rows.live), rows.lm.device)
-        if self.state is not None and n > 1: self.state = self.state.repeat_interleave(n, 0)
+        if self.sampler is not None:
+            self.state = self.sampler.init(len(rows.live), rows.lm.device)
+        if self.state is not None and n > 1:
+            self.state = self.state.repeat_interleave(n, 0)
         rows.spread(n)
 
     def select(self, rows, index):
@@ -70,9 +72,12 @@ class Policy:
     )->Tensor:        # One id per row
         "The next token of each row"
         z, past = self.logits(rows), (rows.ids, rows.mask, position)
-        try: chosen = greedy(z) if self.sampler is None else self.sampler(z, *past, self.state)
+        try:
+            chosen = (greedy(z) if self.sampler is None
+                      else self.sampler(z, *past, self.state))
         except ValueError: blame(rows, self, z, past); raise
-        if self.state is not None: self.state = self.sampler.update(self.state, z, chosen, *past)
+        if self.state is not None:
+            self.state = self.sampler.update(self.state, z, chosen, *past)
         return chosen
 
     def scores(self, logprobs):
@@ -86,12 +91,13 @@ def blame(
     logits:Tensor, # From which no token could be drawn
     past:tuple,    # Ids, mask and position
 ):
-    "Raise for a row without a finite logit, by its number in the result: a draw knows its place among the live rows only"
-    if policy.sampler is not None: logits = policy.sampler.filter(logits, *past, policy.state)
+    "Raise for a row without a finite logit, by its number in the result"
+    if policy.sampler is not None:
+        logits = policy.sampler.filter(logits, *past, policy.state)
     for row, top in zip(rows.live, logits.amax(-1).tolist()):
         if not math.isfinite(top):
-            raise ValueError(f'no token can be drawn for row {row}: its largest logit is {top}; '
-                             'it must be finite') from None
+            raise ValueError(f'no token can be drawn for row {row}: its largest logit '
+                             f'is {top}; it must be finite') from None
 
 # %% ../nbs/12_generation.ipynb #b0067027
 def write_rows(
@@ -100,7 +106,7 @@ def write_rows(
     policy,          # A `Policy`
     show=False,      # Yield the pieces of text?
 ):                   # Its value, to a `yield from`, is the `Generation`
-    "The loop: choose a token for each row, let finished rows leave, evaluate the others"
+    "The loop: choose a token for each row, let finished rows leave, evaluate the rest"
     record, out = Record(), writers(request, request.n, show)
     if request.max_new_tokens:
         rows.read()
@@ -144,44 +150,47 @@ def run_whole(
         except StopIteration as end: return end.value
         if streamer: streamer(piece)
 
+# %% ../nbs/12_generation.ipynb #89201140
 def check_streamer(streamer):
     "Raise `TypeError` unless it is a function or None"
     if streamer is not None and not callable(streamer):
-        raise TypeError(f'streamer must be a function of a Piece, not {in_short(streamer)}')
+        raise TypeError('streamer must be a function of a Piece, not '
+                        f'{in_short(streamer)}')
 
 # %% ../nbs/12_generation.ipynb #4945a3c5
 def stream(
     lm:LanguageModel,
-    prompt,              # What `LanguageModel.encode` takes: a text, ids, a chat, or several
-    sampler=None,        # A `Sampler`, a per-row knob having an entry per prompt or per row (an adaptive target: per prompt); None: greedy
+    prompt,              # A text, ids, a chat, or several of them, as for `lm.encode`
+    sampler=None,        # A `Sampler`, knobs for all, per prompt or row; None: greedy
     *,
     max_new_tokens=60,   # Each row ends after so many tokens at the latest; 0: no token
     n=1,                 # Samples of each prompt
     stop=None,           # A string, or several, that end a row; no part of its text
-    seed=None,           # In place of the sampler's: an int, or one per prompt, mixed with the prompt's ids; None there too: fresh ones
+    seed=None,           # One, or one per prompt; None: the sampler's, else fresh ones
     attention_mask=None, # With ids: True = a token, pads on the left
     eos_token_id=None,   # Id or ids that end a row; None: the model's, (): none
-)->Iterator:             # Of `Piece`s; its value, to a `yield from`, is the `Generation`
+)->Iterator:             # Of `Piece`s; its value, to a `yield from`: the `Generation`
     "Generate, and yield each piece of text as soon as nothing can change it any more"
-    request = ask(lm, prompt, sampler, max_new_tokens=max_new_tokens, n=n, stop=stop, seed=seed,
-                  attention_mask=attention_mask, eos_token_id=eos_token_id)
+    request = ask(lm, prompt, sampler, max_new_tokens=max_new_tokens, n=n, stop=stop,
+                  seed=seed, attention_mask=attention_mask, eos_token_id=eos_token_id)
     return write_rows(request, rows_for(request), Policy(request.sampler), show=True)
 
+# %% ../nbs/12_generation.ipynb #574450a3
 def generate(
     lm:LanguageModel,
-    prompt,              # What `LanguageModel.encode` takes: a text, ids, a chat, or several
-    sampler=None,        # A `Sampler`, a per-row knob having an entry per prompt or per row (an adaptive target: per prompt); None: greedy
+    prompt,              # A text, ids, a chat, or several of them, as for `lm.encode`
+    sampler=None,        # A `Sampler`, knobs for all, per prompt or row; None: greedy
     *,
     max_new_tokens=60,   # Each row ends after so many tokens at the latest; 0: no token
     n=1,                 # Samples of each prompt
     stop=None,           # A string, or several, that end a row; no part of its text
-    seed=None,           # In place of the sampler's: an int, or one per prompt, mixed with the prompt's ids; None there too: fresh ones
+    seed=None,           # One, or one per prompt; None: the sampler's, else fresh ones
     attention_mask=None, # With ids: True = a token, pads on the left
     eos_token_id=None,   # Id or ids that end a row; None: the model's, (): none
 )->Generation:           # `len(prompts) * n` rows, the samples of a prompt together
     "Texts of a model, one token after another"
-    request = ask(lm, prompt, sampler, max_new_tokens=max_new_tokens, n=n, stop=stop, seed=seed,
-                  attention_mask=attention_mask, eos_token_id=eos_token_id)
+    request = ask(lm, prompt, sampler, max_new_tokens=max_new_tokens, n=n, stop=stop,
+                  seed=seed, attention_mask=attention_mask, eos_token_id=eos_token_id)
     return run_whole(write_rows(request, rows_for(request), Policy(request.sampler)))
 
 # %% ../nbs/12_generation.ipynb #5474a083

@@ -52,7 +52,7 @@ class Policy:
         """The criterion of each row, from its log-probabilities"""
 
 def blame(rows: Rows, policy: Policy, logits: Tensor, past: tuple[Any, ...]) -> None:
-    """Raise for a row without a finite logit, by its number in the result: a draw knows its place among the live rows only
+    """Raise for a row without a finite logit, by its number in the result
 
     Args:
         logits: From which no token could be drawn
@@ -60,7 +60,7 @@ def blame(rows: Rows, policy: Policy, logits: Tensor, past: tuple[Any, ...]) -> 
     """
 
 def write_rows(request: Request, rows: Rows, policy: Any, show: bool = False) -> Any:
-    """The loop: choose a token for each row, let finished rows leave, evaluate the others
+    """The loop: choose a token for each row, let finished rows leave, evaluate the rest
 
     Args:
         rows: Of its prompts, not yet read
@@ -108,19 +108,17 @@ def stream(
 
     Args:
         lm: The model, a `LanguageModel`
-        prompt: What `LanguageModel.encode` takes: a text, ids, a chat, or several
-        sampler: A `Sampler`, a per-row knob having an entry per prompt or per row (an
-            adaptive target: per prompt); None: greedy
+        prompt: A text, ids, a chat, or several of them, as for `lm.encode`
+        sampler: A `Sampler`, knobs for all, per prompt or row; None: greedy
         max_new_tokens: Each row ends after so many tokens at the latest; 0: no token
         n: Samples of each prompt
         stop: A string, or several, that end a row; no part of its text
-        seed: In place of the sampler's: an int, or one per prompt, mixed with the prompt's
-            ids; None there too: fresh ones
+        seed: One, or one per prompt; None: the sampler's, else fresh ones
         attention_mask: With ids: True = a token, pads on the left
         eos_token_id: Id or ids that end a row; None: the model's, (): none
 
     Returns:
-        Of `Piece`s; its value, to a `yield from`, is the `Generation`
+        Of `Piece`s; its value, to a `yield from`: the `Generation`
     """
 
 def generate(
@@ -139,14 +137,12 @@ def generate(
 
     Args:
         lm: The model, a `LanguageModel`
-        prompt: What `LanguageModel.encode` takes: a text, ids, a chat, or several
-        sampler: A `Sampler`, a per-row knob having an entry per prompt or per row (an
-            adaptive target: per prompt); None: greedy
+        prompt: A text, ids, a chat, or several of them, as for `lm.encode`
+        sampler: A `Sampler`, knobs for all, per prompt or row; None: greedy
         max_new_tokens: Each row ends after so many tokens at the latest; 0: no token
         n: Samples of each prompt
         stop: A string, or several, that end a row; no part of its text
-        seed: In place of the sampler's: an int, or one per prompt, mixed with the prompt's
-            ids; None there too: fresh ones
+        seed: One, or one per prompt; None: the sampler's, else fresh ones
         attention_mask: With ids: True = a token, pads on the left
         eos_token_id: Id or ids that end a row; None: the model's, (): none
 

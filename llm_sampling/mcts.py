@@ -18,15 +18,14 @@ __all__ = ['Search', 'plot_search', 'check_mcts', 'endings', 'mcts_decode']
 # %% ../nbs/17_mcts.ipynb #6e14b153
 import math
 from functools import partial
-from types import SimpleNamespace
 
 import torch
 from fastcore.basics import patch
 
-from .beam import plot_tree
 from .knobs import check_count, check_flag, check_number, in_short
 from .models import LanguageModel
 from .noise import mix
+from .plots import plot_tree
 from .record import Generation, Record, collect_whole
 from .request import ask
 from .rollouts import Rollout, Rollouts
@@ -114,21 +113,17 @@ def plot_search(
     root,     # A `Node`
     label,    # From a token id to its text
 ):            # The matplotlib axes
-    """The tree below a node: visited nodes in full colour with visits and mean value,
-    those of rollouts pale"""
+    "The tree below a node: visits and mean value of visited nodes, rollouts pale"
     nodes, todo = [], list(root.children.values())
     while todo:
         nodes.append(todo.pop())
         todo += nodes[-1].children.values()
     nodes.sort(key=lambda n: n.depth)
     number = {id(n): i for i, n in enumerate(nodes)} | {id(root): -1}
-    tree = SimpleNamespace(
-        parents=torch.tensor([[number[id(n.parent)] for n in nodes]]),
-                           tokens=torch.tensor([[n.token for n in nodes]]))
-    visited = [i for i, n in enumerate(nodes) if n.visits]
-    def note(i):
-        return f'{nodes[i].visits}: {nodes[i].mean:.2f}' if nodes[i].visits else ''
-    return plot_tree(tree, visited, label, note=note)
+    notes = [f'{n.visits}: {n.mean:.2f}' if n.visits else '' for n in nodes]
+    return plot_tree([number[id(n.parent)] for n in nodes],
+                     [label(n.token) for n in nodes], [n.visits > 0 for n in nodes],
+                     notes)
 
 # %% ../nbs/17_mcts.ipynb #47f61492
 @patch

@@ -72,8 +72,7 @@ class Search(Rollouts):
         """The texts that stop at these nodes, one of each prompt"""
 
 def plot_search(root: Any, label: Any) -> Any:
-    """The tree below a node: visited nodes in full colour with visits and mean value,
-    those of rollouts pale
+    """The tree below a node: visits and mean value of visited nodes, rollouts pale
 
     Args:
         root: A `Node`

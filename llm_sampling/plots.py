@@ -3,7 +3,7 @@
 The few figures of the book, drawn alike in every chapter.
 
 Bars show a distribution with the tokens on the axis, pale where a filter has dropped them. Lines show a quantity over a
-knob. Coloured text shows a number per token. Figures have no background of their own, and grey lettering, so that they read on
+knob. A tree shows the branches that a search has tried. Coloured text shows a number per token. Figures have no background of their own, and grey lettering, so that they read on
 light and dark pages. matplotlib is imported when the first figure is drawn.
 
 Docs: https://llm-sampling.github.io/llm_sampling/plots.html.md"""
@@ -12,31 +12,36 @@ Docs: https://llm-sampling.github.io/llm_sampling/plots.html.md"""
 
 # %% auto #0
 __all__ = ['KEPT', 'GONE', 'OTHER', 'ink', 'new_figure', 'literal', 'printable', 'plot_probs', 'small_multiples', 'plot_lines',
-           'highlight_text']
+           'plot_tree', 'highlight_text']
 
 # %% ../nbs/00a_plots.ipynb #f92ea923
-import html, unicodedata
+import html, itertools, unicodedata
 
 # %% ../nbs/00a_plots.ipynb #825e8c35
 KEPT, GONE, OTHER = '#3b7dd8', '#b9bec7', '#e07b39'
 ink = '#7d828a'
 
+# %% ../nbs/00a_plots.ipynb #c6303a0c
 def _styled(ax):
     "Grey lettering, no box: readable on a white page and on a black one"
     ax.set_facecolor('none')
     ax.spines[['top', 'right']].set_visible(False)
     ax.spines[['bottom', 'left']].set_color(ink)
     ax.tick_params(which='both', colors=ink, labelsize=8)
-    for text in (ax.title, ax.xaxis.label, ax.yaxis.label): text.set(color=ink, fontsize=9)
+    for text in (ax.title, ax.xaxis.label, ax.yaxis.label):
+        text.set(color=ink, fontsize=9)
     return ax
 
+# %% ../nbs/00a_plots.ipynb #3a77e0b8
 def new_figure(size, rows=1, cols=1):
     "A figure without background, and its axes as a (rows, cols) array"
     import matplotlib.pyplot as plt
-    fig, axes = plt.subplots(rows, cols, figsize=size, dpi=110, facecolor='none', layout='constrained', squeeze=False)
+    fig, axes = plt.subplots(rows, cols, figsize=size, dpi=110, facecolor='none',
+                             layout='constrained', squeeze=False)
     for ax in axes.flat: _styled(ax)
     return fig, axes
 
+# %% ../nbs/00a_plots.ipynb #52f448bc
 def _numbers(x):
     "Plain floats of a tensor or a sequence"
     return [float(v) for v in x]
@@ -49,45 +54,56 @@ def literal(
     return str(text).encode('utf-8', 'replace').decode().replace('$', r'\$')
 
 # %% ../nbs/00a_plots.ipynb #cb9515d4
-_HIDDEN = 'Cc', 'Cf', 'Co', 'Cs', 'Zl', 'Zp'     # control, invisible and direction marks, halves of pairs
+# control, invisible and direction marks, halves of pairs
+_HIDDEN = 'Cc', 'Cf', 'Co', 'Cs', 'Zl', 'Zp'
 
 def printable(
     text:str, # Of a model, a config, an error
-)->str:       # The same, control characters written as `\x1b`; line feeds, tabs and joiners of emoji stay
+)->str:       # Control characters as `\x1b`; line feeds, tabs, joiners of emoji stay
     "Text that a terminal shows and does not obey"
     escape = lambda c: c.encode('unicode_escape').decode()
-    hidden = lambda c: unicodedata.category(c) in _HIDDEN and c not in '\n\t\u200c\u200d'
+    hidden = (lambda c: unicodedata.category(c) in _HIDDEN
+              and c not in '\n\t\u200c\u200d')
     return ''.join(escape(c) if hidden(c) else c for c in text)
 
 # %% ../nbs/00a_plots.ipynb #14018293
 def plot_probs(
-    probs,            # One law, shape `(V,)`
+    probs,            # One distribution, shape `(V,)`
     labels=None,      # Names under the bars; `None` numbers them
     *,
     title=None,       # Above the figure
-    highlight=None,   # Bools: True is drawn in full colour, False pale; `None` draws all in full colour
+    highlight=None,   # Bools: True in full colour, False pale; `None`: all in full colour
     ax=None,          # matplotlib axes to draw on; `None` makes a figure
     ylabel='probability',
-    compare=None,     # A second law, drawn as a line above each bar
+    compare=None,     # A second distribution, drawn as a line above each bar
 ):                    # The axes
     "Bars of a distribution, labelled with its tokens and its numbers"
     p = _numbers(probs)
-    labels = [str(i) for i in range(len(p))] if labels is None else [literal(l) for l in labels]
-    if len(labels) != len(p): raise ValueError(f'labels must name the {len(p)} entries of probs, not {len(labels)}')
+    labels = ([str(i) for i in range(len(p))] if labels is None
+              else [literal(l) for l in labels])
+    if len(labels) != len(p):
+        raise ValueError(f'labels must name the {len(p)} entries of probs, '
+                         f'not {len(labels)}')
     if ax is None: ax = new_figure((max(3, min(9, .75 * len(p) + .8)), 2.4))[1][0, 0]
     kept = [True] * len(p) if highlight is None else [bool(h) for h in highlight]
     ax.bar(range(len(p)), p, color=[KEPT if k else GONE for k in kept], width=.7)
-    if compare is not None: ax.hlines(_numbers(compare), [i-.42 for i in range(len(p))], [i+.42 for i in range(len(p))], OTHER, lw=2)
-    for i, v in enumerate(p if len(p) <= 12 else []): ax.annotate(f'{v:.3f}', (i, v), (0, 2), textcoords='offset points', ha='center', fontsize=7, color=ink)
-    ax.set(ylabel=ylabel, title=title and literal(title), ylim=(0, 1.12 * max(p + _numbers([] if compare is None else compare))))
-    ax.set_xticks(range(len(p)), labels, rotation=0 if max(map(len, labels)) * len(p) < 70 else 40)
+    if compare is not None:
+        ax.hlines(_numbers(compare), [i-.42 for i in range(len(p))],
+                  [i+.42 for i in range(len(p))], OTHER, lw=2)
+    for i, v in enumerate(p if len(p) <= 12 else []):
+        ax.annotate(f'{v:.3f}', (i, v), (0, 2), textcoords='offset points', ha='center',
+                    fontsize=7, color=ink)
+    ax.set(ylabel=ylabel, title=title and literal(title),
+           ylim=(0, 1.12 * max(p + _numbers([] if compare is None else compare))))
+    crowded = max(map(len, labels)) * len(p) >= 70
+    ax.set_xticks(range(len(p)), labels, rotation=40 if crowded else 0)
     return ax
 
 # %% ../nbs/00a_plots.ipynb #fc48bbd8
 def small_multiples(
-    rows:dict,      # Title: law, one panel each
+    rows:dict,      # Title: probabilities, one panel each
     labels=None,    # Names under the bars
-    kept=None,      # Title: bools, which bars to draw in full colour; `None` draws all so
+    kept=None,      # Title: bools, which bars are in full colour; `None`: all
     cols:int=3,     # Panels side by side
 ):                  # The matplotlib figure
     "A grid of `plot_probs` with one scale"
@@ -96,7 +112,8 @@ def small_multiples(
     fig, axes = new_figure((width * cols, 2.2 * lines), lines, cols)
     top = 1.15 * max(max(_numbers(p)) for p in rows.values())
     for ax, (title, p) in zip(axes.flat, rows.items()):
-        plot_probs(p, labels, title=title, highlight=None if kept is None else kept[title], ax=ax)
+        shown = None if kept is None else kept[title]
+        plot_probs(p, labels, title=title, highlight=shown, ax=ax)
         ax.set(ylim=(0, top)); ax.set_ylabel(''); ax.tick_params(axis='x', rotation=60)
         for t in ax.texts: t.set_visible(len(p) <= 6)
     for ax in list(axes.flat)[len(rows):]: ax.set_visible(False)
@@ -118,11 +135,85 @@ def plot_lines(
     if ax is None: ax = new_figure((5.4, 2.8))[1][0, 0]
     colours = [KEPT, OTHER, '#4a9d6e', '#a35bb5', ink]
     for i, (name, y) in enumerate(ys.items()):
-        ax.plot(_numbers(x), _numbers(y), label=literal(name), color=colours[i % 5], ls=['-', '--', '-.', (0, (1, 1))][i % 4], lw=1.8)
+        ax.plot(_numbers(x), _numbers(y), label=literal(name), color=colours[i % 5],
+                ls=['-', '--', '-.', (0, (1, 1))][i % 4], lw=1.8)
     if hline is not None: ax.axhline(hline, color=ink, ls=':', lw=1)
-    ax.set(xlabel=xlabel, ylabel=ylabel, xscale='log' if logx else 'linear', yscale='log' if logy else 'linear')
-    ax.tick_params(which='both', colors=ink, labelsize=8)     # a change of scale makes new ticks
+    ax.set(xlabel=xlabel, ylabel=ylabel, xscale='log' if logx else 'linear',
+           yscale='log' if logy else 'linear')
+    # a change of scale makes new ticks
+    ax.tick_params(which='both', colors=ink, labelsize=8)
     if len(ys) > 1: ax.legend(labelcolor=ink, frameon=False, fontsize=8)
+    return ax
+
+# %% ../nbs/00a_plots.ipynb #26b36fa3
+def _tree_places(
+    parents, # Parent of each node, an earlier one; -1: the root
+)->dict:     # Node: its column and line
+    "Where the nodes stand, the root -1 among them"
+    children = {node: [] for node in range(-1, len(parents))}
+    for node, parent in enumerate(parents): children[parent].append(node)
+    places, lines = {}, itertools.count()
+    def settle(node, column):
+        below = [settle(child, column + 1) for child in children[node]]
+        line = sum(below) / len(below) if below else next(lines)
+        places[node] = column, line
+        return line
+    settle(-1, 0)
+    return places
+
+# %% ../nbs/00a_plots.ipynb #39f2b24c
+def _live_paths(
+    parents, # Parent of each node, an earlier one; -1: the root
+    live,    # Bools, one for each node
+)->set:
+    "The live nodes and all their ancestors, the root -1 among them"
+    found = {-1}
+    for node, alive in enumerate(live):
+        while alive and node not in found:
+            found.add(node)
+            node = parents[node]
+    return found
+
+# %% ../nbs/00a_plots.ipynb #926ba27c
+def _check_tree(parents, texts, live, notes):
+    "Raise for lists that describe no tree"
+    lists = dict(texts=texts, live=live) | ({} if notes is None else dict(notes=notes))
+    for name, x in lists.items():
+        if len(x) != len(parents):
+            raise ValueError(f'{name} must hold one entry for each of the '
+                             f'{len(parents)} parents, not {len(x)}')
+    for node, parent in enumerate(parents):
+        if not -1 <= parent < node:
+            raise ValueError(f'parents: node {node} must come after its parent, '
+                             f'-1 or an earlier node, not {parent}')
+
+# %% ../nbs/00a_plots.ipynb #aea80b77
+def plot_tree(
+    parents,    # Parent of each node, an earlier one; -1: the root
+    texts,      # Text of each node; None: not drawn, but its place is kept
+    live,       # Bools: True is drawn in full colour, and so are its ancestors
+    notes=None, # A second line below each text; None: none
+):              # The matplotlib axes
+    "A tree from left to right, live branches strong and the others pale"
+    _check_tree(parents, texts, live, notes)
+    places, strong = _tree_places(parents), _live_paths(parents, live)
+    columns, lines = (max(x) for x in zip(*places.values()))
+    ax = new_figure((1.3 + .95 * columns, .9 + .42 * lines))[1][0, 0]
+    for node in range(-1, len(parents)):
+        text = 'prompt' if node < 0 else texts[node]
+        if text is None: continue
+        line, weight, ground, pen = ((KEPT, 1.6, KEPT, 'white') if node in strong
+                                     else (GONE, 1, '#eceef1', ink))
+        text = literal(text)
+        if node >= 0:
+            xs, ys = zip(places[parents[node]], places[node])
+            ax.plot(xs, ys, color=line, lw=weight, zorder=0)
+            if notes: text += '\n' + literal(notes[node])
+        box = dict(boxstyle='round,pad=.25', ec='none', fc=ground)
+        ax.text(*places[node], text, ha='center', va='center', fontsize=8, bbox=box,
+                color=pen)
+    ax.set(xlim=(-.5, columns + .5), ylim=(lines + .6, -.6))
+    ax.set_axis_off()
     return ax
 
 # %% ../nbs/00a_plots.ipynb #307bf3b9
@@ -134,10 +225,17 @@ def highlight_text(
 ):                  # An IPython HTML object
     "Text with each piece shaded by its value"
     from IPython.display import HTML
-    pieces, values = [p.encode('utf-8', 'replace').decode() for p in pieces], _numbers(values)
-    if len(pieces) != len(values): raise ValueError(f'values must hold one number for each of the {len(pieces)} pieces, not {len(values)}')
+    pieces, values = ([p.encode('utf-8', 'replace').decode() for p in pieces],
+                      _numbers(values))
+    if len(pieces) != len(values):
+        raise ValueError('values must hold one number for each of the '
+                         f'{len(pieces)} pieces, not {len(values)}')
     top = vmax or max(values, default=1) or 1
-    spans = (f'<span title="{html.escape(label)} {v:.2f}" style="background:rgba(224,123,57,{min(1, max(0, v/top))*.75:.2f})">'
+    label, depth = html.escape(label), lambda v: .75 * min(1, max(0, v / top))
+    spans = (f'<span title="{label} {v:.2f}" '
+             f'style="background:rgba(224,123,57,{depth(v):.2f})">'
              f'{html.escape(p)}</span>' for p, v in zip(pieces, values))
-    return HTML(f'<div class="llms-text" style="white-space:pre-wrap;line-height:1.9">{"".join(spans)}</div>'
-                f'<div class="llms-key" style="font-size:.85em;opacity:.8">{html.escape(label)}: clear is 0, deepest is {top:.1f}</div>')
+    return HTML('<div class="llms-text" style="white-space:pre-wrap;line-height:1.9">'
+                f'{"".join(spans)}</div>'
+                '<div class="llms-key" style="font-size:.85em;opacity:.8">'
+                f'{label}: clear is 0, deepest is {top:.1f}</div>')

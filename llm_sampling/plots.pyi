@@ -6,7 +6,7 @@ from torch import Tensor
 from typing import Any
 
 __all__ = ['KEPT', 'GONE', 'OTHER', 'ink', 'new_figure', 'literal', 'printable',
-           'plot_probs', 'small_multiples', 'plot_lines', 'highlight_text']
+           'plot_probs', 'small_multiples', 'plot_lines', 'plot_tree', 'highlight_text']
 
 KEPT: str
 
@@ -36,8 +36,7 @@ def printable(text: str) -> str:
         text: Of a model, a config, an error
 
     Returns:
-        The same, control characters written as `\\x1b`; line feeds, tabs and joiners of
-        emoji stay
+        Control characters as `\\x1b`; line feeds, tabs, joiners of emoji stay
     """
 
 def plot_probs(
@@ -53,13 +52,12 @@ def plot_probs(
     """Bars of a distribution, labelled with its tokens and its numbers
 
     Args:
-        probs: One law, shape `(V,)`
+        probs: One distribution, shape `(V,)`
         labels: Names under the bars; `None` numbers them
         title: Above the figure
-        highlight: Bools: True is drawn in full colour, False pale; `None` draws all in full
-            colour
+        highlight: Bools: True in full colour, False pale; `None`: all in full colour
         ax: matplotlib axes to draw on; `None` makes a figure
-        compare: A second law, drawn as a line above each bar
+        compare: A second distribution, drawn as a line above each bar
 
     Returns:
         The axes
@@ -74,9 +72,9 @@ def small_multiples(
     """A grid of `plot_probs` with one scale
 
     Args:
-        rows: Title: law, one panel each
+        rows: Title: probabilities, one panel each
         labels: Names under the bars
-        kept: Title: bools, which bars to draw in full colour; `None` draws all so
+        kept: Title: bools, which bars are in full colour; `None`: all
         cols: Panels side by side
 
     Returns:
@@ -107,6 +105,19 @@ def plot_lines(
 
     Returns:
         The axes
+    """
+
+def plot_tree(parents: Any, texts: Any, live: Any, notes: Any = None) -> Any:
+    """A tree from left to right, live branches strong and the others pale
+
+    Args:
+        parents: Parent of each node, an earlier one; -1: the root
+        texts: Text of each node; None: not drawn, but its place is kept
+        live: Bools: True is drawn in full colour, and so are its ancestors
+        notes: A second line below each text; None: none
+
+    Returns:
+        The matplotlib axes
     """
 
 def highlight_text(

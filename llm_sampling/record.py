@@ -32,15 +32,16 @@ from .text_stream import TextStream, text_of_pieces
 # %% ../nbs/10c_record.ipynb #0f4e5dec
 @dataclass
 class TokenStep:
-    "One token of a row, and the law it was drawn from (the raw model's, before temperature and filters)"
+    "One token of a row, and the raw model's distribution that it was drawn from"
     id:int              # The token
     text:str            # What it added to the text; None without a tokenizer
-    entropy:float       # Of the law, in nats
+    entropy:float       # Of the distribution, in nats
     logprob:float       # Of the token, in nats
     prob:float          # Of the token
     rank:int            # 1 = the likeliest
     alternatives:list   # The likeliest tokens as (id, text, probability), best first
 
+# %% ../nbs/10c_record.ipynb #bc6d64b0
 @dataclass
 class Piece:
     "What a stream yields: a bit of one row"
@@ -55,29 +56,34 @@ def measure(
     chosen:Tensor, # Ids `(B,)`
     k=5,           # How many of the likeliest tokens to note
 )->dict:           # Of tensors with a row each
-    "What is kept of a choice: the token, its log-probability and rank, the entropy, the likeliest tokens"
+    "What is kept of a choice: its log-probability and rank, the entropy, the likeliest"
     logprobs = logits.log_softmax(-1)
     own = logprobs.gather(-1, chosen[:, None])
     top = logprobs.topk(min(k, logits.shape[-1]))
-    finite = logprobs.clamp(min=torch.finfo(logprobs.dtype).min)    # 0 times -inf would be nan
-    return dict(ids=chosen, logprobs=own[:, 0], entropy=-(logprobs.exp() * finite).sum(-1),
-                rank=(logprobs > own).sum(-1) + 1, top_ids=top.indices, top_logprobs=top.values)
+    # 0 times -inf would be nan
+    finite = logprobs.clamp(min=torch.finfo(logprobs.dtype).min)
+    return dict(ids=chosen, logprobs=own[:, 0],
+                entropy=-(logprobs.exp() * finite).sum(-1),
+                rank=(logprobs > own).sum(-1) + 1, top_ids=top.indices,
+                top_logprobs=top.values)
 
 # %% ../nbs/10c_record.ipynb #27196adc
 class Record:
     "The choices of a strategy, measured once and in one way, whoever searches"
     def __init__(self):
-        self.pending, self.steps, self.owners = [], [], []    # to be measured; measures; rows of each step
+        # to be measured; measures; rows of each step
+        self.pending, self.steps, self.owners = [], [], []
 
     def add(self,
         rows:list,     # Numbers of the rows that chose
         logits:Tensor, # The model's own, `(len(rows), V)`
         chosen:Tensor, # Ids `(len(rows),)`
     ):
-        "Note a step; several are measured in one go, which is cheaper than at each step"
+        "Note a step; several are measured in one go, which is cheaper"
         self.pending.append((logits, chosen))
         self.owners.append(rows)
-        if len(self.pending) * logits.numel() >= 2**16: self.settle()     # numbers that fit in a cache
+        # numbers that fit in a cache
+        if len(self.pending) * logits.numel() >= 2**16: self.settle()
 
     def put(self,
         row:int,
@@ -97,12 +103,15 @@ class Record:
     )->list:     # A dict of tensors for each, in the order of the steps
         "The measures of each row"
         self.settle()
-        steps = self.steps or [measure(torch.zeros(0, 1), torch.zeros(0, dtype=torch.long))]
-        owner = torch.tensor([r for rows in self.owners for r in rows], dtype=torch.long)
+        steps = self.steps or [measure(torch.zeros(0, 1),
+                                       torch.zeros(0, dtype=torch.long))]
+        owner = torch.tensor([r for rows in self.owners for r in rows],
+                             dtype=torch.long)
         order, counts = owner.argsort(stable=True), owner.bincount(minlength=n).tolist()
         joined = {name: torch.cat([s[name] for s in steps]).cpu()[order].split(counts)
                   for name in steps[0]}
-        return [{name: parts[r].clone() for name, parts in joined.items()}    # keeps no other alive
+        # copies, so that a row keeps no other alive
+        return [{name: parts[r].clone() for name, parts in joined.items()}
                 for r in range(n)]
 
 # %% ../nbs/10c_record.ipynb #d25dea1c
@@ -114,35 +123,42 @@ class Trace(Sequence):
         measures,   # A dict of tensors per row
     ):
         self.tokenizer, self.contexts, self.measures = tokenizer, contexts, measures
-        self.names, self.texts = {}, None                    # in place of the tokenizer, once pickled
+        self.names, self.texts = {}, None  # in place of the tokenizer, once pickled
 
     def __len__(self): return len(self.measures)
 
     def __getstate__(self):
         "No tokenizer, but all that it would say"
-        ids = {i for m in self.measures for k in ('ids', 'top_ids') for i in m[k].flatten().tolist()}
+        ids = {i for m in self.measures for k in ('ids', 'top_ids')
+               for i in m[k].flatten().tolist()}
         rows = range(len(self))
         return vars(self) | dict(tokenizer=None, names={i: self._name(i) for i in ids},
                                  texts=[self._texts(row) for row in rows])
 
     def __getitem__(self, row):
-        if isinstance(row, slice): return [self[i] for i in range(*row.indices(len(self)))]
+        if isinstance(row, slice):
+            return [self[i] for i in range(*row.indices(len(self)))]
         m = {name: t.tolist() for name, t in self.measures[row].items()}
-        texts = self._texts(row)
-        return [TokenStep(i, text, h, lp, math.exp(lp), rank, [(a, self._name(a), math.exp(q)) for a, q in zip(*top)])
-                for i, text, h, lp, rank, *top in zip(m['ids'], texts, *(m[k] for k in ('entropy', 'logprobs', 'rank', 'top_ids', 'top_logprobs')))]
+        fields = [m[k] for k in ('ids', 'entropy', 'logprobs', 'rank', 'top_ids',
+                                 'top_logprobs')]
+        return [TokenStep(i, text, entropy, logprob, math.exp(logprob), rank,
+                          [(a, self._name(a), math.exp(q)) for a, q in zip(*top)])
+                for text, i, entropy, logprob, rank, *top
+                in zip(self._texts(row), *fields)]
 
     def _name(self, id):
         "A token by itself, special ones by their name"
-        return self.names.get(id) if self.tokenizer is None else self.tokenizer.decode([id])
+        return (self.names.get(id) if self.tokenizer is None
+                else self.tokenizer.decode([id]))
 
     def _texts(self, row):
-        "What each token added: joined, they are all that the tokens said, stop string and special tokens included"
+        "What each token added: joined, all that the tokens said, special ones included"
         ids = self.measures[row]['ids'].tolist()
         if self.texts is not None: return self.texts[row]
         if self.tokenizer is None: return [None] * len(ids)
         reader = SimpleNamespace(decode=partial(text_of, self.tokenizer))
-        stream, special = TextStream(reader, self.contexts[row]), set(self.tokenizer.all_special_ids)
+        stream = TextStream(reader, self.contexts[row])
+        special = set(self.tokenizer.all_special_ids)
         texts = [stream.add([i]) + (self._name(i) if i in special else '') for i in ids]
         return texts[:-1] + [texts[-1] + stream.finish()] if texts else []
 
@@ -155,26 +171,30 @@ class Completion:
     logprobs:Tensor     # 1-D float32, nats
     score:float
     finish_reason:str   # 'stop' or 'length'
-    stop:object         # The stop string or the id of the end-of-text token that ended it; None: neither
+    stop:object         # The stop string or end-of-text id that ended it; None: neither
 
+# %% ../nbs/10c_record.ipynb #4583e845
 @dataclass(repr=False, eq=False)
 class Generation:
-    "What a strategy returns: lists with an entry per row, the rows of a prompt together; iterates over `Completion`s"
+    "What a strategy returns: lists with an entry per row; iterates over `Completion`s"
     texts:list           # Without end-of-text and stop string; None without a tokenizer
-    ids:list             # 1-D tensors, without prompt and padding, with the end-of-text that ended the row
-    logprobs:list        # 1-D float32 tensors: of each token under the raw model, in nats
-    scores:list          # The strategy's own criterion; here the sum of the row's logprobs
+    ids:list  # 1-D tensors, without prompt, with the end-of-text that ended it
+    logprobs:list        # 1-D float32 tensors, in nats: of each token, by the raw model
+    scores:list          # The strategy's criterion; here the sum of the row's logprobs
     finish_reasons:list  # 'stop' (end-of-text or stop string) or 'length'
-    stats:dict           # forward_passes, tokens_evaluated, seconds, peak_cache_bytes; window_restarts per row, and ignores_padding, if any
+    stats:dict           # What it has cost: passes, tokens, seconds, bytes of the cache
     trace:Sequence=None  # Per row a list of `TokenStep`
-    stops:list=None      # The stop string or end-of-text id that ended each row; None: neither
+    stops:list=None      # The stop string or end-of-text id of each row; None: neither
 
     def __len__(self): return len(self.ids)
 
     def __getitem__(self, row):
-        if isinstance(row, slice): return [self[i] for i in range(*row.indices(len(self)))]
-        lists = self.texts, self.ids, self.logprobs, self.scores, self.finish_reasons, self.stops
-        return Completion(*(None if values is None else values[row] for values in lists))
+        if isinstance(row, slice):
+            return [self[i] for i in range(*row.indices(len(self)))]
+        lists = (self.texts, self.ids, self.logprobs, self.scores, self.finish_reasons,
+                 self.stops)
+        return Completion(*(None if values is None else values[row]
+                            for values in lists))
 
     def to_dict(self,
         trace=False, # The record of every token too
@@ -183,29 +203,34 @@ class Generation:
         check_flag('trace', trace)
         plain = lambda values: [v if math.isfinite(v) else None for v in values]
         out = dict(texts=self.texts, ids=[i.tolist() for i in self.ids],
-                   logprobs=[plain(l.tolist()) for l in self.logprobs], scores=plain(self.scores),
-                   finish_reasons=self.finish_reasons, stops=self.stops, stats=dict(self.stats))
+                   logprobs=[plain(l.tolist()) for l in self.logprobs],
+                   scores=plain(self.scores),
+                   finish_reasons=self.finish_reasons, stops=self.stops,
+                   stats=dict(self.stats))
         if trace: out['trace'] = [[asdict(step) for step in row] for row in self.trace]
         return out
 
     def __repr__(self):
         rows = self.texts or [i.tolist() for i in self.ids]
         lines = [f'{i}: {t!r} ({len(ids)} tokens, {why}, score {score:.1f})'
-                 for i, (t, ids, why, score) in enumerate(zip(rows, self.ids, self.finish_reasons, self.scores))]
+                 for i, (t, ids, why, score) in enumerate(zip(
+                     rows, self.ids, self.finish_reasons, self.scores))]
         return '\n'.join([f'Generation of {len(self)} rows', *lines])
 
     def show(self,
         row:int=0,           # Which row
-        value='surprisal',   # 'surprisal' of each token, or the 'entropy' of the law it came from; in nats
+        value='surprisal',   # 'surprisal' or 'entropy' of each token, in nats
     ):                       # An HTML object
         "The text of a row, each token coloured by how surprising it was"
         from llm_sampling.plots import highlight_text
         check_choice('value', value, ('surprisal', 'entropy'))
         if not isinstance(row, int) or not -len(self) <= row < len(self):
-            raise ValueError(f'row must be a number of the {len(self)} rows, not {in_short(row)}')
+            raise ValueError(f'row must be a number of the {len(self)} rows, '
+                             f'not {in_short(row)}')
         steps = self.trace[row]
         values = [-s.logprob if value == 'surprisal' else s.entropy for s in steps]
-        return highlight_text([str(s.id) + ' ' if s.text is None else s.text for s in steps], values, label=f'{value} (nats)')
+        return highlight_text([str(s.id) + ' ' if s.text is None else s.text
+                               for s in steps], values, label=f'{value} (nats)')
 
     def _repr_html_(self): return ''.join(self.show(i).data for i in range(len(self)))
 
@@ -218,9 +243,11 @@ class Writer:
         context,         # The last ids of its prompt
         read_along,      # Is its text needed token by token?
     ):
-        self.lm, self.eos, self.row, self.context = request.lm, request.eos, row, context
+        self.lm, self.eos = request.lm, request.eos
+        self.row, self.context = row, context
         self.ids, self.sent, self.reason, self.stop = [], 0, None, None
-        self.stream = TextStream(request.lm, context, request.stop) if read_along else None
+        self.stream = None
+        if read_along: self.stream = TextStream(request.lm, context, request.stop)
 
     def add(self, id, last):
         "Take in a token; the `Piece` to show, if something new is certain"
@@ -228,7 +255,8 @@ class Writer:
         text = ''
         if id in self.eos: self.reason, self.stop = 'stop', id
         elif self.stream: text = self.stream.add([id])
-        if self.stream and self.stream.stopped: self.reason, self.stop = 'stop', self.stream.stopped
+        if self.stream and self.stream.stopped:
+            self.reason, self.stop = 'stop', self.stream.stopped
         if last and not self.reason: self.reason = 'length'
         if self.stream and self.reason: text += self.stream.finish()
         return self.piece(text) if text or self.reason or not self.stream else None
@@ -247,8 +275,9 @@ class Writer:
         if self.stream: return self.stream.text
         ids = self.ids[:-1] if self.ids and self.ids[-1] in self.eos else self.ids
         text = text_of_pieces(self.lm, self.context, [ids])
-        broken = '\ufffd' in text      # of bytes that are no character the pieces of a stream may say more
-        return text_of_pieces(self.lm, self.context, [[i] for i in ids]) if broken else text
+        if '\ufffd' not in text: return text
+        # of bytes that are no character the pieces of a stream may say more
+        return text_of_pieces(self.lm, self.context, [[i] for i in ids])
 
 # %% ../nbs/10c_record.ipynb #9b086c38
 def writers(
@@ -259,14 +288,15 @@ def writers(
     "A `Writer` for each row, prompt-major"
     read_along = request.lm.tokenizer is not None and bool(read_along or request.stop)
     contexts = [c for c in request.contexts for _ in range(n)]
-    return [Writer(request, row, context, read_along) for row, context in enumerate(contexts)]
+    return [Writer(request, row, context, read_along)
+            for row, context in enumerate(contexts)]
 
 # %% ../nbs/10c_record.ipynb #12a851a7
 def collect(
     request:Request,
     writers:list,  # Of all rows
     record:Record, # Of their tokens
-    scores,        # `scores(logprobs)`: a number per row from the log-probabilities of each; or the numbers
+    scores,        # A number per row, or a function that makes them of the logprobs
     stats:dict,    # What it has cost; the seconds since the question came are added
 )->Generation:
     "What rows have become"

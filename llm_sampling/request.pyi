@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from typing import Any
 
-__all__ = ['per_prompt', 'stop_strings', 'eos_ids', 'own_sampler', 'Request', 'ask',
-           'check_room']
+__all__ = ['per_prompt', 'stop_strings', 'eos_ids', 'own_sampler', 'Request',
+           'check_room', 'ask']
 
 def per_prompt(name: str, knob: Any, value: Any, ids: Tensor) -> Tensor:
     """A strategy's own knob as a number for each prompt; raises `ValueError`
@@ -101,6 +101,14 @@ class Request:
     def seeds(self) -> Any:
         """A seed for each row `(B * n,)`: the sampler's, or fresh ones"""
 
+def check_room(lm: LanguageModel, mask: Tensor, max_new_tokens: int) -> None:
+    """Raise `ValueError` if the texts of a search could grow past the window
+
+    Args:
+        lm: The model, a `LanguageModel`
+        mask: Of the prompts `(B, S)`
+    """
+
 def ask(
     lm: LanguageModel,
     prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
@@ -128,12 +136,4 @@ def ask(
         draws: Are tokens drawn by the sampler? False: it only filters
         branches: Must all branches fit into the window?
         stop: As the next three, what the strategy was given
-    """
-
-def check_room(lm: LanguageModel, mask: Tensor, max_new_tokens: int) -> None:
-    """Raise `ValueError` if the texts of a search could grow past the window
-
-    Args:
-        lm: The model, a `LanguageModel`
-        mask: Of the prompts `(B, S)`
     """

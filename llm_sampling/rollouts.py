@@ -20,7 +20,8 @@ from dataclasses import dataclass
 import torch
 from fastcore.basics import patch
 
-from .beam import as_grid, best_first
+from .beam import best_first
+from .path_record import as_grid
 from .prompts import pad_left
 from .selection import Node
 from .steps import reads_history

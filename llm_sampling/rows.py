@@ -32,80 +32,88 @@ class Rows:
         ids:Tensor,   # Prompts `(B, S)`
         mask:Tensor,  # `(B, S)`, True = a token, pads left
     ):
-        self.lm, self.ids, self.mask = lm, ids, mask         # ids and mask: the whole history
+        self.lm, self.ids, self.mask = lm, ids, mask  # ids and mask: the whole history
         self.live = list(range(len(ids)))                    # numbers of the rows
-        self.seen = mask.clone()                             # mask of what the model sees of it
+        self.seen = mask.clone()  # mask of what the model sees of it
         self.lengths = mask.sum(-1).tolist()                 # how much that is
-        self.logits = self.cache = None                      # of the next tokens `(rows, V)`
+        self.logits = self.cache = None  # of the next tokens `(rows, V)`
         self.passes = self.evaluated = self.peak_bytes = 0
-        self.restarts = Counter()                            # how often a row has reached the window
-        self.unpadded = False               # True: the model ignores pads, and was not shown them
+        self.restarts = Counter()  # how often a row has reached the window
+        self.unpadded = False  # True: the model ignores pads, and was not shown them
 
-    def read(self):
-        "Evaluate the prompts, none longer than the window"
-        self.trim()
-        self.evaluate(self.ids[:, -self.seen.shape[1]:], sum(self.lengths))
-
-    def select(self, index):
-        "Keep these rows, in this order; an index that comes twice makes two rows"
-        at = torch.tensor(index, device=self.ids.device)
-        self.ids, self.mask, self.seen = self.ids[at], self.mask[at], self.seen[at]
-        self.live = [self.live[i] for i in index]
-        self.lengths = [self.lengths[i] for i in index]
-        if self.logits is not None: self.logits = self.logits[at]
-        if self.cache is not None:
-            self.cache.batch_select_indices(at)
-            self.trim()
-
-    def spread(self, n):
-        "Let `n` rows grow from each, prompt-major, with numbers of their own"
-        if n > 1: self.select([i for i in range(len(self.live)) for _ in range(n)])
-        self.live = list(range(len(self.live)))
-
-    def grow(self, tokens):
-        "Add a token to each row `(B,)` and evaluate it"
-        brim = self.full()                     # prompts as long as the window: no room for it
-        self.ids = torch.cat([self.ids, tokens[:, None]], -1)
-        self.mask, self.seen = (pad(x, (0, 1), value=True) for x in (self.mask, self.seen))
-        self.lengths = [n + 1 for n in self.lengths]
-        if brim: self.forget(brim)
-        whole = isinstance(self.cache, IdCache)
-        self.evaluate(tokens[:, None], sum(self.lengths) if whole else len(tokens))
-        if full := sorted({*brim, *self.full()}): self.restart(full)
-
-    def full(self):
-        "Indices of the rows that have reached the window"
-        return [i for i, n in enumerate(self.lengths) if self.lm.window and n >= self.lm.window]
-
-    @property
-    def stats(self):
-        "What it has cost; and what happened to rows, where something did"
-        stats = dict(forward_passes=self.passes, tokens_evaluated=self.evaluated,
-                     peak_cache_bytes=self.peak_bytes)
-        return stats | (dict(ignores_padding=True) if self.unpadded else {})
-
-# %% ../nbs/11a_rows.ipynb #ed43f680
+# %% ../nbs/11a_rows.ipynb #a10e5ce7
 def key_layers(
     cache,  # Of a `LanguageModel`
 )->list:    # [] of a model without cache
     "Layers of a cache that hold keys and values"
     return [l for l in getattr(cache, 'layers', ()) if l.keys is not None]
 
+# %% ../nbs/11a_rows.ipynb #545851f5
 def cache_bytes(cache):
     "What a cache holds"
     return sum(l.keys.nbytes + l.values.nbytes for l in key_layers(cache))
 
+# %% ../nbs/11a_rows.ipynb #984ebb6c
+@patch
+def trim(self:Rows):
+    "Cut off the columns that no row sees"
+    unseen = int(self.seen.any(0).int().argmax())
+    self.seen = self.seen[:, unseen:]
+    # no mask is faster than one that is all True
+    self.padded = not self.seen.all().item()
+    if self.padded and key_layers(self.cache) and self.lm.ignores_padding:
+        self.cache = IdCache(self.ids[:, -self.seen.shape[1]:])
+    elif isinstance(self.cache, IdCache): self.cache.ids = self.cache.ids[:, unseen:]
+    for l in key_layers(self.cache):
+        l.keys, l.values = l.keys[:, :, unseen:], l.values[:, :, unseen:]
+
+# %% ../nbs/11a_rows.ipynb #ea07d5c5
 @patch
 def evaluate(self:Rows, ids, tokens):
     "Logits after `ids`, of which `tokens` are no pads"
     seen = self.seen if self.padded else None
     logits, self.cache = self.lm.forward(ids, seen, self.cache, last_only=True)
     self.logits = logits[:, -1]
-    self.unpadded |= self.padded and isinstance(self.cache, IdCache) and self.lm.ignores_padding
+    self.unpadded |= (self.padded and isinstance(self.cache, IdCache)
+                      and self.lm.ignores_padding)
     self.passes, self.evaluated = self.passes + 1, self.evaluated + tokens
     self.peak_bytes = max(self.peak_bytes, cache_bytes(self.cache))
 
-# %% ../nbs/11a_rows.ipynb #3457f519
+# %% ../nbs/11a_rows.ipynb #b1eab34f
+@patch
+def read(self:Rows):
+    "Evaluate the prompts, none longer than the window"
+    self.trim()
+    self.evaluate(self.ids[:, -self.seen.shape[1]:], sum(self.lengths))
+
+# %% ../nbs/11a_rows.ipynb #7c857ff2
+@patch
+def select(self:Rows, index):
+    "Keep these rows, in this order; an index that comes twice makes two rows"
+    at = torch.tensor(index, device=self.ids.device)
+    self.ids, self.mask, self.seen = self.ids[at], self.mask[at], self.seen[at]
+    self.live = [self.live[i] for i in index]
+    self.lengths = [self.lengths[i] for i in index]
+    if self.logits is not None: self.logits = self.logits[at]
+    if self.cache is not None:
+        self.cache.batch_select_indices(at)
+        self.trim()
+
+# %% ../nbs/11a_rows.ipynb #061167fc
+@patch
+def spread(self:Rows, n):
+    "Let `n` rows grow from each, prompt-major, with numbers of their own"
+    if n > 1: self.select([i for i in range(len(self.live)) for _ in range(n)])
+    self.live = list(range(len(self.live)))
+
+# %% ../nbs/11a_rows.ipynb #1ebf1bac
+@patch
+def full(self:Rows):
+    "Indices of the rows that have reached the window"
+    return [i for i, n in enumerate(self.lengths) if self.lm.window
+            and n >= self.lm.window]
+
+# %% ../nbs/11a_rows.ipynb #694f2b2c
 @patch
 def forget(self:Rows, full):
     "Let these rows see no more than their last half window"
@@ -113,9 +121,10 @@ def forget(self:Rows, full):
     self.seen[full, :-half] = False
     for i in full: self.lengths[i] = half
 
+# %% ../nbs/11a_rows.ipynb #204117e4
 @patch
 def restart(self:Rows, full):
-    "Read the last half window of these rows anew, and put it in the place of what they remembered"
+    "Read the last half window of these rows anew, in place of what they remembered"
     self.forget(full)
     left = self.lengths[full[0]]
     fresh = Rows(self.lm, self.ids[full, -left:], self.mask[full, -left:])
@@ -125,25 +134,37 @@ def restart(self:Rows, full):
     for old, new in zip(key_layers(self.cache), key_layers(fresh.cache)):
         n = new.keys.shape[2]
         old.keys[full, :, -n:], old.values[full, :, -n:] = new.keys, new.values
-    self.passes, self.evaluated = self.passes + fresh.passes, self.evaluated + fresh.evaluated
+    self.passes += fresh.passes
+    self.evaluated += fresh.evaluated
     self.trim()
 
+# %% ../nbs/11a_rows.ipynb #955be758
 @patch
-def trim(self:Rows):
-    "Cut off the columns that no row sees"
-    unseen = int(self.seen.any(0).int().argmax())
-    self.seen = self.seen[:, unseen:]
-    self.padded = not self.seen.all().item()        # no mask is faster than one that is all True
-    if self.padded and key_layers(self.cache) and self.lm.ignores_padding:
-        self.cache = IdCache(self.ids[:, -self.seen.shape[1]:])
-    elif isinstance(self.cache, IdCache): self.cache.ids = self.cache.ids[:, unseen:]
-    for l in key_layers(self.cache): l.keys, l.values = l.keys[:, :, unseen:], l.values[:, :, unseen:]
+def grow(self:Rows, tokens):
+    "Add a token to each row `(B,)` and evaluate it"
+    brim = self.full()  # prompts as long as the window: no room for it
+    self.ids = torch.cat([self.ids, tokens[:, None]], -1)
+    self.mask, self.seen = (pad(x, (0, 1), value=True)
+                            for x in (self.mask, self.seen))
+    self.lengths = [n + 1 for n in self.lengths]
+    if brim: self.forget(brim)
+    whole = isinstance(self.cache, IdCache)
+    self.evaluate(tokens[:, None], sum(self.lengths) if whole else len(tokens))
+    if full := sorted({*brim, *self.full()}): self.restart(full)
+
+# %% ../nbs/11a_rows.ipynb #5d842345
+@patch(as_prop=True)
+def stats(self:Rows):
+    "What it has cost; and what happened to rows, where something did"
+    stats = dict(forward_passes=self.passes, tokens_evaluated=self.evaluated,
+                 peak_cache_bytes=self.peak_bytes)
+    return stats | (dict(ignores_padding=True) if self.unpadded else {})
 
 # %% ../nbs/11a_rows.ipynb #b894f11b
 class Branches(Rows):
-    "Rows of which several begin with one prompt: nodes of a tree, which keeps each prompt once"
+    "Rows that share prompts: nodes of a tree, which keeps each prompt once"
     tree = None             # until the prompts are read, and when the rows have left it
-    least = 2**25           # bytes of copies, 32 MB, for which a tree is worth its trouble
+    least = 2**25  # bytes of copies, 32 MB, for which a tree is worth its trouble
     def select(self, index):
         "Keep these rows, in this order; an index that comes twice makes two rows"
         super().select(index)
@@ -158,49 +179,63 @@ class Branches(Rows):
         self.passes, self.evaluated = self.passes + 1, self.evaluated + tokens
         self.peak_bytes = max(self.peak_bytes, self.tree.nbytes)
 
-    def _plant(self, ids):
-        "Read the prompts"
-        self.tree = TokenTree(self.lm, ids, self.seen)
-        self.prompt, self.node = torch.arange(len(ids)), torch.full((len(ids),), -1)      # of each row
-        self.logits = self.tree.logits(self.node[:, None])[:, 0]
-
-    def _place(self):
-        "Each row's place among the nodes of a call `(prompts, n)`: its prompt, and how many rows before it have the same"
-        return self.prompt, (self.prompt[:, None] == self.prompt).tril(-1).sum(1)
-
-    def _branch(self, tokens):
-        "Add a token to each row"
-        place = self._place()
-        parents, new = torch.full((2, self.tree.batch, int(place[1].max()) + 1), -1)
-        parents[place], new[place] = self.node, tokens
-        nodes = self.tree.extend(parents, new)
-        nodes = self.tree.keep(nodes)                        # forget laws, and rows that have ended
-        self.node, self.logits = nodes[place], self.tree.logits(nodes)[place]
-
     def grow(self, tokens):
         "Add a token to each row `(B,)` and evaluate it"
         if self.tree and self.full(): self._leave()
         super().grow(tokens)
         if self.tree and not self._pays(): self._leave()
 
-    def _pays(self):
-        "Is a shared prompt cheaper than copies of it?"
-        width, copies = self.tree.ids.shape[1], len(self.live) - len(self.prompt.unique())
-        copies *= width * sum(l.keys[0, :, 0].nbytes + l.values[0, :, 0].nbytes for l in key_layers(self.tree.cache))
-        return copies >= self.least and width + self.tree.columns <= 16 * max(self.lengths)
-
     def restart(self, full):
         if self.tree: self._leave()
         super().restart(full)
 
-    def _leave(self):
-        "Give each row a cache of its own"
-        place = self._place()
-        nodes = torch.full((self.tree.batch, int(place[1].max()) + 1), -2)
-        nodes[place] = self.node
-        self.cache, mask = self.tree.rows(nodes)
-        at = place[0] * nodes.shape[1] + place[1]
-        self.cache.batch_select_indices(at.to(mask.device))
-        both = self.tree.nbytes + cache_bytes(self.cache)
-        self.seen, self.tree, self.peak_bytes = mask[at], None, max(self.peak_bytes, both)
-        self.trim()
+# %% ../nbs/11a_rows.ipynb #9e38e1d6
+@patch
+def _plant(self:Branches, ids):
+    "Read the prompts"
+    self.tree = TokenTree(self.lm, ids, self.seen)
+    # the prompt and the node of each row
+    self.prompt, self.node = torch.arange(len(ids)), torch.full((len(ids),), -1)
+    self.logits = self.tree.logits(self.node[:, None])[:, 0]
+
+# %% ../nbs/11a_rows.ipynb #ac9174a4
+@patch
+def _place(self:Branches):
+    "Each row's place in a call `(prompts, n)`: its prompt, and rows of it before"
+    return self.prompt, (self.prompt[:, None] == self.prompt).tril(-1).sum(1)
+
+# %% ../nbs/11a_rows.ipynb #8f56d12a
+@patch
+def _branch(self:Branches, tokens):
+    "Add a token to each row"
+    place = self._place()
+    parents, new = torch.full((2, self.tree.batch, int(place[1].max()) + 1), -1)
+    parents[place], new[place] = self.node, tokens
+    nodes = self.tree.extend(parents, new)
+    nodes = self.tree.keep(nodes)            # forget logits, and rows that have ended
+    self.node, self.logits = nodes[place], self.tree.logits(nodes)[place]
+
+# %% ../nbs/11a_rows.ipynb #f564b72b
+@patch
+def _pays(self:Branches):
+    "Is a shared prompt cheaper than copies of it?"
+    width, more = self.tree.ids.shape[1], len(self.live) - len(self.prompt.unique())
+    token = sum(l.keys[0, :, 0].nbytes + l.values[0, :, 0].nbytes
+                for l in key_layers(self.tree.cache))
+    crowded = width + self.tree.columns > 16 * max(self.lengths)
+    return more * width * token >= self.least and not crowded
+
+# %% ../nbs/11a_rows.ipynb #24220cac
+@patch
+def _leave(self:Branches):
+    "Give each row a cache of its own"
+    place = self._place()
+    nodes = torch.full((self.tree.batch, int(place[1].max()) + 1), -2)
+    nodes[place] = self.node
+    self.cache, mask = self.tree.rows(nodes)
+    at = place[0] * nodes.shape[1] + place[1]
+    self.cache.batch_select_indices(at.to(mask.device))
+    both = self.tree.nbytes + cache_bytes(self.cache)
+    self.seen, self.tree = mask[at], None
+    self.peak_bytes = max(self.peak_bytes, both)
+    self.trim()

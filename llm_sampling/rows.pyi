@@ -30,27 +30,27 @@ class Rows:
     unpadded: bool
     padded: Any
     def __init__(self, lm: LanguageModel, ids: Tensor, mask: Tensor) -> None: ...
+    def trim(self) -> None:
+        """Cut off the columns that no row sees"""
+    def evaluate(self, ids: Tensor, tokens: Any) -> None:
+        """Logits after `ids`, of which `tokens` are no pads"""
     def read(self) -> None:
         """Evaluate the prompts, none longer than the window"""
     def select(self, index: Any) -> None:
         """Keep these rows, in this order; an index that comes twice makes two rows"""
     def spread(self, n: int) -> None:
         """Let `n` rows grow from each, prompt-major, with numbers of their own"""
-    def grow(self, tokens: Any) -> None:
-        """Add a token to each row `(B,)` and evaluate it"""
     def full(self) -> Any:
         """Indices of the rows that have reached the window"""
-    @property
-    def stats(self) -> Any:
-        """What it has cost; and what happened to rows, where something did"""
-    def evaluate(self, ids: Tensor, tokens: Any) -> None:
-        """Logits after `ids`, of which `tokens` are no pads"""
     def forget(self, full: Any) -> None:
         """Let these rows see no more than their last half window"""
     def restart(self, full: Any) -> None:
-        """Read the last half window of these rows anew, and put it in the place of what they remembered"""
-    def trim(self) -> None:
-        """Cut off the columns that no row sees"""
+        """Read the last half window of these rows anew, in place of what they remembered"""
+    def grow(self, tokens: Any) -> None:
+        """Add a token to each row `(B,)` and evaluate it"""
+    @property
+    def stats(self) -> Any:
+        """What it has cost; and what happened to rows, where something did"""
 
 def key_layers(cache: Any) -> list[Any]:
     """Layers of a cache that hold keys and values
@@ -66,7 +66,7 @@ def cache_bytes(cache: Any) -> Any:
     """What a cache holds"""
 
 class Branches(Rows):
-    """Rows of which several begin with one prompt: nodes of a tree, which keeps each prompt once
+    """Rows that share prompts: nodes of a tree, which keeps each prompt once
 
     Args:
         lm: The model, a `LanguageModel`

@@ -18,18 +18,27 @@ from os.path import commonprefix
 
 from .models import LanguageModel
 
+# %% ../nbs/10b_text_stream.ipynb #700eb069
+def _whole(text):
+    "`text` without an unfinished character at its end"
+    return text.rstrip('\ufffd')
+
 # %% ../nbs/10b_text_stream.ipynb #d2717123
 class TextStream:
-    "The text of a growing row of ids: whole characters only, and nothing in which a stop string may still begin"
+    "The text of a growing row of ids, as far as nothing that follows can change it"
     def __init__(self,
         lm:LanguageModel, # For its tokenizer
         context=(),       # Ids before the row: the end of the prompt
         stop=(),          # Strings that end the text, and are no part of it
     ):
-        self.lm, self.stop, self.stopped = lm, stop, None      # the string that has ended it
-        self.text, self.shown = '', 0                    # all that is whole; how many characters of it were given out
-        self.tail, self.old = list(context), len(context)      # ids that are decoded again; those of an earlier piece
-        self.known = lm.decode(self.tail)                      # what the tail said before; its unfinished end may change
+        # the string that has ended it
+        self.lm, self.stop, self.stopped = lm, stop, None
+        # all that is whole; how many characters of it were given out
+        self.text, self.shown = '', 0
+        # ids that are decoded again; those of an earlier piece
+        self.tail, self.old = list(context), len(context)
+        # what the tail said before; its unfinished end may change
+        self.known = lm.decode(self.tail)
 
     def add(self,
         ids,   # New ids of the row, a list
@@ -40,7 +49,8 @@ class TextStream:
         now = self.lm.decode(self.tail)
         self._take(_whole(now))
         new = self.tail[self.old:]
-        if now == _whole(now) and (said := self.lm.decode(new)):     # a special token alone says nothing of the next one's space
+        # a special token alone says nothing of the next one's space
+        if now == _whole(now) and (said := self.lm.decode(new)):
             self.tail, self.old, self.known = new, len(new), said
         return self._show(self._held())
 
@@ -52,8 +62,10 @@ class TextStream:
     def _take(self, now):
         "Add what is new of the tail's text, cut at the first stop string"
         before = len(self.text)
-        if new := now[len(commonprefix([self.known, now])):]: self.text, self.known = self.text + new, now
-        hits = [(at, s) for s in self.stop if (at := self.text.find(s, max(0, before - len(s) + 1))) >= 0]
+        if new := now[len(commonprefix([self.known, now])):]:
+            self.text, self.known = self.text + new, now
+        hits = [(at, s) for s in self.stop
+                if (at := self.text.find(s, max(0, before - len(s) + 1))) >= 0]
         if hits:
             at, self.stopped = min(hits, key=lambda hit: hit[0])
             self.text = self.text[:at]
@@ -61,17 +73,14 @@ class TextStream:
     def _held(self):
         "Length of the longest end of the text that begins a stop string"
         if self.stopped: return 0
-        return max((k for s in self.stop for k in range(1, len(s)) if self.text.endswith(s[:k])), default=0)
+        return max((k for s in self.stop for k in range(1, len(s))
+                    if self.text.endswith(s[:k])), default=0)
 
     def _show(self, held):
         "The text not given out yet, but for its last `held` characters"
         piece = self.text[self.shown:len(self.text) - held]
         self.shown += len(piece)
         return piece
-
-def _whole(text):
-    "`text` without an unfinished character at its end"
-    return text.rstrip('\ufffd')
 
 # %% ../nbs/10b_text_stream.ipynb #cce85755
 def text_of_pieces(

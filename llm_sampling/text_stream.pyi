@@ -7,7 +7,7 @@ from typing import Any
 __all__ = ['TextStream', 'text_of_pieces']
 
 class TextStream:
-    """The text of a growing row of ids: whole characters only, and nothing in which a stop string may still begin
+    """The text of a growing row of ids, as far as nothing that follows can change it
 
     Args:
         lm: For its tokenizer

@@ -79,11 +79,13 @@ def backend(self:TokenTree)->str:
     "How branches are evaluated: 'tree' or 'rows'"
     return self.reader.name
 
+# %% ../nbs/11_token_tree.ipynb #ea07c959
 @patch(as_prop=True)
 def cache(self:TokenTree):
     "The cache of prompts and nodes; None of a backend without"
     return self.reader.cache
 
+# %% ../nbs/11_token_tree.ipynb #0393c5c5
 @patch(as_prop=True)
 def nbytes(self:TokenTree)->int:
     "Bytes of the cache, with its room"
@@ -95,23 +97,27 @@ def passes(self:TokenTree)->int:
     "Forward passes so far"
     return self.reader.passes
 
+# %% ../nbs/11_token_tree.ipynb #2370b29c
 @patch(as_prop=True)
 def evaluated(self:TokenTree)->int:
     "Tokens evaluated so far"
     return self.reader.evaluated
 
+# %% ../nbs/11_token_tree.ipynb #9e7f1275
 @patch(as_prop=True)
 def unpadded(self:TokenTree)->bool:
     "Were rows of different lengths read apart, because the model ignores pads?"
     apart = not self.reader.pads and not self.mask.all().item()
     return apart and self.lm.ignores_padding
 
+# %% ../nbs/11_token_tree.ipynb #66c46bb0
 @patch(as_prop=True)
 def stats(self:TokenTree)->dict:
     "What it has cost; and that the model ignores padding, where that mattered"
     more = dict(ignores_padding=True) if self.unpadded else {}
     return dict(forward_passes=self.passes, tokens_evaluated=self.evaluated) | more
 
+# %% ../nbs/11_token_tree.ipynb #d4083d7f
 @patch
 def __repr__(self:TokenTree):
     return (f'TokenTree({self.batch} prompts, {self.counts.sum()} nodes, '
@@ -127,6 +133,7 @@ def _long(self:TokenTree, name, x):
                          f'with batch {self.batch}')
     return x.cpu()
 
+# %% ../nbs/11_token_tree.ipynb #ffba66a9
 @patch
 def _nodes(self:TokenTree, nodes):
     "Nodes on the CPU, or an error"
@@ -137,19 +144,6 @@ def _nodes(self:TokenTree, nodes):
     return nodes
 
 # %% ../nbs/11_token_tree.ipynb #8e700e9a
-@patch
-def _checked(self:TokenTree, parents, tokens):
-    "Both on the CPU, or an error that names the argument"
-    parents, tokens = self._long('parents', parents), self._long('tokens', tokens)
-    if parents.shape != tokens.shape:
-        raise ValueError('parents and tokens must have one shape, not '
-                         f'{(*parents.shape,)} and {(*tokens.shape,)}')
-    vocab = self.lm.vocab_size
-    if ((tokens < -1) | (tokens >= vocab)).any():
-        raise ValueError(f'tokens must be from 0 to {vocab-1}, or -1 for no node')
-    self._check_parents(parents.masked_fill(tokens < 0, -1), tokens >= 0)
-    return parents, tokens
-
 @patch
 def _check_parents(self:TokenTree, parents, live):
     "Raise if a parent does not exist, or its children would stand behind the window"
@@ -164,6 +158,20 @@ def _check_parents(self:TokenTree, parents, live):
     if window and (length > window).any():
         raise ValueError(f'parents: a path would be {length.max()} tokens long with '
                          f'its prompt, more than the window of {window}')
+
+# %% ../nbs/11_token_tree.ipynb #3379b9d2
+@patch
+def _checked(self:TokenTree, parents, tokens):
+    "Both on the CPU, or an error that names the argument"
+    parents, tokens = self._long('parents', parents), self._long('tokens', tokens)
+    if parents.shape != tokens.shape:
+        raise ValueError('parents and tokens must have one shape, not '
+                         f'{(*parents.shape,)} and {(*tokens.shape,)}')
+    vocab = self.lm.vocab_size
+    if ((tokens < -1) | (tokens >= vocab)).any():
+        raise ValueError(f'tokens must be from 0 to {vocab-1}, or -1 for no node')
+    self._check_parents(parents.masked_fill(tokens < 0, -1), tokens >= 0)
+    return parents, tokens
 
 # %% ../nbs/11_token_tree.ipynb #2ce9057d
 @patch
@@ -184,6 +192,13 @@ def extend(self:TokenTree,
         self.books = books.entered(nodes.gather(1, order), parents, tokens, *found)
     return nodes.to(device)
 
+# %% ../nbs/11_token_tree.ipynb #d019cf3d
+@patch
+def _settle(self:TokenTree):
+    "Bring the cache to what the books say, whatever was interrupted"
+    self.reader.settle(self.books.ids.shape[1], self.books.moves)
+    if self.books.moves: self.books = replace(self.books, moves=())
+
 # %% ../nbs/11_token_tree.ipynb #2ce9057e
 @patch
 def _evaluate(self:TokenTree, parents, tokens):
@@ -191,12 +206,6 @@ def _evaluate(self:TokenTree, parents, tokens):
     self._settle()
     books, seen = self.books.opened(parents, tokens)
     return books, *self.reader.step(books.ids, seen, books.positions)
-
-@patch
-def _settle(self:TokenTree):
-    "Bring the cache to what the books say, whatever was interrupted"
-    self.reader.settle(self.books.ids.shape[1], self.books.moves)
-    if self.books.moves: self.books = replace(self.books, moves=())
 
 # %% ../nbs/11_token_tree.ipynb #16a2223e
 @patch
@@ -215,6 +224,13 @@ def logits(self:TokenTree,
         logits[lost] = fresh[lost]
     return logits
 
+# %% ../nbs/11_token_tree.ipynb #dc79470f
+def _integer(name, value):
+    "One integer as Python's, or an error"
+    try: return operator.index(None if isinstance(value, bool) else value)
+    except (TypeError, RuntimeError, ValueError):
+        raise ValueError(f'{name} must be one integer, not {in_short(value)}') from None
+
 # %% ../nbs/11_token_tree.ipynb #16a22241
 @patch
 def path(self:TokenTree,
@@ -229,12 +245,6 @@ def path(self:TokenTree,
         ids.append(self.tokens[row, node].item())
         node = self.parents[row, node].item()
     return ids[::-1]
-
-def _integer(name, value):
-    "One integer as Python's, or an error"
-    try: return operator.index(None if isinstance(value, bool) else value)
-    except (TypeError, RuntimeError, ValueError):
-        raise ValueError(f'{name} must be one integer, not {in_short(value)}') from None
 
 # %% ../nbs/11_token_tree.ipynb #16a2223f
 @patch
@@ -262,6 +272,14 @@ def rows(self:TokenTree,
     self._settle()
     return self.reader.rows(self.books.seen(nodes))
 
+# %% ../nbs/11_token_tree.ipynb #bc0c3a74
+@patch
+def _crowded(self:TokenTree):
+    "Have eight passes come since nodes were forgotten, or very many columns?"
+    compact = self.books.compact
+    many = self.columns - compact > max(64, self.ids.shape[1] + compact)
+    return many or len(self.books.logits) > 8
+
 # %% ../nbs/11_token_tree.ipynb #c5723327
 @patch
 def keep(self:TokenTree,
@@ -278,10 +296,3 @@ def keep(self:TokenTree,
     self.books = replace(books, moves=moves)
     self._settle()
     return torch.where(nodes >= 0, pick(number, nodes, -1), nodes).to(device)
-
-@patch
-def _crowded(self:TokenTree):
-    "Have eight passes come since nodes were forgotten, or very many columns?"
-    compact = self.books.compact
-    many = self.columns - compact > max(64, self.ids.shape[1] + compact)
-    return many or len(self.books.logits) > 8

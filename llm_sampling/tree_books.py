@@ -98,6 +98,13 @@ def new_books(
         states=None if states is None else [states],
         counts=torch.zeros(B, dtype=torch.long), **dict.fromkeys(_EMPTY, none))
 
+# %% ../nbs/10e_tree_books.ipynb #5ab4a914
+@patch
+def _above(self:Books, columns):
+    "Rows of the ancestor mask: `(B, n)` columns to `(B, n, room)`; none for -1"
+    at = columns.clamp(min=0)[..., None].expand(-1, -1, self.ancestors.shape[2])
+    return self.ancestors.gather(1, at) & (columns >= 0)[..., None]
+
 # %% ../nbs/10e_tree_books.ipynb #6c7abeb2
 @patch
 def seen(self:Books,
@@ -106,12 +113,6 @@ def seen(self:Books,
     "The columns of the prompts, of nodes and of their ancestors"
     above = self._above(pick(self.slots, nodes, -1))[..., :self.columns]
     return torch.cat([self.mask[:, None].expand(-1, nodes.shape[1], -1), above], -1)
-
-@patch
-def _above(self:Books, columns):
-    "Rows of the ancestor mask: `(B, n)` columns to `(B, n, room)`; none for -1"
-    at = columns.clamp(min=0)[..., None].expand(-1, -1, self.ancestors.shape[2])
-    return self.ancestors.gather(1, at) & (columns >= 0)[..., None]
 
 # %% ../nbs/10e_tree_books.ipynb #6c7abeb1
 @patch
@@ -155,20 +156,7 @@ def entered(self:Books,
     return replace(self, **new, counts=counts, logits=[*self.logits, logits],
                    states=self.states and [*self.states, states])
 
-# %% ../nbs/10e_tree_books.ipynb #8ed5ddda
-@patch
-def kept(self:Books,
-    nodes:Tensor, # `(B, n)` long; -1 and -2 name none
-): # Books, the new numbers `(B, nodes)`, the columns that stay (None: all of them)
-    "Books of these nodes and their ancestors, with the logits of these nodes only"
-    stay, books, order = self._staying(nodes), self._with_logits(nodes), None
-    live = (self.slots >= 0) & pick(stay, self.slots, False)               # (B, nodes)
-    if (width := int(stay.sum(1).max())) < self.columns:
-        order, real = left(stay)
-        books = books._with_columns(stay, order, real, width)
-    number = torch.where(live, live.cumsum(1) - 1, -1)
-    return books._renumbered(live, number), number, order
-
+# %% ../nbs/10e_tree_books.ipynb #f239c69e
 @patch
 def _staying(self:Books, nodes):
     "The columns `(B, columns)` of nodes and their ancestors"
@@ -177,7 +165,7 @@ def _staying(self:Books, nodes):
     seen = self.ancestors[:, :self.columns, :self.columns]
     return (seen & named[:, 1:, None]).any(1)
 
-# %% ../nbs/10e_tree_books.ipynb #c5723328
+# %% ../nbs/10e_tree_books.ipynb #6f4cb7f0
 @patch
 def _with_logits(self:Books, nodes):
     "Books with the logits of the prompt and of these nodes only"
@@ -190,7 +178,7 @@ def _with_logits(self:Books, nodes):
     return replace(self, logits=[read(self.logits, at, 0.)], compact=self.columns,
                    logits_at=torch.where(named, named.cumsum(1), -1))
 
-# %% ../nbs/10e_tree_books.ipynb #8ed5dddb
+# %% ../nbs/10e_tree_books.ipynb #6ded52a9
 @patch
 def _with_columns(self:Books, stay, order, real, width):
     "Books of the columns that stay, moved to the left"
@@ -204,6 +192,7 @@ def _with_columns(self:Books, stay, order, real, width):
         ancestors=pad(seen & real[..., None] & real[:, None], (0, room) * 2),
         slots=pick(torch.where(stay, stay.cumsum(1) - 1, -1), self.slots, -1))
 
+# %% ../nbs/10e_tree_books.ipynb #61e8dea2
 @patch
 def _renumbered(self:Books, live, number):
     "Books without the gaps of the nodes that are not `live`"
@@ -214,3 +203,17 @@ def _renumbered(self:Books, live, number):
     nodes = {name: getattr(books, name).gather(1, order).masked_fill(~real, empty)
              for name, empty in _EMPTY.items()}
     return replace(books, counts=live.sum(1), **nodes)
+
+# %% ../nbs/10e_tree_books.ipynb #8ed5ddda
+@patch
+def kept(self:Books,
+    nodes:Tensor, # `(B, n)` long; -1 and -2 name none
+): # Books, the new numbers `(B, nodes)`, the columns that stay (None: all of them)
+    "Books of these nodes and their ancestors, with the logits of these nodes only"
+    stay, books, order = self._staying(nodes), self._with_logits(nodes), None
+    live = (self.slots >= 0) & pick(stay, self.slots, False)               # (B, nodes)
+    if (width := int(stay.sum(1).max())) < self.columns:
+        order, real = left(stay)
+        books = books._with_columns(stay, order, real, width)
+    number = torch.where(live, live.cumsum(1) - 1, -1)
+    return books._renumbered(live, number), number, order

@@ -1,14 +1,16 @@
-"Beam search against transformers' own, rows alone, ends, filters, samples and streams"
+"Beam search against transformers' own, rows alone, ends, filters and samples"
 import contextlib, math, random, time
 from functools import partial
 
 import pytest, torch
 import transformers as tf
+from beam_cases import streamed
 from checks import frequencies
 
 import llm_sampling as ls
-from llm_sampling.beam import beam_search, best_first, stream_beam_search
-from llm_sampling.generation import generate
+from llm_sampling.beam import Beams, beam_search, best_first
+from llm_sampling.beam_stream import stream_beam_search
+from llm_sampling.generation import generate, rep_n
 from llm_sampling.models import LanguageModel
 from llm_sampling.table_model import TableModel
 from llm_sampling.sampler import Sampler
@@ -71,7 +73,7 @@ def test_beams_are_transformers(seed, tinies, prompts):
 def ties_to(which):
     """torch whose `topk` and unstable sorts list equal numbers by their place, or the
     other way round"""
-    first, sort, argsort = which == 'first', torch.Tensor.sort, torch.Tensor.argsort
+    first, sort = which == 'first', torch.Tensor.sort
     def order(x, dim, descending):
         if first: return sort(x, dim=dim, descending=descending, stable=True)[1]
         return x.shape[dim] - 1 - sort(x.flip(dim), dim=dim, descending=descending,
@@ -529,79 +531,6 @@ def test_each_token_is_evaluated_once(tinies):
     assert out.stats['peak_cache_bytes'] > 0
 
 
-def streamed(*args, **kw):
-    "Texts and ids of the pieces by row, and the Generation"
-    texts, ids, reasons, steps = {}, {}, {}, stream_beam_search(*args, **kw)
-    while True:
-        try: p = next(steps)
-        except StopIteration as end: out = end.value; break
-        assert reasons.get(p.row) is None  # nothing comes after the last piece
-        texts[p.row] = texts.get(p.row, '') + p.text
-        ids[p.row] = ids.get(p.row, []) + p.ids
-        reasons[p.row] = p.finish_reason
-    assert [ids[i] for i in range(len(out))] == [i.tolist() for i in out.ids]
-    assert [reasons[i] for i in range(len(out))] == out.finish_reasons
-    assert out.texts is None or [texts[i] for i in range(len(out))] == out.texts
-    return out
-
-
-@pytest.mark.parametrize('seed', range(4))
-def test_safe_stream_is_beam_search(seed, tinies, lists, prompts):
-    "What was shown is never taken back, whatever ends and wins"
-    dice = random.Random(seed)
-    for _ in range(8):
-        lm = dice.choice(list(tinies.values()))
-        rows = prompts(dice, [dice.randint(1, 9) for _ in range(3)])
-        steps = dice.randint(1, 16)
-        said = beam_search(lm, rows, max_new_tokens=steps,
-                           eos_token_id=()).ids[-1].tolist()
-        kw = dict(num_beams=dice.randint(1, 6), max_new_tokens=steps,
-                  length_penalty=dice.choice([-1., 0., 1., 2.]),
-                  early_stopping=dice.choice([True, False, 'never']),
-                  eos_token_id=dice.choice([(), said[-1], said[steps // 2],
-                                            [7, *said[:2]]]))
-        whole, out = beam_search(lm, rows, **kw), streamed(lm, rows, **kw)
-        assert lists(out.ids) == lists(whole.ids) and out.scores == whole.scores
-        for k in (1, 2, 3):  # whatever the haste, the pieces are the result
-            hasty = streamed(lm, rows, lookahead=k, **kw)
-            if k == 1:
-                greedy = generate(lm, rows, max_new_tokens=steps,
-                                  eos_token_id=kw['eos_token_id'])
-                if kw['early_stopping'] != 'never' and kw['length_penalty'] >= 0:
-                    assert lists(hasty.ids) == lists(greedy.ids)
-
-
-@pytest.mark.parametrize('lookahead', [None, 1, 3])
-def test_stream_of_texts(lm, lookahead):
-    "Texts, stop strings and a stop that comes at once"
-    texts = ['Once upon a time', 'The king', 'A poor man had']
-    word = beam_search(lm, texts, max_new_tokens=25).texts[0].split()[4]
-    for stop in (None, [word], [' the', 'e', word]):
-        out = streamed(lm, texts, max_new_tokens=25, stop=stop, lookahead=lookahead)
-        if lookahead is None:
-            assert out.texts == beam_search(lm, texts, max_new_tokens=25,
-                                            stop=stop).texts
-    with pytest.raises(ValueError, match='lookahead must be an integer >= 1'):
-        stream_beam_search(lm, texts, lookahead=0)
-
-
-def test_a_tree_is_drawn_in_its_final_places():
-    from llm_sampling.beam import plot_tree
-    from llm_sampling.token_tree import TokenTree
-    from matplotlib import pyplot as plt
-    tree = TokenTree(LanguageModel(TableModel({(): [.5, .5]})), [[0]])
-    nodes = tree.extend(torch.tensor([[-1, -1]]), torch.tensor([[0, 1]]))
-    tree.extend(nodes, torch.tensor([[1, 1]]))
-    drawn = lambda **kw: {(t.get_text(), t.get_position())
-                          for t in plot_tree(tree, [2], 'ab'.__getitem__, **kw).texts}
-    whole, part = drawn(), drawn(upto=2)
-    assert len(whole) == 5
-    assert part < whole
-    assert {t for t, _ in part} == {'prompt', 'a', 'b'}
-    assert {t for t, _ in drawn(upto=0)} == {'prompt'}
-    plt.close('all')
-
-
 @pytest.mark.parametrize('search', [beam_search, ls.diverse_beam_search,
                                     ls.stochastic_beam_search])
 def test_measures_of_long_searches(search, tinies):
@@ -638,3 +567,100 @@ def test_measures_of_long_searches(search, tinies):
                     < step.rank
                     <= (law > law[id] - 1e-4).sum())
             assert abs(step.entropy + (law.exp() * law).sum()) < 1e-3
+
+
+def table(laws, **kw): return LanguageModel(TableModel(laws, **kw))
+
+
+def test_two_beams_find_what_greedy_misses():
+    "The four-word tree of Dive into Deep Learning: .048 against .054"
+    lm = table({(): [.1, .5, .2, .2], (1,): [.2, .1, .4, .3], (1, 2): [.2, .2, .2, .4],
+                (1, 2, 3): [.6, .1, .1, .2], (1, 3): [.1, .2, .6, .1],
+                (1, 3, 2): [.6, .2, .1, .1]}, eos_token_id=0)
+    greedy = generate(lm, [[0]], max_new_tokens=4)
+    assert greedy.ids[0].tolist() == [1, 2, 3, 0]
+    assert math.exp(greedy.scores[0]) == pytest.approx(.048)
+    out = beam_search(lm, [[0]], num_beams=2, max_new_tokens=6, length_penalty=0.)
+    assert out.ids[0].tolist() == [1, 3, 2, 0]
+    assert math.exp(out.scores[0]) == pytest.approx(.054)
+
+
+def test_two_beams_may_lose_to_one():
+    "Both words after 2, .175 each, push out the .136 after 1, which .9 would follow"
+    rest = [.3, .14, .14, .14, .14, .14]
+    lm = table({(): [0, .4, .35, .25, 0, 0], (1,): [.14, .34, .13, .13, .13, .13],
+                (1, 1): [.02, .9, .02, .02, .02, .02], (2,): [.5, .5, 0, 0, 0, 0],
+                (2, 0): rest, (2, 1): rest, (3,): [.2] + [.16] * 5})
+    scores = [math.exp(beam_search(lm, [[5]], num_beams=K, max_new_tokens=3,
+                                   length_penalty=0., eos_token_id=()).scores[0])
+              for K in (1, 2)]
+    assert scores == pytest.approx([.4 * .34 * .9, .35 * .5 * .3])
+
+
+@pytest.mark.parametrize('x,steps', [(.3, [2, 12, 12]), (.2, [2, 2, 12])])
+def test_when_a_search_ends(x, steps):
+    """A text may end at once, or after 1 with 1 - x; after 1 1 it is certain to go on.
+    True stops with two finished, False where 1 1 is not good enough yet"""
+    lm = table({(): [.4, .6, 0], (1,): [1-x, x, 0], (1, 1): [0, 0, 1], (2,): [0, 0, 1]},
+               eos_token_id=0)
+    outs = [beam_search(lm, [[2, 0]], num_beams=2, early_stopping=rule,
+                        max_new_tokens=12) for rule in (True, False, 'never')]
+    assert [out.stats['forward_passes'] for out in outs] == steps
+    at_once, guessed, sure = (out.scores[0] for out in outs)
+    assert sure > at_once and (guessed == sure) == (x == .3)
+
+
+def test_one_beam_draws_its_last_word_only():
+    "Two words are drawn without replacement, so both, and the better goes on"
+    out = beam_search(table({(): [.6, .4]}), [[0]] * 500, num_beams=1, max_new_tokens=4,
+                      do_sample=True, seed=torch.arange(500), eos_token_id=())
+    share = torch.stack(out.ids).float().mean(0)
+    assert (share[:3] == 0).all()
+    assert abs(share[3] - .4) < 4.5 * math.sqrt(.24 / 500)
+
+
+def test_likelier_texts_repeat_themselves(lm):
+    "More beams find likelier texts, with more loops than samples; a ban takes them out"
+    texts = ['Once upon a time', 'The king had three sons, and the youngest',
+             'In the middle of the forest', 'When the prince awoke']
+    kw = dict(max_new_tokens=30, eos_token_id=())
+    mean = lambda xs: sum(xs) / len(xs)
+    loops = lambda out: mean([rep_n(i) for i in out.ids])
+    greedy, beams = (beam_search(lm, texts, num_beams=K, **kw) for K in (1, 8))
+    drawn = generate(lm, texts, Sampler(temperature=.8, top_p=.9, seed=1), **kw)
+    drawn_score = mean([l.mean().item() for l in drawn.logprobs])
+    assert mean(beams.scores) > mean(greedy.scores) > drawn_score
+    assert min(loops(beams), loops(greedy)) > loops(drawn) + .1
+    ban = Sampler(no_repeat_ngram_size=4)
+    assert loops(beam_search(lm, texts, sampler=ban, **kw)) == 0
+
+
+def test_history_is_the_paths(tinies, prompts):
+    "Prompt, pads and tokens of every live hypothesis; zeros where there is none"
+    steps = []
+    class Watched(Beams):
+        def filtered(self, logprobs):
+            ids, mask = self.history()
+            S, tree = self.tree.ids.shape[1], self.tree
+            assert torch.equal(ids[:, :S], tree.ids.repeat_interleave(3, 0))
+            assert torch.equal(mask[:, :S], tree.mask.repeat_interleave(3, 0))
+            assert mask[:, S:].all()
+            nodes = self.nodes.flatten().tolist()
+            want = [tree.path(i // 3, node) if node != -2 else [0] * self.length
+                    for i, node in enumerate(nodes)]
+            assert ids[:, S:].tolist() == want
+            steps.append(-2 in nodes)
+            return logprobs
+    for lm in tinies.values():
+        tree = TokenTree(lm, prompts(random.Random(0), [4, 2]))
+        for _ in Watched(tree, 3, max_new_tokens=20, eos=(5, 9)).run(): pass
+    assert len(steps) > 20 and True in steps and False in steps
+
+
+def test_the_benchmark_compared_equal_texts():
+    import json
+    from importlib.resources import files
+    saved = files('llm_sampling')/'data'/'benchmark_search.json'
+    bench = json.loads(saved.read_text())
+    rows = [r for r in bench['aims'] if r['work'] == 'beams'] + bench['sweep']
+    assert len(rows) > 8 and all(r['same_tokens'] for r in rows)

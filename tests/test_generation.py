@@ -3,6 +3,7 @@ import pytest, torch
 
 from llm_sampling.generation import generate, rep_n, stream
 from llm_sampling.models import LanguageModel
+from llm_sampling.table_model import TableModel
 from llm_sampling.sampler import Sampler
 
 
@@ -125,3 +126,16 @@ def test_a_row_emptied_by_bans_is_named(lm):
     with pytest.raises(ValueError, match='row 0: its largest logit is -inf'):
         generate(lm, ['a', 'b'], Sampler(logit_bias=everything), max_new_tokens=2,
                  seed=0)
+
+
+def test_rows_end_at_their_own_time():
+    "1 1 0 after 1, 2 2 2 2 0 after 2; without a tokenizer there are ids only"
+    sure = torch.eye(3)
+    lm = LanguageModel(TableModel({(): sure[0], (1,): sure[1], (1, 1, 1): sure[0],
+                                   (1, 1, 1, 0): sure[1], (2,): sure[2],
+                                   (2,) * 5: sure[0]}, eos_token_id=0))
+    both = generate(lm, torch.tensor([[1], [2]]))
+    assert [i.tolist() for i in both.ids] == [[1, 1, 0], [2, 2, 2, 2, 0]]
+    # a table reads all again each time: three steps of both rows, two of the second
+    assert both.stats['tokens_evaluated'] == sum(range(1, 4)) * 2 + 4 + 5
+    assert (both.texts, both.trace[0][0].text) == (None, None)

@@ -91,3 +91,26 @@ def test_rows_that_leave_a_tree_are_only_as_long_as_they_are(rows, monkeypatch, 
     else: pytest.fail('no seed gives such samples')
     alone = generate(lm, [rows[0]], eos_token_id=eos, **kw)
     assert lists(out.ids[:2]) == lists(alone.ids)
+
+
+def test_branches_hold_their_prompt_once(lm):
+    "Sixteen samples of 241 tokens: a tenth of the bytes of rows, and as many tokens"
+    ids, mask = lm.encode([list(range(1, 242))])
+    both = [kind(lm, ids, mask) for kind in (Rows, Branches)]
+    for some in both:
+        some.read()
+        some.select([0] * 16)
+        for _ in range(10): some.grow(torch.arange(5, 21))
+    assert [some.evaluated for some in both] == [401, 401]
+    assert both[1].tree and both[0].peak_bytes > 9.5 * both[1].peak_bytes
+
+
+def test_rows_stay_within_the_window(rows, tiny):
+    "However long they grow: what they see, and what the cache holds"
+    lm = tiny('llama')
+    lm.window = 12
+    some = Rows(lm, *lm.encode([row[:12] for row in rows]))
+    some.read()
+    for _ in range(40): some.grow(torch.arange(1, 1 + len(rows)))
+    assert max(some.lengths) < 12 and some.cache.get_seq_length() <= 12
+    assert some.ids.shape[1] > 50 and all(some.restarts[i] > 4 for i in range(len(rows)))

@@ -150,6 +150,22 @@ def test_parts_follow_the_numbers():
     assert {name: docs.part(Path(f'{name}.ipynb')) for name in parts} == parts
 
 
+def test_moved_pages_lead_on(tmp_path):
+    "An old address has a page that goes to the new one, by itself and by a link"
+    docs.redirects([*PAGES], tmp_path)
+    assert {p.stem for p in tmp_path.glob('*.html')} == {*docs.MOVED}
+    for old, new in docs.MOVED.items():
+        page = (tmp_path/f'{old}.html').read_text()
+        assert f'http-equiv="refresh" content="0; url={new}.html"' in page
+        assert f'<a href="{new}.html">' in page
+
+
+@pytest.mark.parametrize('pages', [['diverse', 'beam_variants'], ['beam_variants'], []])
+def test_moves_to_nowhere_are_refused(pages, tmp_path, monkeypatch):
+    monkeypatch.setattr(docs, 'MOVED', {'beam_variants': 'diverse'})
+    with pytest.raises(ValueError, match='MOVED'): docs.redirects(pages, tmp_path)
+
+
 def test_helpers_are_read_last(tmp_path):
     for name in ('00_testing', '02_multinomial', '10_models', 'index', 'tour',
                  '01_softmax', '00a_plots'):

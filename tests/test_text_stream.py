@@ -94,3 +94,10 @@ def test_streams_of_other_tokenizers(kind):
 def test_markup_of_a_model_is_escaped(lm):
     assert '<script>' not in generate(script(lm, '<script>alert(1)</script>'),
                                       torch.tensor([[0]])).show().data
+
+
+def test_the_stop_string_that_begins_first_cuts(lm):
+    ids = lm.tokenizer('a b c d', add_special_tokens=False)['input_ids']
+    cut = TextStream(lm, stop=['b c d', 'c'])
+    cut.add(ids)
+    assert cut.text == 'a ' and cut.stopped == 'b c d'

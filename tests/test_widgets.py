@@ -87,17 +87,12 @@ def test_figures_have_no_ground_of_their_own():
 
 
 def test_twelve_frames_of_a_tree_are_small(monkeypatch):
-    from llm_sampling.beam import plot_tree
-    from llm_sampling.models import LanguageModel
-    from llm_sampling.table_model import TableModel
-    from llm_sampling.token_tree import TokenTree
-    import torch
-    grown = TokenTree(LanguageModel(TableModel({(): [.25]*4})), torch.tensor([[0]]))
-    figures = []
-    nodes = torch.tensor([[-1]])
-    for i in range(12):
-        figures.append(plot_tree(grown, nodes[0].tolist(), str))
-        nodes = grown.extend(nodes[:, :1].expand(-1, 3), torch.tensor([[1, 2, 3]]))
+    from llm_sampling.plots import plot_tree
+    figures, parents, live = [], [], -1
+    for _ in range(12):
+        figures.append(plot_tree(parents, ['2'] * len(parents),
+                                 [node == live for node in range(len(parents))]))
+        parents, live = parents + [live] * 3, len(parents)
     assert len(frames(figures).to_html()) < 300_000
 
 
