@@ -37,8 +37,10 @@ PARTS = {'Start': None, 'I. One token': 1, 'II. A text': 10, 'III. A search': 13
 REFERENCE = ['api', 'changelog']
 # The API page: which modules serve a task
 TASKS = {
-    'Temperature and probabilities': 'softmax', 'Filters': 'top_k top_p min_p typical',
-    'Filters that move with the text or a roll': 'adaptive', 'History': 'penalties',
+    'Temperature and probabilities': 'softmax',
+    'Filters': 'top_k top_p min_p typical gallery',
+    'Filters that move with the text or a roll': 'adaptive mirostat',
+    'History': 'penalties repeats',
     'Draws': 'multinomial noise',
     'The sampler': 'sampler batches steps shortlist explain',
     'What a strategy is asked, and tells': 'request text_stream record',

@@ -24,22 +24,22 @@ from torch import Tensor
 
 from .adaptive import (XTC_PROBABILITY, XTC_THRESHOLD, dynamic_temperature,
                                    xtc_filter)
+from .gallery import (EPSILON_CUTOFF, ETA_CUTOFF, TAIL_FREE, TOP_A, TOP_H,
+                                  TOP_N_SIGMA, epsilon_filter, eta_filter, p_less_filter,
+                                  tail_free_filter, top_a_filter, top_h_filter,
+                                  top_n_sigma_filter)
 from .knobs import FLOATS, Whole, listed, in_short, whole
-from .min_p import (MIN_P, TAIL_FREE, TOP_A, TOP_N_SIGMA, min_p_filter,
-                                p_less_filter, tail_free_filter, top_a_filter,
-                                top_n_sigma_filter)
-from .penalties import (DRY_ALLOWED_LENGTH, DRY_BASE, DRY_MULTIPLIER,
-                                    FREQUENCY_PENALTY, LOGIT_BIAS, NO_REPEAT_NGRAM_SIZE,
-                                    PRESENCE_PENALTY, REPETITION_PENALTY, ban_tokens,
-                                    dry_penalty, frequency_penalty, logit_bias,
-                                    no_repeat_ngram, presence_penalty,
-                                    repetition_penalty)
+from .min_p import MIN_P, min_p_filter
+from .penalties import (FREQUENCY_PENALTY, PRESENCE_PENALTY,
+                                    REPETITION_PENALTY, frequency_penalty,
+                                    presence_penalty, repetition_penalty)
+from .repeats import (DRY_ALLOWED_LENGTH, DRY_BASE, DRY_MULTIPLIER, LOGIT_BIAS,
+                                  NO_REPEAT_NGRAM_SIZE, ban_tokens, dry_penalty,
+                                  logit_bias, no_repeat_ngram)
 from .softmax import TEMPERATURE, apply_temperature
 from .top_k import TOP_K, top_k_filter
 from .top_p import TOP_P, top_p_filter
-from .typical import (EPSILON_CUTOFF, ETA_CUTOFF, TOP_H, TYPICAL_P,
-                                  epsilon_filter, eta_filter, top_h_filter,
-                                  typical_filter)
+from .typical import TYPICAL_P, typical_filter
 
 # %% ../nbs/08b_steps.ipynb #8cf88c67
 class Context(NamedTuple):
