@@ -42,7 +42,7 @@ TASKS = {
     'Filters that move with the text or a roll': 'adaptive mirostat',
     'History': 'penalties repeats',
     'Draws': 'multinomial noise',
-    'The sampler': 'sampler batches steps shortlist explain',
+    'The sampler': 'sampler batches steps shortlist token_texts explain',
     'What a strategy is asked, and tells': 'request text_stream record',
     'Models': 'models', 'Generation': 'rows generation',
     'The token tree': 'token_tree tree_books backends',

@@ -32,12 +32,13 @@
 - `llm_sampling.steps`: Every step of a sampler in one table: the function, what its knob may be, and the order of four systems
 - `llm_sampling.testing`: Equality that survives `-inf`, and the checks that every filter and draw must pass
 - `llm_sampling.text_stream`: Whole characters only, no stop string, and nothing taken back
+- `llm_sampling.token_texts`: A bias, a ban or a breaker may name a token by what it says: one token, a sequence, or all that contain it
 - `llm_sampling.token_tree`: One cache for every branch: each token is computed once, and sees only its own ancestors
 - `llm_sampling.top_k`: Keep the k largest logits of each row, drop the rest, renormalise, draw
 - `llm_sampling.top_p`: Keep the smallest set of most likely tokens that holds probability p; its size follows the context
 - `llm_sampling.tree_books`: Nodes, columns and who sees whom: all that a tree knows, in one object that never changes
 - `llm_sampling.typical`: Keep the tokens whose surprisal is nearest what the model expects, and perhaps not the most likely one
-- `llm_sampling.widgets`: Sliders over a probability law and frames of an algorithm, alive in Jupyter and on a page without Python"""
+- `llm_sampling.widgets`: Sliders over a probability distribution and frames of an algorithm, alive in Jupyter and on a page without Python"""
 
 __version__ = "0.2.0"
 
@@ -74,7 +75,7 @@ _names = {
 }
 _modules = [*_names, 'backends', 'batches', 'cli', 'default_model', 'explain', 'knobs',
             'plots', 'request', 'rows', 'shortlist', 'steps', 'testing', 'text_stream',
-            'tree_books', 'widgets']
+            'token_texts', 'tree_books', 'widgets']
 _home = {name: module for module, names in _names.items() for name in names.split()}
 __all__ = [*_home]
 

@@ -31,6 +31,7 @@ from . import softmax as softmax
 from . import steps as steps
 from . import testing as testing
 from . import text_stream as text_stream
+from . import token_texts as token_texts
 from . import token_tree as token_tree
 from . import top_k as top_k
 from . import top_p as top_p

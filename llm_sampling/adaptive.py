@@ -21,7 +21,8 @@ from torch import Tensor
 
 from .knobs import Knob, in_short, one_or_each
 from .noise import fresh_seeds, uniform_noise
-from .softmax import TEMPERATURE, apply_temperature, entropy, softmax, upcast
+from .softmax import (TEMPERATURE, apply_temperature, entropy, softmax,
+                                  upcast)
 
 # %% ../nbs/08_adaptive.ipynb #6dc4f10f
 def dynamic_temperature(
@@ -30,7 +31,7 @@ def dynamic_temperature(
     high,              # Temperature of a flat row, finite, >= `low`
     exponent=1.0,      # Finite, >= 0; above 1 the temperature stays low for longer
     shift:bool=True,   # As `apply_temperature`
-)->Tensor:             # Same shape and dtype; a row with one finite logit stays as it is
+)->Tensor:             # Same shape and dtype; a row with one finite logit stays
     "Divide each row by a temperature that grows with its entropy (kalomaze, 2023)"
     given = dict(low=low, high=high, exponent=exponent)
     low, high, exponent = (TEMPERATURE.single(name, v) for name, v in given.items())
@@ -66,9 +67,9 @@ XTC_PROBABILITY = Knob('a number in [0, 1]', lambda v: (v >= 0) & (v <= 1), neut
 
 def xtc_filter(
     logits:Tensor,  # Scores, shape `(..., vocab)`
-    threshold,      # What a good token reaches, in [0, 1], or one per row; > .5, `None`: off
-    probability,    # Chance that a row is cut, in [0, 1], or one per row; 0, `None`: off
-    seed=None,      # Any 64-bit integer, or one per row; `None` takes a fresh one per row
+    threshold,      # Makes a token good; in [0, 1], or one per row; `None` is off
+    probability,    # Of a cut; in [0, 1], or one per row; 0 or `None` is off
+    seed=None,      # A 64-bit integer, or one per row; `None`: a fresh one per row
     position=0,     # Which token of its text is drawn, from 0; a number or one per row
 )->Tensor:          # Same shape and dtype, dropped tokens -inf
     "By a roll, drop the good tokens but the least likely and its ties (p-e-w, 2024)"
@@ -76,7 +77,8 @@ def xtc_filter(
     threshold = XTC_THRESHOLD.read('threshold', threshold, z)
     probability = XTC_PROBABILITY.read('probability', probability, z)
     if threshold is None or probability is None: return logits
-    if isinstance(threshold, Tensor): threshold = threshold.float()      # as the probabilities
+    # as the probabilities
+    if isinstance(threshold, Tensor): threshold = threshold.float()
     good = (steady_probs(z) >= threshold) & (z > -torch.inf)
     least = z.masked_fill(~good, torch.inf).amin(-1, keepdim=True)
     drop = good & (z > least) & (_roll(seed, position, z) <= probability)

@@ -23,7 +23,7 @@ def dynamic_temperature(
         shift: As `apply_temperature`
 
     Returns:
-        Same shape and dtype; a row with one finite logit stays as it is
+        Same shape and dtype; a row with one finite logit stays
     """
 
 def steady_probs(z: Tensor) -> Tensor:
@@ -53,9 +53,9 @@ def xtc_filter(
 
     Args:
         logits: Scores, shape `(..., vocab)`
-        threshold: What a good token reaches, in [0, 1], or one per row; > .5, `None`: off
-        probability: Chance that a row is cut, in [0, 1], or one per row; 0, `None`: off
-        seed: Any 64-bit integer, or one per row; `None` takes a fresh one per row
+        threshold: Makes a token good; in [0, 1], or one per row; `None` is off
+        probability: Of a cut; in [0, 1], or one per row; 0 or `None` is off
+        seed: A 64-bit integer, or one per row; `None`: a fresh one per row
         position: Which token of its text is drawn, from 0; a number or one per row
 
     Returns:

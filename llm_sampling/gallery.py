@@ -33,9 +33,9 @@ TOP_A = Knob('a number in [0, 1]', lambda v: (v >= 0) & (v <= 1), neutral=0)
 
 def top_a_filter(
     logits:Tensor,  # Scores, shape `(..., vocab)`
-    top_a,          # Share of the best squared, in [0, 1], or one per row; 0, `None`: off
+    top_a,          # Share of the square, in [0, 1], or one per row; 0 or `None` is off
 )->Tensor:          # Same shape and dtype, dropped tokens -inf
-    "Keep tokens that reach `top_a` times the largest probability's square (BlinkDL, 2022)"
+    "Keep what reaches `top_a` times the largest probability squared (BlinkDL, 2022)"
     z = upcast(logits)
     top_a = TOP_A.read('top_a', top_a, z)
     if top_a is None: return logits
@@ -52,7 +52,7 @@ TOP_N_SIGMA = Knob('a number > 0 that float32 holds, or inf',
 
 def top_n_sigma_filter(
     logits:Tensor,  # Scores, shape `(..., vocab)`
-    n,              # Standard deviations, > 0, or one per row; `None` or infinity is off
+    n,              # Standard deviations, > 0, or one per row; `None` or inf is off
 )->Tensor:          # Same shape and dtype, dropped tokens -inf
     "Keep logits within `n` standard deviations of the largest (Tang et al., 2024)"
     z = upcast(logits)
@@ -75,7 +75,8 @@ def p_less_filter(
     top = z.amax(-1, keepdim=True)
     w = (z - top).exp_()
     total = w.sum(-1, keepdim=True, dtype=torch.float64)
-    level = w.square().sum(-1, keepdim=True, dtype=torch.float64) / total    # 1 if uniform
+    # 1 if uniform
+    level = w.square().sum(-1, keepdim=True, dtype=torch.float64) / total
     return logits.masked_fill(z < top + level.log().to(z.dtype), -torch.inf)
 
 # %% ../nbs/06a_gallery.ipynb #94587038
@@ -83,21 +84,22 @@ TAIL_FREE = Knob('a number in (0, 1]', lambda v: (v > 0) & (v <= 1), neutral=1)
 
 def tail_free_filter(
     logits:Tensor,  # Scores, shape `(..., vocab)`
-    z,              # Share of the bends to pass, in (0, 1], or one per row; 1, `None`: off
+    z,              # Share of the bends, in (0, 1], or one per row; 1 or `None` is off
 )->Tensor:          # Same shape and dtype, dropped tokens -inf
     "Drop the flat tail of the sorted probabilities, by their bends (Bricken, 2019)"
     x = upcast(logits)
     share = TAIL_FREE.read('z', z, x)
     if share is None: return logits
-    if isinstance(share, Tensor): share = share.float()              # as the running sums
+    if isinstance(share, Tensor): share = share.float()  # as the running sums
     ranked = largest(x, x.shape[-1])
-    bends = (ranked - ranked[..., :1]).exp().double().diff(n=2).abs()  # (..., vocab - 2)
+    # (..., vocab - 2)
+    bends = (ranked - ranked[..., :1]).exp().double().diff(n=2).abs()
     bends = bends.masked_fill(ranked[..., 2:] == -torch.inf, 0)
     total = bends.sum(-1, keepdim=True)
     passed = (bends.cumsum(-1) / total).float() <= share
     drop = x < ranked.gather(-1, passed.sum(-1, keepdim=True))
-    drop &= total > 1e-6                         # else a straight line, or under 3 tokens
-    if isinstance(share, Tensor): drop &= share < 1              # a row with z = 1 is off
+    drop &= total > 1e-6  # else a straight line, or under 3 tokens
+    if isinstance(share, Tensor): drop &= share < 1  # a row with z = 1 is off
     return logits.masked_fill(drop, -torch.inf)
 
 # %% ../nbs/06a_gallery.ipynb #c3bd40a4
@@ -148,7 +150,7 @@ def _entropy_shares(
     mass = w.cumsum(-1)                                          # M
     nats = (w * gap.masked_fill(w == 0, 0)).cumsum(-1)           # A
     if rule == 'paper': held = nats / mass + mass.log()
-    else: held = nats + mass * mass[..., -1:].log()              # times M, which cancels
+    else: held = nats + mass * mass[..., -1:].log()  # times M, which cancels
     return held / held[..., -1:]
 
 # %% ../nbs/06a_gallery.ipynb #788164ea
@@ -157,22 +159,22 @@ TOP_H = Knob('a number in (0, 1]', lambda v: (v > 0) & (v <= 1), neutral=1)
 def top_h_filter(
     logits:Tensor,  # Scores, shape `(..., vocab)`
     alpha,          # Share of the entropy, in (0, 1], or one per row; 1, `None`: off
-    rule='paper',   # `'paper'`: renormalised prefix; `'transformers'`: sum over 100 tokens
+    rule='paper',   # `'paper'`, or `'transformers'`: no renormalisation, 100 tokens
 )->Tensor:          # Same shape and dtype, dropped tokens -inf
     "Keep the best while they have `alpha` of the entropy (Potraghloo et al., 2025)"
     z = upcast(logits)
     alpha = TOP_H.read('alpha', alpha, z)
     check_choice('rule', rule, ('paper', 'transformers'))
     if alpha is None: return logits
-    if isinstance(alpha, Tensor): alpha = alpha.float()                  # as the quotient
+    if isinstance(alpha, Tensor): alpha = alpha.float()  # as the quotient
     ranked = largest(z, z.shape[-1])
     last = torch.ones_like(z[..., :1], dtype=torch.bool)
-    ends = torch.cat([ranked[..., 1:] < ranked[..., :-1], last], -1)     # of equal logits
+    ends = torch.cat([ranked[..., 1:] < ranked[..., :-1], last], -1)  # of equal logits
     n = z.shape[-1] if rule == 'paper' else min(100, z.shape[-1])
     top, ranked, ends = ranked[..., :1], ranked[..., :n], ends[..., :n]
     share = _entropy_shares((top - ranked).double(), rule)
     within = ends & (share.float() <= alpha)
     cut = ranked.masked_fill(~within, torch.inf).amin(-1, keepdim=True)
     drop = z < torch.minimum(cut, top)
-    if isinstance(alpha, Tensor): drop &= alpha < 1                  # a row with 1 is off
+    if isinstance(alpha, Tensor): drop &= alpha < 1  # a row with 1 is off
     return logits.masked_fill(drop, -torch.inf)

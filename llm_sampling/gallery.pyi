@@ -14,11 +14,11 @@ def top_a_filter(
     logits: Tensor,
     top_a: float | Sequence[float | None] | Tensor | None,
 ) -> Tensor:
-    """Keep tokens that reach `top_a` times the largest probability's square (BlinkDL, 2022)
+    """Keep what reaches `top_a` times the largest probability squared (BlinkDL, 2022)
 
     Args:
         logits: Scores, shape `(..., vocab)`
-        top_a: Share of the best squared, in [0, 1], or one per row; 0, `None`: off
+        top_a: Share of the square, in [0, 1], or one per row; 0 or `None` is off
 
     Returns:
         Same shape and dtype, dropped tokens -inf
@@ -34,7 +34,7 @@ def top_n_sigma_filter(
 
     Args:
         logits: Scores, shape `(..., vocab)`
-        n: Standard deviations, > 0, or one per row; `None` or infinity is off
+        n: Standard deviations, > 0, or one per row; `None` or inf is off
 
     Returns:
         Same shape and dtype, dropped tokens -inf
@@ -60,7 +60,7 @@ def tail_free_filter(
 
     Args:
         logits: Scores, shape `(..., vocab)`
-        z: Share of the bends to pass, in (0, 1], or one per row; 1, `None`: off
+        z: Share of the bends, in (0, 1], or one per row; 1 or `None` is off
 
     Returns:
         Same shape and dtype, dropped tokens -inf
@@ -110,7 +110,7 @@ def top_h_filter(
     Args:
         logits: Scores, shape `(..., vocab)`
         alpha: Share of the entropy, in (0, 1], or one per row; 1, `None`: off
-        rule: `'paper'`: renormalised prefix; `'transformers'`: sum over 100 tokens
+        rule: `'paper'`, or `'transformers'`: no renormalisation, 100 tokens
 
     Returns:
         Same shape and dtype, dropped tokens -inf

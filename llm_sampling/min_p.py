@@ -36,7 +36,7 @@ MIN_P = Knob('a number in [0, 1]', lambda v: (v >= 0) & (v <= 1), neutral=0)
 
 def min_p_filter(
     logits:Tensor,  # Scores, shape `(..., vocab)`
-    min_p,          # Share of the best to reach, in [0, 1], or one per row; 0, `None`: off
+    min_p,          # Share of the best, in [0, 1], or one per row; 0 or `None` is off
 )->Tensor:          # Same shape and dtype, dropped tokens -inf
     "Keep tokens `min_p` times as likely as the best, or more (Nguyen et al., 2024)"
     z = upcast(logits)

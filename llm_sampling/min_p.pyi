@@ -27,7 +27,7 @@ def min_p_filter(
 
     Args:
         logits: Scores, shape `(..., vocab)`
-        min_p: Share of the best to reach, in [0, 1], or one per row; 0, `None`: off
+        min_p: Share of the best, in [0, 1], or one per row; 0 or `None` is off
 
     Returns:
         Same shape and dtype, dropped tokens -inf

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from .adaptive import steady_probs
-from .knobs import FLOATS, Knob, check_choice, check_ids, check_rows, in_short
+from .knobs import (FLOATS, Knob, check_choice, check_ids, check_rows,
+                                in_short)
 from .softmax import log_softmax, upcast
 from .top_k import largest, top_k_filter
 
@@ -83,11 +84,12 @@ MIROSTAT_ETA = Knob('a finite number > 0', lambda v: (v > 0) & (v <= _most),
 class Mirostat:
     "Of both versions: a target, a state per row, a correction (Basu et al., 2021)"
     def __init__(self,
-        tau,                  # Mean bits to reach, >= 0, or one per row; `None`, inf: off
+        tau,                  # Mean bits, >= 0, or one per row; `None` or inf is off
         eta=.1,               # Part of the error to correct at each step, finite, > 0
         surprise='original',  # Fed back: of what `filter` is given, or leaves ('kept')
     ):
-        self.tau = MIROSTAT_TAU.neutral if tau is None else MIROSTAT_TAU.entries('tau', tau)
+        self.tau = MIROSTAT_TAU.neutral if tau is None else MIROSTAT_TAU.entries('tau',
+                                                                                 tau)
         self.eta = MIROSTAT_ETA.single('eta', eta)
         check_choice('surprise', surprise, ('original', 'kept'))
         self.surprise = surprise
@@ -109,8 +111,8 @@ class Mirostat:
     def update(self,
         state:Tensor,   # What `filter` was given, shape `(..., 2)`
         logits:Tensor,  # What `filter` was given, shape `(..., vocab)`
-        ids:Tensor,     # The tokens then drawn, shape `(...)`; -1 leaves its row's state
-    )->Tensor:          # A new tensor, `(..., 2)`; no change by a token of probability 0
+        ids:Tensor,     # The tokens then drawn, `(...)`; -1 leaves its row's state
+    )->Tensor:          # A new tensor, `(..., 2)`; a token of probability 0 counts not
         "The state after a token"
         _check_state(state, logits)
         original = self.surprise == 'original'
@@ -127,7 +129,7 @@ class Mirostat2(Mirostat):
         logits:Tensor,  # Scores, shape `(..., vocab)`
         state:Tensor,   # From `init` or `update`, shape `(..., 2)`
     )->Tensor:          # Same shape and dtype as `logits`, dropped tokens -inf
-        "Drop the tokens of more than mu bits; the most likely one and its ties always stay"
+        "Drop the tokens of more than mu bits; the best and its ties always stay"
         z = upcast(logits)
         _check_state(state, z)
         bits = _bits(z)
@@ -182,8 +184,8 @@ ADAPTIVE_DECAY = Knob('a number in [0, 1)', lambda v: (v >= 0) & (v < 1),
 class AdaptiveP:
     "Prefer probabilities near a target, steered by those chosen (llama.cpp, 2025)"
     def __init__(self,
-        target,    # Probability to aim at, in [0, 1], or one per row; `None` or -1 is off
-        decay=.9,  # Share of the mean that stays, in [0, 1): memory of 1/(1-decay) tokens
+        target,    # Probability, in [0, 1], or one per row; `None` or -1 is off
+        decay=.9,  # Share of the mean that stays, in [0, 1): 1/(1-decay) tokens
     ):
         aim = ADAPTIVE_TARGET
         self.target = aim.neutral if target is None else aim.entries('target', target)
@@ -196,7 +198,7 @@ class AdaptiveP:
     def init(self,
         batch:int,    # Number of rows
         device=None,  # Where the logits will be
-    )->Tensor:        # float32, shape `(batch, 2)`: the running mean, now the target, twice
+    )->Tensor:        # float32, `(batch, 2)`: the running mean, and the target
         "The state before the first token"
         target = _targets('target', self.target, batch, device)
         return torch.stack([target, target], -1)
@@ -211,12 +213,13 @@ class AdaptiveP:
         mean, target = state[..., :1], state[..., 1:]
         d = (steady_probs(z) - (2 * target - mean).clamp(0, 1)).abs() / .3
         able = (z > -torch.inf) & d.isfinite() & (target >= 0)
-        return torch.where(able, (5 - 10 * d**2 / (1 + d)).to(z.dtype), z).to(logits.dtype)
+        return torch.where(able, (5 - 10 * d**2 / (1 + d)).to(z.dtype),
+                           z).to(logits.dtype)
 
     def update(self,
         state:Tensor,   # What `filter` was given, shape `(..., 2)`
         logits:Tensor,  # What `filter` was given, shape `(..., vocab)`
-        ids:Tensor,     # The tokens then drawn; -1, or one of logit -inf, changes nothing
+        ids:Tensor,     # The tokens then drawn; -1, or a logit of -inf, counts not
     )->Tensor:          # A new tensor, shape `(..., 2)`
         "The state after a token"
         _check_state(state, logits)

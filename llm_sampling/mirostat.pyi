@@ -17,7 +17,7 @@ class Mirostat:
     """Of both versions: a target, a state per row, a correction (Basu et al., 2021)
 
     Args:
-        tau: Mean bits to reach, >= 0, or one per row; `None`, inf: off
+        tau: Mean bits, >= 0, or one per row; `None` or inf is off
         eta: Part of the error to correct at each step, finite, > 0
         surprise: Fed back: of what `filter` is given, or leaves ('kept')
     """
@@ -52,22 +52,22 @@ class Mirostat:
         Args:
             state: What `filter` was given, shape `(..., 2)`
             logits: What `filter` was given, shape `(..., vocab)`
-            ids: The tokens then drawn, shape `(...)`; -1 leaves its row's state
+            ids: The tokens then drawn, `(...)`; -1 leaves its row's state
 
         Returns:
-            A new tensor, `(..., 2)`; no change by a token of probability 0
+            A new tensor, `(..., 2)`; a token of probability 0 counts not
         """
 
 class Mirostat2(Mirostat):
     """Keep the tokens of at most mu bits, and steer mu until the mean surprise is tau
 
     Args:
-        tau: Mean bits to reach, >= 0, or one per row; `None`, inf: off
+        tau: Mean bits, >= 0, or one per row; `None` or inf is off
         eta: Part of the error to correct at each step, finite, > 0
         surprise: Fed back: of what `filter` is given, or leaves ('kept')
     """
     def filter(self, logits: Tensor, state: Tensor) -> Tensor:
-        """Drop the tokens of more than mu bits; the most likely one and its ties always stay
+        """Drop the tokens of more than mu bits; the best and its ties always stay
 
         Args:
             logits: Scores, shape `(..., vocab)`
@@ -81,7 +81,7 @@ class Mirostat1(Mirostat):
     """Keep the ranks of at most mu bits under a fitted Zipf law, and steer mu
 
     Args:
-        tau: Mean bits to reach, >= 0, or one per row; `None`, inf: off
+        tau: Mean bits, >= 0, or one per row; `None` or inf is off
         eta: Part of the error to correct at each step, finite, > 0
         surprise: Fed back: of what `filter` is given, or leaves ('kept')
     """
@@ -105,8 +105,8 @@ class AdaptiveP:
     """Prefer probabilities near a target, steered by those chosen (llama.cpp, 2025)
 
     Args:
-        target: Probability to aim at, in [0, 1], or one per row; `None` or -1 is off
-        decay: Share of the mean that stays, in [0, 1): memory of 1/(1-decay) tokens
+        target: Probability, in [0, 1], or one per row; `None` or -1 is off
+        decay: Share of the mean that stays, in [0, 1): 1/(1-decay) tokens
     """
     target: Any
     decay: Any
@@ -129,7 +129,7 @@ class AdaptiveP:
             device: Where the logits will be
 
         Returns:
-            float32, shape `(batch, 2)`: the running mean, now the target, twice
+            float32, `(batch, 2)`: the running mean, and the target
         """
     def filter(self, logits: Tensor, state: Tensor) -> Tensor:
         """Replace the logits by their closeness to the aim; put a truncation before it
@@ -147,7 +147,7 @@ class AdaptiveP:
         Args:
             state: What `filter` was given, shape `(..., 2)`
             logits: What `filter` was given, shape `(..., vocab)`
-            ids: The tokens then drawn; -1, or one of logit -inf, changes nothing
+            ids: The tokens then drawn; -1, or a logit of -inf, counts not
 
         Returns:
             A new tensor, shape `(..., 2)`

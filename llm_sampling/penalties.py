@@ -27,14 +27,15 @@ from .softmax import log_softmax, upcast
 # %% ../nbs/07_penalties.ipynb #cdbb6a89
 def check_history(
     logits:Tensor,  # Scores, shape `(..., vocab)`
-    ids,            # What should be a history per row, integers of shape `(..., length)`
+    ids,            # What should be a history per row, integers `(..., length)`
     mask,           # What should be `None` or bool of that shape
 ):
     "Raise unless `ids` and `mask` are one history per row of `logits`"
     check_ids('ids', ids)
     if ids.ndim == 0 or ids.shape[:-1] != logits.shape[:-1]:
         raise ValueError('ids must hold one history per row of logits, shape '
-                         f'{tuple(logits.shape[:-1])} + (length,), not {tuple(ids.shape)}')
+                         f'{tuple(logits.shape[:-1])} + (length,), not '
+                         f'{tuple(ids.shape)}')
     if mask is not None: check_ids('mask', mask, ids.shape, torch.bool)
 
 # %% ../nbs/07_penalties.ipynb #d7838f8c
@@ -54,7 +55,7 @@ def bounded(
     new:Tensor,         # Changed logits
     old:Tensor,         # Those they were, same shape
     dtype:torch.dtype,  # What they will be rounded to
-)->Tensor:              # Where `old` is not finite, `old`: -inf and `nan` stay what they are
+)->Tensor:              # Where `old` is not finite, `old`: -inf and `nan` stay
     "Keep what was finite within what `dtype` can hold"
     most = torch.finfo(dtype).max
     return torch.where(old.isfinite(), new.clamp(-most, most), old)
@@ -76,7 +77,7 @@ FREQUENCY_PENALTY = Knob('a finite number', lambda v: (v >= -_most) & (v <= _mos
 def frequency_penalty(
     logits:Tensor,     # Scores, shape `(..., vocab)`
     ids:Tensor,        # History, integers of shape `(..., length)`
-    penalty,           # Logits per occurrence, finite, or one per row; 0 or `None` is off
+    penalty,           # Logits per occurrence, or one per row; 0 or `None` is off
     mask:Tensor=None,  # Shape of `ids`, True = counts; `None` counts all
 )->Tensor:             # Same shape and dtype as `logits`
     "Subtract `penalty` for each occurrence in the history (OpenAI's API, 2021)"
@@ -110,18 +111,18 @@ REPETITION_PENALTY = Knob('a finite number > 0', lambda v: (v >= _least) & (v <=
 def repetition_penalty(
     logits:Tensor,         # Scores, shape `(..., vocab)`
     ids:Tensor,            # History, integers of shape `(..., length)`
-    penalty,               # Divides what is > 0, multiplies the rest; 1 or `None` is off
+    penalty,               # > 0, or one per row; 1 or `None` is off, below 1 rewards
     mask:Tensor=None,      # Shape of `ids`, True = counts; `None` counts all
-    normalize:bool=False,  # Penalise log-probabilities: then adding a constant is nothing
+    normalize:bool=False,  # Penalise log-probabilities: a constant added has no effect
 )->Tensor:                 # Same shape and dtype; log-probabilities if `normalize`
-    "Shrink the positive, grow the negative logits of what was said (Keskar et al., 2019)"
+    "Divide positive, multiply negative logits of what was said (Keskar et al., 2019)"
     check_flag('normalize', normalize)
     z = upcast(logits)
     check_history(logits, ids, mask)
     penalty = REPETITION_PENALTY.read('penalty', penalty, z)
     if penalty is None: return logits
     if normalize:
-        logp = log_softmax(z).masked_fill(z == -torch.inf, -torch.inf)   # all of them stay
+        logp = log_softmax(z).masked_fill(z == -torch.inf, -torch.inf)  # all may be
         z = torch.where(penalty == 1, z, logp) if isinstance(penalty, Tensor) else logp
     scaled = lambda old, n: torch.where(old < 0, old * penalty, old / penalty)
     return _rewrite(z, ids, mask, logits.dtype, scaled)

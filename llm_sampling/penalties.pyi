@@ -14,7 +14,7 @@ def check_history(logits: Tensor, ids: Tensor, mask: Tensor) -> None:
 
     Args:
         logits: Scores, shape `(..., vocab)`
-        ids: What should be a history per row, integers of shape `(..., length)`
+        ids: What should be a history per row, integers `(..., length)`
         mask: What should be `None` or bool of that shape
     """
 
@@ -39,7 +39,7 @@ def bounded(new: Tensor, old: Tensor, dtype: torch.dtype) -> Tensor:
         dtype: What they will be rounded to
 
     Returns:
-        Where `old` is not finite, `old`: -inf and `nan` stay what they are
+        Where `old` is not finite, `old`: -inf and `nan` stay
     """
 
 FREQUENCY_PENALTY: Knob
@@ -55,7 +55,7 @@ def frequency_penalty(
     Args:
         logits: Scores, shape `(..., vocab)`
         ids: History, integers of shape `(..., length)`
-        penalty: Logits per occurrence, finite, or one per row; 0 or `None` is off
+        penalty: Logits per occurrence, or one per row; 0 or `None` is off
         mask: Shape of `ids`, True = counts; `None` counts all
 
     Returns:
@@ -91,14 +91,14 @@ def repetition_penalty(
     mask: Tensor | None = None,
     normalize: bool = False,
 ) -> Tensor:
-    """Shrink the positive, grow the negative logits of what was said (Keskar et al., 2019)
+    """Divide positive, multiply negative logits of what was said (Keskar et al., 2019)
 
     Args:
         logits: Scores, shape `(..., vocab)`
         ids: History, integers of shape `(..., length)`
-        penalty: Divides what is > 0, multiplies the rest; 1 or `None` is off
+        penalty: > 0, or one per row; 1 or `None` is off, below 1 rewards
         mask: Shape of `ids`, True = counts; `None` counts all
-        normalize: Penalise log-probabilities: then adding a constant is nothing
+        normalize: Penalise log-probabilities: a constant added has no effect
 
     Returns:
         Same shape and dtype; log-probabilities if `normalize`

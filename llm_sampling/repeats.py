@@ -51,7 +51,7 @@ NO_REPEAT_NGRAM_SIZE = Knob('an integer >= 1', lambda v: v >= 1, neutral=2**62,
 def no_repeat_ngram(
     logits:Tensor,     # Scores, shape `(..., vocab)`
     ids:Tensor,        # History, integers of shape `(..., length)`
-    size,              # Length of the sequences, int >= 1; `None` is off, 1 bans all seen
+    size,              # Tokens of a sequence, >= 1; `None` is off, 1 bans all seen
     mask:Tensor=None,  # Shape of `ids`, True = counts; `None` counts all
 )->Tensor:             # Same shape and dtype as `logits`, banned tokens -inf, maybe all
     "Ban what would complete `size` tokens for the second time (Paulus et al., 2017)"
@@ -67,7 +67,7 @@ def no_repeat_ngram(
 
 # %% ../nbs/07a_repeats.ipynb #93bf2ef6
 def _matches(
-    back:Tensor,     # History, newest first, `(rows, length)`; -1 where a match must end
+    back:Tensor,     # History, newest first, `(rows, length)`; -1 ends a match
     limit:int,       # Longest match to tell apart, >= 1
     look:bool=None,  # Choose by the values; `None` is on a CPU
 )->tuple[Tensor, Tensor, Tensor]:  # Row, place in `back`, matching tokens before it
@@ -82,7 +82,7 @@ def _matches(
     n, done, width = torch.zeros_like(row), 0, 1
     while done < limit:
         width = min(width, limit - done)
-        windows = older[:, done:].unfold(-1, width, 1)[row, d]       # (candidates, width)
+        windows = older[:, done:].unfold(-1, width, 1)[row, d]  # (candidates, width)
         same = (windows == newest[row, done:done+width]).to(torch.uint8)
         n += same.cumprod(-1, dtype=torch.uint8).sum(-1) * (n == done)
         done, width = done + width, min(2 * width, 32)
@@ -102,14 +102,16 @@ def _any_of(ids, values):
 
 # %% ../nbs/07a_repeats.ipynb #efb07519
 _most = torch.finfo(torch.float32).max
-DRY_MULTIPLIER = Knob('a finite number >= 0', lambda v: (v >= 0) & (v <= _most), neutral=0)
+DRY_MULTIPLIER = Knob('a finite number >= 0', lambda v: (v >= 0) & (v <= _most),
+                      neutral=0)
 DRY_BASE = Knob('a finite number >= 1', lambda v: (v >= 1) & (v <= _most), neutral=None)
-DRY_ALLOWED_LENGTH = Knob('an integer >= 1', lambda v: v >= 1, neutral=2**62, integer=True)
+DRY_ALLOWED_LENGTH = Knob('an integer >= 1', lambda v: v >= 1, neutral=2**62,
+                          integer=True)
 
 def dry_penalty(
     logits:Tensor,       # Scores, shape `(..., vocab)`
     ids:Tensor,          # History, integers of shape `(..., length)`
-    multiplier,          # Logits at the allowed length, >= 0, or one per row; 0, `None`: off
+    multiplier,          # Logits, >= 0, or one per row; 0 or `None` is off
     base=1.75,           # Factor per further token, finite, >= 1; the same for all rows
     allowed_length=2,    # Shorter matches are free, int >= 1; the same for all rows
     breakers=(),         # Token ids at which a match ends; never penalised
@@ -128,7 +130,7 @@ def dry_penalty(
     ids, real = _pack(ids, mask)
     ends = ~real | _any_of(ids, breakers) | (ids < 0)
     back = ids.long().masked_fill(ends, -1).flip(-1).reshape(-1, ids.shape[-1])
-    steps = int(88 / math.log(base)) if base > 1 else 0      # base ** steps fits float32
+    steps = int(88 / math.log(base)) if base > 1 else 0  # base ** steps fits float32
     row, d, n = _matches(back, min(allowed + steps, ids.shape[-1] - 1))
     token, vocab = back[row, d], z.shape[-1]
     hit = (n >= allowed) & (token >= 0) & (token < vocab)
@@ -151,17 +153,19 @@ def _known_id(name, i, vocab):
 
 # %% ../nbs/07a_repeats.ipynb #b0dc8718
 LOGIT_BIAS = Knob('a finite number or -inf',
-                  lambda v: (v <= _most) & ((v >= -_most) | (v == -torch.inf)), neutral=0)
+                  lambda v: (v <= _most) & ((v >= -_most) | (v == -torch.inf)),
+                  neutral=0)
 
 def logit_bias(
     logits:Tensor,  # Scores, shape `(..., vocab)`
-    bias:dict,      # Token id: what is added, finite or -inf, a ban; empty or `None` is off
+    bias:dict,      # Token id: added number, -inf is a ban; empty or `None` is off
 )->Tensor:          # Same shape and dtype; all tokens may be banned
     "Add a constant to the logits of some tokens"
     z = upcast(logits)
     if bias is None: return logits
     if not isinstance(bias, dict):
-        raise TypeError(f'bias must be a dict of token ids and numbers, not {in_short(bias)}')
+        raise TypeError(f'bias must be a dict of token ids and numbers, not '
+                        f'{in_short(bias)}')
     if not bias: return logits
     for i, b in bias.items():
         _known_id('bias', i, z.shape[-1])
@@ -189,7 +193,7 @@ def _check_sequences(sequences, vocab):
 def ban_tokens(
     logits:Tensor,     # Scores, shape `(..., vocab)`
     ids:Tensor,        # History, integers of shape `(..., length)`
-    sequences,         # Lists of token ids, each of at least one; empty or `None` is off
+    sequences,         # Lists of token ids, none of them empty; [] or `None` is off
     mask:Tensor=None,  # Shape of `ids`, True = counts; `None` counts all
 )->Tensor:             # Same shape and dtype as `logits`, banned tokens -inf, maybe all
     "Ban the last token of a sequence wherever the history ends in the others"
@@ -204,5 +208,6 @@ def ban_tokens(
     ids = pad(ids.long().masked_fill(~real, -2), (width, 0), value=-2)
     tail = ids[..., ids.shape[-1]-width:]            # not `-width:`, everything at 0
     begins = table[:, :-1]
-    match = ((tail[..., None, :] == begins) | (begins == -1)).all(-1)    # (..., sequences)
+    # (..., sequences)
+    match = ((tail[..., None, :] == begins) | (begins == -1)).all(-1)
     return _lower(logits, table[:, -1].expand(match.shape), match)

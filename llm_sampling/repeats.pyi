@@ -20,7 +20,7 @@ def no_repeat_ngram(
     Args:
         logits: Scores, shape `(..., vocab)`
         ids: History, integers of shape `(..., length)`
-        size: Length of the sequences, int >= 1; `None` is off, 1 bans all seen
+        size: Tokens of a sequence, >= 1; `None` is off, 1 bans all seen
         mask: Shape of `ids`, True = counts; `None` counts all
 
     Returns:
@@ -47,7 +47,7 @@ def dry_penalty(
     Args:
         logits: Scores, shape `(..., vocab)`
         ids: History, integers of shape `(..., length)`
-        multiplier: Logits at the allowed length, >= 0, or one per row; 0, `None`: off
+        multiplier: Logits, >= 0, or one per row; 0 or `None` is off
         base: Factor per further token, finite, >= 1; the same for all rows
         allowed_length: Shorter matches are free, int >= 1; the same for all rows
         breakers: Token ids at which a match ends; never penalised
@@ -67,7 +67,7 @@ def logit_bias(
 
     Args:
         logits: Scores, shape `(..., vocab)`
-        bias: Token id: what is added, finite or -inf, a ban; empty or `None` is off
+        bias: Token id: added number, -inf is a ban; empty or `None` is off
 
     Returns:
         Same shape and dtype; all tokens may be banned
@@ -84,7 +84,7 @@ def ban_tokens(
     Args:
         logits: Scores, shape `(..., vocab)`
         ids: History, integers of shape `(..., length)`
-        sequences: Lists of token ids, each of at least one; empty or `None` is off
+        sequences: Lists of token ids, none of them empty; [] or `None` is off
         mask: Shape of `ids`, True = counts; `None` counts all
 
     Returns:

@@ -38,21 +38,16 @@ class Sampler:
         dry_multiplier: >= 0; 0 is off; counts prompt and output
         dry_base: Growth of DRY's penalty per repeated token
         dry_allowed_length: Repetitions shorter than this are free
-        dry_breakers: Token ids that end a repetition; a text stands for all tokens that
-            contain it
+        dry_breakers: Token ids that end a repetition; or texts in them
         logit_bias: {id or text of one token: number}; -inf bans
-        ban_tokens: Sequences of ids, or texts, that must not occur; for single tokens
-            `logit_bias` needs no history
+        ban_tokens: Sequences of ids, or texts, that must not occur
         xtc_probability: In [0, 1]; 0 is off
         xtc_threshold: In [0, 1]
-        adaptive: `Mirostat1`, `Mirostat2` or `AdaptiveP`: needs a state
-        processors: {name: f} with `f(ids, logits) -> logits`: steps of one's own, last
-            before the temperature unless `order` names them
-        order: A preset ('transformers', 'vllm', 'llama.cpp', 'mlx') or a list of step names
-        seed: A 64-bit integer, or one per row; draws then differ by `position` alone;
-            `None` is a fresh one per row and call
-        tokenizer: Reads texts in `logit_bias`, `ban_tokens` and `dry_breakers`; a strategy
-            lends its model's
+        adaptive: `Mirostat1`, `Mirostat2`, `AdaptiveP`: has a state
+        processors: {name: f}, `f(ids, logits) -> logits`: one's own
+        order: Or 'vllm', 'llama.cpp', 'mlx', a list of step names
+        seed: A 64-bit integer, or one per row; `None` is fresh
+        tokenizer: Reads texts in knobs; a strategy lends its model's
     """
     temperature: float | Sequence[float | None] | Tensor | None
     dynamic_temperature: Sequence[float] | None
@@ -188,19 +183,13 @@ class Sampler:
         state: Tensor | None = None,
         shift: bool = True,
     ) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """Each step in order: its name, the logits before it and after it; the first is 'model', the float32 logits themselves
+        """Name of each step, logits before and after it; the first, 'model', in float32
 
         Args:
-            logits: Scores, shape `(..., vocab)`; `(batch, vocab)` for steps that look at `ids`
-            ids: The tokens so far, `(batch, length)`; only penalties, bans and some steps of
-                one's own need them
-            mask: Bool, the shape of `ids`: True = a token, False = a pad; `None` = all are
-                tokens
-            position: How many of the last tokens were generated, a number or one per row;
-                `None` is 0, where that cannot be wrong
+            logits: Scores, shape `(..., vocab)`; with `ids` `(batch, vocab)`
+            ids, mask, position: As `filter`
             state: Of the adaptive sampler, from `init` and `update`
-            shift: May a temperature put the row maximum at 0? `False`: logits that can be
-                summed over steps
+            shift: May a temperature put the row maximum at 0?
         """
     def filter(
         self,
@@ -211,17 +200,15 @@ class Sampler:
         state: Tensor | None = None,
         shift: bool = True,
     ) -> Tensor:
-        """The logits after every step, in order; without a seed XTC rolls afresh at each call
+        """The logits after every step; without a seed XTC rolls afresh at each call
 
         Args:
-            logits: Scores, shape `(..., vocab)`; `(batch, vocab)` for steps that look at `ids`
-            ids: The tokens so far, `(batch, length)`; only penalties and bans need them
-            mask: Bool, the shape of `ids`: True = a token, False = a pad; `None` = all are
-                tokens
-            position: How many of the last tokens were generated, a number or one per row;
-                `None` is 0, where that cannot be wrong
+            logits: Scores, shape `(..., vocab)`; with `ids` `(batch, vocab)`
+            ids: The tokens so far, `(batch, length)`, for penalties and bans
+            mask: Of `ids`: True = a token, False = a pad; `None`: all are tokens
+            position: Tokens generated so far, one or per row; `None`: 0, if safe
             state: Of the adaptive sampler, from `init` and `update`
-            shift: As `stages`; `False` is for searches, which sum log-probabilities over steps
+            shift: May it? `False` is for sums of log-probabilities over steps
 
         Returns:
             float32, same shape, dropped tokens -inf
@@ -234,24 +221,23 @@ class Sampler:
         position: int | Sequence[int] | Tensor | None = None,
         state: Tensor | None = None,
     ) -> Tensor:
-        """Filter, then draw one token per row; with temperature 0 the lowest id of the maximum
+        """Filter, then draw a token per row; at temperature 0 the lowest id of the maximum
 
         Args:
             logits: Scores, shape `(..., vocab)`
             ids, mask: The tokens so far and which of them count, as in `filter`
-            position: Which token of its text is drawn, from 0, a number or one per row; `None`
-                is 0, an error with `ids` and a seed
+            position: Tokens generated so far, one or per row; `None`: 0, if safe
             state: Of the adaptive sampler, from `init` and `update`
 
         Returns:
-            Token ids, shape `(...)`; a row without a finite largest logit raises `ValueError`
+            Token ids, shape `(...)`; a row that cannot be drawn from raises
         """
     def rows(
         self,
         index: Tensor,
         seed: int | Sequence[int] | Tensor | None = None,
     ) -> Sampler:
-        """The sampler of the rows `index` of a batch: per-row knobs are taken along, shared ones stay
+        """The sampler of the rows `index` of a batch, with their knobs and seeds
 
         Args:
             index: Row numbers, long; may repeat
@@ -265,7 +251,7 @@ class Sampler:
         seed: int | Sequence[int] | Tensor | None = None,
         draws: bool = True,
     ) -> Sampler:
-        """The sampler of the rows of a strategy; seeds are mixed with the prompts, as `row_seeds` does
+        """The sampler of a strategy's rows; seeds are mixed with the prompts (`row_seeds`)
 
         Args:
             ids: Of the prompts, `(prompts, length)`
@@ -279,13 +265,13 @@ class Sampler:
         """
     @classmethod
     def stack(cls, samplers: Sequence[Sampler]) -> Sampler:
-        """One sampler of many; knobs of the whole batch, and the order, must be the same in all
+        """One sampler of many; the order and knobs of the whole batch must be the same
 
         Args:
             samplers: A list of `Sampler`, one per request, each for one row
 
         Returns:
-            Of a batch with a row for each; where some have a seed, the others get a fresh one
+            A row for each; if some have a seed, the others get a fresh one
         """
     def init(
         self,
@@ -316,7 +302,7 @@ class Sampler:
             state: What `init` or an earlier `update` gave
             logits: The logits from which the tokens were drawn, `(batch, vocab)`
             ids: The tokens drawn, `(batch,)`
-            history, mask, position: `ids`, `mask` and `position` of the call that drew them
+            history, mask, position: `ids`, `mask`, `position` of the call
 
         Returns:
             A new state; `state` is left as it was
@@ -335,11 +321,11 @@ class Sampler:
         Args:
             logits: Scores, shape `(..., vocab)`
             ids, mask, position: As `filter`
-            tokenizer: Gives ids a text: anything with `decode([id])`, or a list of texts
+            tokenizer: Anything with `decode([id])`, or a list of texts
             state: As `filter`
 
         Returns:
-            An `Explanation`: prints as a table, shows as one in a notebook, `.plot()` draws it
+            An `Explanation`: a table in print; `.plot()` draws it
         """
 
 def check_sampler(sampler: Sampler | None) -> None:

@@ -25,7 +25,7 @@ from .softmax import upcast
 # %% ../nbs/06_typical.ipynb #e3a6ed0f
 def surprisal(
     z:Tensor,  # Scores, shape `(..., vocab)`
-)->tuple[Tensor, Tensor, Tensor]:  # Probabilities, surprisals in nats, entropy `(..., 1)`
+)->tuple[Tensor, Tensor, Tensor]:  # Probabilities; surprisals, nats; entropy `(..., 1)`
     "What a token says (float64), and what the model expects it to say"
     gap = (z.amax(-1, keepdim=True) - z).double()
     w = (-gap).exp()
@@ -44,7 +44,7 @@ def typical_filter(
     z = upcast(logits)
     tau = TYPICAL_P.read('typical_p', typical_p, z)
     if tau is None: return logits
-    if isinstance(tau, Tensor): tau = tau.float()                        # as the mass is
+    if isinstance(tau, Tensor): tau = tau.float()  # as the mass is
     p, s, H = surprisal(z)
     away = (s - H).abs().float()
     ranked, order = away.sort(-1)                                # dropped tokens last

@@ -12,7 +12,7 @@ def surprisal(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         z: Scores, shape `(..., vocab)`
 
     Returns:
-        Probabilities, surprisals in nats, entropy `(..., 1)`
+        Probabilities; surprisals, nats; entropy `(..., 1)`
     """
 
 TYPICAL_P: Knob
