@@ -17,7 +17,7 @@ from transformers import (LogitsProcessorList, MinPLogitsWarper,
 
 from llm_sampling import Sampler, load
 from llm_sampling.default_model import encode_stories, held_out
-from llm_sampling.penalties import dry_penalty, no_repeat_ngram
+from llm_sampling.repeats import dry_penalty, no_repeat_ngram
 from timing import results, seconds, side_by_side, where
 
 VOCAB = 128_256

@@ -37,10 +37,12 @@ PARTS = {'Start': None, 'I. One token': '01', 'II. A text': '09c',
 REFERENCE = ['api', 'changelog']
 # The API page: which modules serve a task
 TASKS = {
-    'Temperature and probabilities': 'softmax', 'Filters': 'top_k top_p min_p typical',
-    'Filters that move with the text or a roll': 'adaptive', 'History': 'penalties',
+    'Temperature and probabilities': 'softmax',
+    'Filters': 'top_k top_p min_p typical gallery',
+    'Filters that move with the text or a roll': 'adaptive mirostat',
+    'History': 'penalties repeats',
     'Draws': 'multinomial noise',
-    'The sampler': 'sampler batches steps shortlist explain',
+    'The sampler': 'sampler batches steps shortlist token_texts explain',
     'What a strategy is asked, and tells': 'request text_stream record path_record',
     'Models': 'models prompts architectures folders table_model',
     'Generation': 'rows generation',

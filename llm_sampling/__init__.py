@@ -1,6 +1,6 @@
 """Modules:
 
-- `llm_sampling.adaptive`: Dynamic temperature, XTC, Mirostat and adaptive-p: cuts that move with the law, with a roll, or with the text so far
+- `llm_sampling.adaptive`: Dynamic temperature and XTC: a temperature that follows the entropy, and a roll that leaves out the top choices
 - `llm_sampling.architectures`: What a model takes, where its texts end, and whether it is a causal language model at all
 - `llm_sampling.backends`: Many branches of a text in one forward pass, each token seeing its own ancestors only
 - `llm_sampling.batches`: A sampler for the rows of each prompt, and one sampler of many requests
@@ -14,19 +14,22 @@
 - `llm_sampling.exits`: What a model says at its end and not yet at an early layer
 - `llm_sampling.explain`: What each step of a sampler removed, how much probability it had, and why
 - `llm_sampling.folders`: Safetensors only, no remote code, every tensor from the file
+- `llm_sampling.gallery`: Seven cuts more, measured on one page: top-a, top-nσ, p-less, tail-free, epsilon, eta, top-H
 - `llm_sampling.generation`: From one token to a text: many rows, many endings, and a stream that never takes a word back
 - `llm_sampling.knobs`: What a value may be, and the error that says so: one vocabulary for filters, samplers and strategies
 - `llm_sampling.logit_contrast`: What one model says and another does not
 - `llm_sampling.mcts`: Try a beginning to its end before choosing it, and try most where it pays
-- `llm_sampling.min_p`: Five filters that compare each token with a level: min-p, top-a, top-nσ, p-less, tail-free
+- `llm_sampling.min_p`: Keep what is at least a share m as likely as the best token
+- `llm_sampling.mirostat`: Cuts with a memory: measure how surprising the last token was, correct the next step, and the average comes to a target
 - `llm_sampling.models`: Text or token ids in, one row of float32 logits per prompt out
 - `llm_sampling.multinomial`: Greedy, the inverse CDF, and Gumbel-max: three ways from probabilities to one token
 - `llm_sampling.noise`: Noise that the same seed gives anywhere, and the draw we ship
 - `llm_sampling.path_record`: What each token of a branch was worth, kept after its logits are gone
-- `llm_sampling.penalties`: Repetition, frequency, presence, no-repeat n-gram, DRY, logit bias and banned sequences, for every row of a batch at once
+- `llm_sampling.penalties`: Repetition, frequency and presence: lower the logits of what was said, for every row of a batch at once
 - `llm_sampling.plots`: One visible line per figure: bars of probabilities, curves over a knob, text coloured by surprise
 - `llm_sampling.prompts`: Text, chats or ids in, one left-padded batch of ids out
 - `llm_sampling.record`: Each chosen token measured once, and one object for what a strategy gives back
+- `llm_sampling.repeats`: No n-gram twice, DRY, logit bias and banned sequences: aim at what would repeat a sequence, or must not be said
 - `llm_sampling.request`: Everything that a strategy is told, checked before the model runs once
 - `llm_sampling.rerank`: Draw several texts, and keep the best by a score
 - `llm_sampling.rollouts`: Texts that go on from many places at once, and no prefix is read twice
@@ -40,13 +43,14 @@
 - `llm_sampling.table_model`: A dictionary of contexts and probabilities, for examples that can be checked on paper
 - `llm_sampling.testing`: Equality that survives `-inf`, and the checks that every filter and draw must pass
 - `llm_sampling.text_stream`: Whole characters only, no stop string, and nothing taken back
+- `llm_sampling.token_texts`: A bias, a ban or a breaker may name a token by what it says: one token, a sequence, or all that contain it
 - `llm_sampling.token_tree`: One cache for every branch: each token is computed once, and sees only its own ancestors
 - `llm_sampling.top_k`: Keep the k largest logits of each row, drop the rest, renormalise, draw
 - `llm_sampling.top_p`: Keep the smallest set of most likely tokens that holds probability p; its size follows the context
 - `llm_sampling.tree_books`: Nodes, columns and who sees whom: all that a tree knows, in one object that never changes
-- `llm_sampling.typical`: Three filters that measure a token against the entropy of its law, and a plain floor under the probability
+- `llm_sampling.typical`: Keep the tokens whose surprisal is nearest what the model expects, and perhaps not the most likely one
 - `llm_sampling.vote`: Draw several texts, then ask them: the answer of most, the text most like the others
-- `llm_sampling.widgets`: Sliders over a probability law and frames of an algorithm, alive in Jupyter and on a page without Python"""
+- `llm_sampling.widgets`: Sliders over a probability distribution and frames of an algorithm, alive in Jupyter and on a page without Python"""
 
 __version__ = "0.2.0"
 
@@ -62,10 +66,13 @@ _names = {
     'noise': 'row_seeds sample',
     'top_k': 'top_k_filter',
     'top_p': 'top_p_filter',
-    'min_p': 'min_p_filter p_less_filter tail_free_filter top_a_filter top_n_sigma_filter',
-    'typical': 'epsilon_filter eta_filter top_h_filter typical_filter',
-    'penalties': 'ban_tokens dry_penalty frequency_penalty logit_bias no_repeat_ngram presence_penalty repetition_penalty',
-    'adaptive': 'AdaptiveP Mirostat1 Mirostat2 dynamic_temperature xtc_filter',
+    'min_p': 'min_p_filter',
+    'typical': 'typical_filter',
+    'gallery': 'epsilon_filter eta_filter p_less_filter tail_free_filter top_a_filter top_h_filter top_n_sigma_filter',
+    'penalties': 'frequency_penalty presence_penalty repetition_penalty',
+    'repeats': 'ban_tokens dry_penalty logit_bias no_repeat_ngram',
+    'adaptive': 'dynamic_temperature xtc_filter',
+    'mirostat': 'AdaptiveP Mirostat1 Mirostat2',
     'sampler': 'Sampler',
     'table_model': 'TableModel',
     'models': 'LanguageModel load',
@@ -87,7 +94,7 @@ _names = {
 _modules = [*_names, 'architectures', 'backends', 'batches', 'cli',
             'default_model', 'explain', 'folders', 'knobs', 'path_record', 'plots',
             'prompts', 'request', 'rollouts', 'rows', 'selection', 'shortlist', 'steps',
-            'testing', 'text_stream', 'tree_books', 'widgets']
+            'testing', 'text_stream', 'token_texts', 'tree_books', 'widgets']
 _home = {name: module for module, names in _names.items() for name in names.split()}
 __all__ = [*_home]
 

@@ -13,11 +13,13 @@ from . import diverse as diverse
 from . import exits as exits
 from . import explain as explain
 from . import folders as folders
+from . import gallery as gallery
 from . import generation as generation
 from . import knobs as knobs
 from . import logit_contrast as logit_contrast
 from . import mcts as mcts
 from . import min_p as min_p
+from . import mirostat as mirostat
 from . import models as models
 from . import multinomial as multinomial
 from . import noise as noise
@@ -26,6 +28,7 @@ from . import penalties as penalties
 from . import plots as plots
 from . import prompts as prompts
 from . import record as record
+from . import repeats as repeats
 from . import request as request
 from . import rerank as rerank
 from . import rollouts as rollouts
@@ -39,6 +42,7 @@ from . import stochastic as stochastic
 from . import table_model as table_model
 from . import testing as testing
 from . import text_stream as text_stream
+from . import token_texts as token_texts
 from . import token_tree as token_tree
 from . import top_k as top_k
 from . import top_p as top_p
@@ -55,26 +59,26 @@ from .noise import sample as sample
 from .top_k import top_k_filter as top_k_filter
 from .top_p import top_p_filter as top_p_filter
 from .min_p import min_p_filter as min_p_filter
-from .min_p import p_less_filter as p_less_filter
-from .min_p import tail_free_filter as tail_free_filter
-from .min_p import top_a_filter as top_a_filter
-from .min_p import top_n_sigma_filter as top_n_sigma_filter
-from .typical import epsilon_filter as epsilon_filter
-from .typical import eta_filter as eta_filter
-from .typical import top_h_filter as top_h_filter
 from .typical import typical_filter as typical_filter
-from .penalties import ban_tokens as ban_tokens
-from .penalties import dry_penalty as dry_penalty
+from .gallery import epsilon_filter as epsilon_filter
+from .gallery import eta_filter as eta_filter
+from .gallery import p_less_filter as p_less_filter
+from .gallery import tail_free_filter as tail_free_filter
+from .gallery import top_a_filter as top_a_filter
+from .gallery import top_h_filter as top_h_filter
+from .gallery import top_n_sigma_filter as top_n_sigma_filter
 from .penalties import frequency_penalty as frequency_penalty
-from .penalties import logit_bias as logit_bias
-from .penalties import no_repeat_ngram as no_repeat_ngram
 from .penalties import presence_penalty as presence_penalty
 from .penalties import repetition_penalty as repetition_penalty
-from .adaptive import AdaptiveP as AdaptiveP
-from .adaptive import Mirostat1 as Mirostat1
-from .adaptive import Mirostat2 as Mirostat2
+from .repeats import ban_tokens as ban_tokens
+from .repeats import dry_penalty as dry_penalty
+from .repeats import logit_bias as logit_bias
+from .repeats import no_repeat_ngram as no_repeat_ngram
 from .adaptive import dynamic_temperature as dynamic_temperature
 from .adaptive import xtc_filter as xtc_filter
+from .mirostat import AdaptiveP as AdaptiveP
+from .mirostat import Mirostat1 as Mirostat1
+from .mirostat import Mirostat2 as Mirostat2
 from .sampler import Sampler as Sampler
 from .table_model import TableModel as TableModel
 from .models import LanguageModel as LanguageModel
@@ -99,12 +103,12 @@ from .vote import minimum_bayes_risk as minimum_bayes_risk
 
 __version__: str
 __all__ = ['apply_temperature', 'entropy', 'greedy', 'sample_cdf', 'row_seeds',
-           'sample', 'top_k_filter', 'top_p_filter', 'min_p_filter', 'p_less_filter',
-           'tail_free_filter', 'top_a_filter', 'top_n_sigma_filter', 'epsilon_filter',
-           'eta_filter', 'top_h_filter', 'typical_filter', 'ban_tokens', 'dry_penalty',
-           'frequency_penalty', 'logit_bias', 'no_repeat_ngram', 'presence_penalty',
-           'repetition_penalty', 'AdaptiveP', 'Mirostat1', 'Mirostat2',
-           'dynamic_temperature', 'xtc_filter', 'Sampler', 'TableModel',
+           'sample', 'top_k_filter', 'top_p_filter', 'min_p_filter', 'typical_filter',
+           'epsilon_filter', 'eta_filter', 'p_less_filter', 'tail_free_filter',
+           'top_a_filter', 'top_h_filter', 'top_n_sigma_filter', 'frequency_penalty',
+           'presence_penalty', 'repetition_penalty', 'ban_tokens', 'dry_penalty',
+           'logit_bias', 'no_repeat_ngram', 'dynamic_temperature', 'xtc_filter',
+           'AdaptiveP', 'Mirostat1', 'Mirostat2', 'Sampler', 'TableModel',
            'LanguageModel', 'load', 'Generation', 'TokenTree', 'generate', 'stream',
            'beam_search', 'stream_beam_search', 'diverse_beam_search',
            'constrained_beam_search', 'stochastic_beam_search', 'contrastive_search',

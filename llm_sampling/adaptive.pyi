@@ -2,13 +2,9 @@
 from .knobs import Knob
 from collections.abc import Sequence
 from torch import Tensor
-from typing import Any
-from typing import Literal
-import torch
 
-__all__ = ['XTC_SALT', 'XTC_THRESHOLD', 'XTC_PROBABILITY', 'MIROSTAT_TAU',
-           'MIROSTAT_ETA', 'ADAPTIVE_TARGET', 'ADAPTIVE_DECAY', 'dynamic_temperature',
-           'xtc_filter', 'Mirostat', 'Mirostat2', 'Mirostat1', 'AdaptiveP']
+__all__ = ['XTC_SALT', 'XTC_THRESHOLD', 'XTC_PROBABILITY', 'dynamic_temperature',
+           'steady_probs', 'xtc_filter']
 
 def dynamic_temperature(
     logits: Tensor,
@@ -27,7 +23,17 @@ def dynamic_temperature(
         shift: As `apply_temperature`
 
     Returns:
-        Same shape and dtype; a row with one finite logit is left as it is
+        Same shape and dtype; a row with one finite logit stays
+    """
+
+def steady_probs(z: Tensor) -> Tensor:
+    """Probabilities, computed in float64 and rounded to float32
+
+    Args:
+        z: Scores in float32 or float64, shape `(..., vocab)`
+
+    Returns:
+        float32: neither batch nor order of summation moves a comparison
     """
 
 XTC_SALT: int
@@ -43,172 +49,15 @@ def xtc_filter(
     seed: int | Sequence[int] | Tensor | None = None,
     position: int | Sequence[int] | Tensor = 0,
 ) -> Tensor:
-    """With `probability`, drop all tokens that reach `threshold` except the least likely of them and its ties (p-e-w, 2024)
+    """By a roll, drop the good tokens but the least likely and its ties (p-e-w, 2024)
 
     Args:
         logits: Scores, shape `(..., vocab)`
-        threshold: Probability from which a token is good, in [0, 1]; `None` or above .5 is
-            off; one per row if a list or tensor
-        probability: Chance that a row is cut at all, in [0, 1]; `None` or 0 is off; one per
-            row if a list or tensor
-        seed: Any 64-bit integer, shared by all rows or one per row; `None` takes a fresh
-            one per row
+        threshold: Makes a token good; in [0, 1], or one per row; `None` is off
+        probability: Of a cut; in [0, 1], or one per row; 0 or `None` is off
+        seed: A 64-bit integer, or one per row; `None`: a fresh one per row
         position: Which token of its text is drawn, from 0; a number or one per row
 
     Returns:
         Same shape and dtype, dropped tokens -inf
     """
-
-MIROSTAT_TAU: Knob
-
-MIROSTAT_ETA: Knob
-
-class Mirostat:
-    """What both versions share: a target, a state per row, and the correction after each token (Basu et al., 2021)
-
-    Args:
-        tau: Mean surprise to reach, bits per token, >= 0; `None` or inf is off; one per row
-            if a list or tensor
-        eta: Part of the error to correct at each step, finite, > 0
-        surprise: Which is fed back: under the law `filter` is given ('original') or the one
-            it leaves ('kept')
-    """
-    tau: Any
-    eta: Any
-    surprise: Literal['original', 'kept']
-    def __init__(
-        self,
-        tau: float | Sequence[float | None] | Tensor | None,
-        eta: float = 0.1,
-        surprise: Literal['original', 'kept'] = 'original',
-    ) -> None: ...
-    def __eq__(self, other: object) -> bool: ...
-    def __repr__(self) -> str: ...
-    def init(
-        self,
-        batch: int,
-        device: str | int | torch.device | None = None,
-    ) -> Tensor:
-        """The state before the first token
-
-        Args:
-            batch: Number of rows
-            device: Where the logits will be
-
-        Returns:
-            float32, shape `(batch, 2)`: mu = 2 tau, and tau
-        """
-    def update(self, state: Tensor, logits: Tensor, ids: Tensor) -> Tensor:
-        """The state after a token
-
-        Args:
-            state: What `filter` was given, shape `(..., 2)`
-            logits: What `filter` was given, shape `(..., vocab)`
-            ids: The tokens then drawn, shape `(...)`; -1, or a token of probability 0 in the
-                law that is fed back, leaves its row's state
-
-        Returns:
-            A new tensor, shape `(..., 2)`
-        """
-
-class Mirostat2(Mirostat):
-    """Keep the tokens whose surprise is at most mu, and steer mu until the mean surprise is tau
-
-    Args:
-        tau: Mean surprise to reach, bits per token, >= 0; `None` or inf is off; one per row
-            if a list or tensor
-        eta: Part of the error to correct at each step, finite, > 0
-        surprise: Which is fed back: under the law `filter` is given ('original') or the one
-            it leaves ('kept')
-    """
-    def filter(self, logits: Tensor, state: Tensor) -> Tensor:
-        """Drop the tokens of more than mu bits; the most likely one and its ties always stay
-
-        Args:
-            logits: Scores, shape `(..., vocab)`
-            state: From `init` or `update`, shape `(..., 2)`
-
-        Returns:
-            Same shape and dtype as `logits`, dropped tokens -inf
-        """
-
-class Mirostat1(Mirostat):
-    """Keep the tokens up to the rank whose surprise is mu under a fitted Zipf law, and steer mu until the mean surprise is tau
-
-    Args:
-        tau: Mean surprise to reach, bits per token, >= 0; `None` or inf is off; one per row
-            if a list or tensor
-        eta: Part of the error to correct at each step, finite, > 0
-        surprise: Which is fed back: under the law `filter` is given ('original') or the one
-            it leaves ('kept')
-    """
-    m: int
-    def filter(self, logits: Tensor, state: Tensor) -> Tensor:
-        """Keep the k most likely tokens, k from mu and the fit; ties with the k-th stay
-
-        Args:
-            logits: Scores, shape `(..., vocab)`
-            state: From `init` or `update`, shape `(..., 2)`
-
-        Returns:
-            Same shape and dtype as `logits`, dropped tokens -inf
-        """
-
-ADAPTIVE_TARGET: Knob
-
-ADAPTIVE_DECAY: Knob
-
-class AdaptiveP:
-    """Prefer tokens whose probability is near a target, and steer by the running mean of those chosen (llama.cpp, 2025)
-
-    Args:
-        target: Probability to aim at, in [0, 1]; `None` or -1 is off; one per row if a list
-            or tensor
-        decay: Share of the running mean that stays at each step, in [0, 1); memory of about
-            1/(1-decay) tokens
-    """
-    target: Any
-    decay: Any
-    def __init__(
-        self,
-        target: float | Sequence[float | None] | Tensor | None,
-        decay: float = 0.9,
-    ) -> None: ...
-    def __eq__(self, other: object) -> bool: ...
-    def __repr__(self) -> str: ...
-    def init(
-        self,
-        batch: int,
-        device: str | int | torch.device | None = None,
-    ) -> Tensor:
-        """The state before the first token
-
-        Args:
-            batch: Number of rows
-            device: Where the logits will be
-
-        Returns:
-            float32, shape `(batch, 2)`: the running mean, at first the target, and the target
-        """
-    def filter(self, logits: Tensor, state: Tensor) -> Tensor:
-        """Replace the logits by their closeness to the aim; put a truncation before it
-
-        Args:
-            logits: Scores, shape `(..., vocab)`
-            state: From `init` or `update`, shape `(..., 2)`
-
-        Returns:
-            Same shape and dtype: new logits, -inf where there was -inf
-        """
-    def update(self, state: Tensor, logits: Tensor, ids: Tensor) -> Tensor:
-        """The state after a token
-
-        Args:
-            state: What `filter` was given, shape `(..., 2)`
-            logits: What `filter` was given, shape `(..., vocab)`
-            ids: The tokens then drawn, shape `(...)`; -1, or a token of logit -inf, leaves its
-                row's state
-
-        Returns:
-            A new tensor, shape `(..., 2)`
-        """

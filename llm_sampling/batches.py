@@ -41,14 +41,16 @@ def spread(
     check_flag('draws', draws)
     check_count('n', n, 1)
     if check_ids('ids', ids).ndim != 2:
-        raise ValueError(f'ids must have shape (prompts, length), not {tuple(ids.shape)}')
+        raise ValueError('ids must have shape (prompts, length), not '
+                         f'{tuple(ids.shape)}')
     prompts, given = len(ids), sampler.seed if seed is None else seed
     rolls = draws and sampler.draws or 'xtc_probability' in sampler.knobs
     seeds = row_seeds(given, ids, mask, n) if rolls or given is not None else None
     index = torch.arange(prompts).repeat_interleave(n)
     new = copy(sampler)
-    new.knobs = {name: follow(name, v, index) if is_custom(name)
-                 else _per_row(name, v, prompts, n) for name, v in sampler.knobs.items()}
+    spread_out = lambda name, v: (follow(name, v, index) if is_custom(name)
+                                  else _per_row(name, v, prompts, n))
+    new.knobs = {name: spread_out(name, v) for name, v in sampler.knobs.items()}
     new.seed = seeds
     return new
 
@@ -93,21 +95,24 @@ def stack(
 )->Sampler:
     "One sampler of many"
     if not isinstance(samplers, (list, tuple)):
-        raise TypeError(f'samplers must be a list of Samplers, not {in_short(samplers)}')
+        raise TypeError('samplers must be a list of Samplers, '
+                        f'not {in_short(samplers)}')
     if not samplers: raise ValueError('samplers must hold at least one Sampler, not []')
     for s in samplers:
         if not isinstance(s, Sampler):
-            raise TypeError(f'samplers must hold a Sampler for each row, not {in_short(s)}')
+            raise TypeError('samplers must hold a Sampler for each row, not '
+                            f'{in_short(s)}')
     used = {n for s in samplers for n in s.steps}
     knobs = {n: STEPS[n].knob for n in STEPS if n in used}
     knobs |= {e: EXTRA[e] for n in knobs for e in STEPS[n].extra}
     # what only one step reads is asked of those who use that step
-    asked = {name: [s for s in samplers if name in s.knobs] if name in EXTRA
-             and not isinstance(knob, Knob) else samplers for name, knob in knobs.items()}
+    idle = {n for n, k in knobs.items() if n in EXTRA and not isinstance(k, Knob)}
+    asked = {name: [s for s in samplers if name not in idle or name in s.knobs]
+             for name in knobs}
     given = {name: _stacked(name, knob, asked[name]) for name, knob in knobs.items()}
     for name in ('order', 'processors'): given[name] = _agreed(name, samplers)
     for name, f in (given['processors'] or {}).items():
         if remembers(f):
-            raise ValueError('processors must have no memory in samplers of one batch, and '
-                             f'{name!r} has one')
+            raise ValueError('processors must have no memory in samplers of one '
+                             f'batch, and {name!r} has one')
     return kind(**given, seed=_stacked_seeds(samplers))

@@ -250,7 +250,7 @@ def _made(name, value):
     if name == 'dynamic_temperature': return tuple(value)
     if name != 'adaptive': return value
     kind, knobs = value
-    return getattr(import_module('llm_sampling.adaptive'), kind)(**knobs)
+    return getattr(import_module('llm_sampling.mirostat'), kind)(**knobs)
 
 # %% ../nbs/26_cli.ipynb #7f4f6699
 def _several(type, metavar):

@@ -39,10 +39,11 @@ class Explanation:
     "The probabilities after each step of a sampler, as tables and as a figure"
     def __init__(self,
         stages:list,     # Pairs (name, knob) and logits `(..., vocab)`, in order
-        tokenizer=None,  # Gives ids a text: anything with `decode([id])`, or a list of texts
+        tokenizer=None,  # Anything with `decode([id])`, or a list of texts
     ):
         self.names = [name for name, _ in stages]
-        self.logits = [z.detach().reshape(-1, z.shape[-1]).cpu() for _, z in stages]  # (B, V)
+        # (B, V)
+        self.logits = [z.detach().reshape(-1, z.shape[-1]).cpu() for _, z in stages]
         self.tokenizer = tokenizer
 
     def __len__(self): return len(self.logits[0])
@@ -57,7 +58,7 @@ class Explanation:
         return f'{name} {knob}' if i and plain else name
 
     def token(self, id):
-        "The text of an id, quoted, control characters escaped; without a tokenizer the id"
+        "The text of an id, quoted, controls escaped; without a tokenizer the id"
         if self.tokenizer is None: return str(id)
         decode = getattr(self.tokenizer, 'decode', None)
         return repr(decode([id]) if decode else self.tokenizer[id])
@@ -76,7 +77,8 @@ def report(self:Explanation,
         gone = gone[probs[gone].argsort(descending=True, stable=True)]
         why = step_of(self.names[i][0]).why if i else ''
         reports.append(StepReport(self.title(i, row), live.sum().item(), gone.tolist(),
-                                  probs[gone].sum().item(), entropy(z[row]).item(), why))
+                                  probs[gone].sum().item(), entropy(z[row]).item(),
+                                  why))
     return reports
 
 # %% ../nbs/09a_explain.ipynb #80711465
@@ -87,14 +89,17 @@ def tables(self:Explanation,
 )->list:         # Two tables, each a list of rows of strings, the header first
     "The steps, and the probability of the likeliest tokens after each"
     reports = self.report(row)
-    first = [['step', 'kept', 'removed', 'mass removed', 'entropy', 'likeliest removed', 'why']]
+    first = [['step', 'kept', 'removed', 'mass removed', 'entropy', 'likeliest removed',
+              'why']]
     for r in reports:
-        gone = ' '.join(map(self.token, r.removed[:3])) + (' …' if len(r.removed) > 3 else '')
+        more = ' …' if len(r.removed) > 3 else ''
+        gone = ' '.join(map(self.token, r.removed[:3])) + more
         first.append([r.step, str(r.kept), str(len(r.removed)), f'{r.mass:.4f}',
                       f'{r.entropy:.3f}', gone, r.why])
     probs = [softmax(z[row]) for z in self.logits]
     second = [['token', *(r.step for r in reports)]]
-    for id in probs[0].nan_to_num(0).argsort(descending=True, stable=True)[:top].tolist():
+    ranked = probs[0].nan_to_num(0).argsort(descending=True, stable=True)
+    for id in ranked[:top].tolist():
         name = self.token(id) if self.tokenizer is None else f'{id} {self.token(id)}'
         cells = [f'{p[id]:.4f}' if z[row, id] > -torch.inf else '–'
                  for z, p in zip(self.logits, probs)]
@@ -104,7 +109,8 @@ def tables(self:Explanation,
 # %% ../nbs/09a_explain.ipynb #c43ed09b
 def _numeric(table):
     "For each column, does it hold numbers? They are set flush right"
-    return [i > 0 and any(x[:1].isdigit() for x in c[1:]) for i, c in enumerate(zip(*table))]
+    return [i > 0 and any(x[:1].isdigit() for x in c[1:])
+            for i, c in enumerate(zip(*table))]
 
 # %% ../nbs/09a_explain.ipynb #8273210b
 def as_text(
@@ -148,7 +154,8 @@ def _repr_html_(self:Explanation):
 # %% ../nbs/09a_explain.ipynb #131e5021
 @patch
 def __repr__(self:Explanation):
-    return f'Explanation(rows: {len(self)}, steps: {", ".join(n for n, _ in self.names[1:])})'
+    steps = ', '.join(n for n, _ in self.names[1:])
+    return f'Explanation(rows: {len(self)}, steps: {steps})'
 
 # %% ../nbs/09a_explain.ipynb #bb58394b
 @patch
@@ -165,4 +172,5 @@ def plot(self:Explanation,
     kept = {name: l[ids] for name, l in zip(names, live)}
     rows = {name: torch.where(l, p, before)[ids]
             for name, l, p, before in zip(names, live, probs, [probs[0], *probs])}
-    return small_multiples(rows, [self.token(i) for i in ids.tolist()], kept=kept, cols=2)
+    return small_multiples(rows, [self.token(i) for i in ids.tolist()], kept=kept,
+                           cols=2)

@@ -29,7 +29,7 @@ class Explanation:
 
     Args:
         stages: Pairs (name, knob) and logits `(..., vocab)`, in order
-        tokenizer: Gives ids a text: anything with `decode([id])`, or a list of texts
+        tokenizer: Anything with `decode([id])`, or a list of texts
     """
     names: Any
     logits: Any
@@ -43,7 +43,7 @@ class Explanation:
     def title(self, i: int, row: int) -> str:
         """Name and knob of stage `i`, the model itself being stage 0"""
     def token(self, id: int) -> str:
-        """The text of an id, quoted, control characters escaped; without a tokenizer the id"""
+        """The text of an id, quoted, controls escaped; without a tokenizer the id"""
     def report(self, row: int = 0) -> list[StepReport]:
         """What each step removed from a row
 

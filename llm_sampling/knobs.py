@@ -167,15 +167,16 @@ def take_rows(
 class Knob(NamedTuple):
     "What the value of a knob may be"
     allowed:str          # The range in words, for errors
-    inside:Callable      # Whether a number lies in the range; for a tensor, which entries do
+    inside:Callable      # Is a number in the range? Of a tensor, which entries are
     neutral:float        # The value that changes nothing
     integer:bool=False   # Refuse fractions
 
 # %% ../nbs/00c_knobs.ipynb #aa7c1077
 @patch
 def refusal(self:Knob, name, value)->str:
-    "What is wrong with a value; other systems switch a knob off by 0 or -1, so the word for it here is told"
-    always = self.neutral is None or self.neutral != self.neutral      # nan: no value is off
+    "What is wrong with a value, and what is off here (elsewhere it is 0 or -1)"
+    # nan: no value is off
+    always = self.neutral is None or self.neutral != self.neutral
     off = '' if always else '; None is off'
     return f'{name} must be {self.allowed}, not {in_short(value)}{off}'
 
@@ -185,7 +186,8 @@ def check(self:Knob,
     name:str,  # What the caller knows the knob as
     value,     # A number, or a tensor with one entry per row
 ):
-    "Raise `TypeError` or `ValueError` unless every entry of `value` is allowed; reads the values"
+    "Raise `TypeError` or `ValueError` unless every entry is allowed; reads the values"
+    kind = int if self.integer else (int, float)
     if isinstance(value, Tensor):
         known = INTEGERS if self.integer else INTEGERS + FLOATS
         if value.dtype not in known or value.layout != torch.strided:
@@ -193,7 +195,7 @@ def check(self:Knob,
                             f'not a tensor of {value.dtype}')
         bad = value[~self.inside(value)]
         if len(bad): raise ValueError(self.refusal(name, bad[0].item()))
-    elif isinstance(value, bool) or not isinstance(value, int if self.integer else (int, float)):
+    elif isinstance(value, bool) or not isinstance(value, kind):
         raise TypeError(self.refusal(name, value))
     elif not self.inside(value): raise ValueError(self.refusal(name, value))
     elif value >= (2**63 if self.integer else 2**1000) and value != float('inf'):
@@ -203,7 +205,7 @@ def check(self:Knob,
 @patch
 def entries(self:Knob,
     name:str,  # What the caller knows the knob as
-    value,     # A number, `None` for off, or one entry per row: a list (may hold `None`) or a tensor
+    value,     # A number or `None` (off); or a tensor or list of one per row
 ):             # `None`, a number, or a tensor with one entry per row
     "Check a value and bring it to one of three forms"
     if value is None: return None
@@ -224,8 +226,8 @@ def read(self:Knob,
     name:str,       # What the caller knows the knob as
     value,          # A number, `None`, or one entry per row
     logits:Tensor,  # The rows it is for, shape `(..., vocab)`
-):                  # `None` (off), a number, or a tensor of shape `(..., 1)` on the device of `logits`
-    "Check a value where that costs no wait, and give entries per row the shape that lines up with `logits`"
+):                  # `None` (off), a number, or a tensor `(..., 1)` beside `logits`
+    "Check a value where that costs no wait; entries per row line up with `logits`"
     if not isinstance(value, Tensor) or value.device.type == 'cpu':
         value = self.entries(name, value)
     if not isinstance(value, Tensor): return None if value == self.neutral else value
@@ -278,7 +280,8 @@ def entries(self:Whole,
     if value is None or value is False or empty: return None
     try: fine = self.inside(value)
     except (TypeError, ValueError): fine = False
-    if not fine: raise ValueError(f'{name} must be {self.allowed}, not {in_short(value)}')
+    if not fine:
+        raise ValueError(f'{name} must be {self.allowed}, not {in_short(value)}')
     return value
 
 # %% ../nbs/00c_knobs.ipynb #cf28d7d7

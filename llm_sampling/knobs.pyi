@@ -138,7 +138,7 @@ class Knob(NamedTuple):
 
     Attributes:
         allowed: The range in words, for errors
-        inside: Whether a number lies in the range; for a tensor, which entries do
+        inside: Is a number in the range? Of a tensor, which entries are
         neutral: The value that changes nothing
         integer: Refuse fractions
     """
@@ -147,9 +147,9 @@ class Knob(NamedTuple):
     neutral: float
     integer: bool = ...
     def refusal(self, name: Any, value: Any) -> str:
-        """What is wrong with a value; other systems switch a knob off by 0 or -1, so the word for it here is told"""
+        """What is wrong with a value, and what is off here (elsewhere it is 0 or -1)"""
     def check(self, name: str, value: Any) -> None:
-        """Raise `TypeError` or `ValueError` unless every entry of `value` is allowed; reads the values
+        """Raise `TypeError` or `ValueError` unless every entry is allowed; reads the values
 
         Args:
             name: What the caller knows the knob as
@@ -160,14 +160,13 @@ class Knob(NamedTuple):
 
         Args:
             name: What the caller knows the knob as
-            value: A number, `None` for off, or one entry per row: a list (may hold `None`) or a
-                tensor
+            value: A number or `None` (off); or a tensor or list of one per row
 
         Returns:
             `None`, a number, or a tensor with one entry per row
         """
     def read(self, name: str, value: Any, logits: Tensor) -> Any:
-        """Check a value where that costs no wait, and give entries per row the shape that lines up with `logits`
+        """Check a value where that costs no wait; entries per row line up with `logits`
 
         Args:
             name: What the caller knows the knob as
@@ -175,7 +174,7 @@ class Knob(NamedTuple):
             logits: The rows it is for, shape `(..., vocab)`
 
         Returns:
-            `None` (off), a number, or a tensor of shape `(..., 1)` on the device of `logits`
+            `None` (off), a number, or a tensor `(..., 1)` beside `logits`
         """
     def single(self, name: str, value: Any) -> float:
         """One number for all rows, never `None`, or an error

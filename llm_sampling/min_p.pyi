@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from torch import Tensor
 from typing import Any
 
-__all__ = ['MIN_P', 'TOP_A', 'TOP_N_SIGMA', 'TAIL_FREE', 'log_knob', 'min_p_filter',
-           'top_a_filter', 'top_n_sigma_filter', 'p_less_filter', 'tail_free_filter']
+__all__ = ['MIN_P', 'log_knob', 'min_p_filter']
 
 def log_knob(knob: Any, z: Tensor) -> Tensor:
     """Natural logarithm of a knob, rounded to the dtype of `z` first
@@ -24,73 +23,11 @@ def min_p_filter(
     logits: Tensor,
     min_p: float | Sequence[float | None] | Tensor | None,
 ) -> Tensor:
-    """Keep tokens at least `min_p` times as likely as the most likely one (Nguyen et al., 2024)
+    """Keep tokens `min_p` times as likely as the best, or more (Nguyen et al., 2024)
 
     Args:
         logits: Scores, shape `(..., vocab)`
-        min_p: Share of the best probability to reach, in [0, 1]; `None` or 0 is off; a list
-            or tensor is one per row
-
-    Returns:
-        Same shape and dtype, dropped tokens -inf
-    """
-
-TOP_A: Knob
-
-def top_a_filter(
-    logits: Tensor,
-    top_a: float | Sequence[float | None] | Tensor | None,
-) -> Tensor:
-    """Keep tokens with a probability of at least `top_a` times the square of the largest (BlinkDL, 2022)
-
-    Args:
-        logits: Scores, shape `(..., vocab)`
-        top_a: Share of the best probability's square to reach, in [0, 1]; `None` or 0 is
-            off; a list or tensor is one per row
-
-    Returns:
-        Same shape and dtype, dropped tokens -inf
-    """
-
-TOP_N_SIGMA: Knob
-
-def top_n_sigma_filter(
-    logits: Tensor,
-    n: float | Sequence[float | None] | Tensor | None,
-) -> Tensor:
-    """Keep logits within `n` standard deviations (of the finite ones) of the largest (Tang et al., 2024)
-
-    Args:
-        logits: Scores, shape `(..., vocab)`
-        n: Standard deviations, > 0; `None` or infinity is off; a list or tensor is one per
-            row
-
-    Returns:
-        Same shape and dtype, dropped tokens -inf
-    """
-
-def p_less_filter(logits: Tensor) -> Tensor:
-    """Keep tokens at least as likely as a drawn token is on average (Tan et al., 2025)
-
-    Args:
-        logits: Scores, shape `(..., vocab)`
-
-    Returns:
-        Same shape and dtype, dropped tokens -inf
-    """
-
-TAIL_FREE: Knob
-
-def tail_free_filter(
-    logits: Tensor,
-    z: float | Sequence[float | None] | Tensor | None,
-) -> Tensor:
-    """Drop the flat tail of the sorted probabilities, found by their second differences (Bricken, 2019)
-
-    Args:
-        logits: Scores, shape `(..., vocab)`
-        z: Share of the curve's bends to pass, in (0, 1]; `None` or 1 is off; a list or
-            tensor is one per row
+        min_p: Share of the best, in [0, 1], or one per row; 0 or `None` is off
 
     Returns:
         Same shape and dtype, dropped tokens -inf

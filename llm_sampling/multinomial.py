@@ -24,21 +24,22 @@ from .softmax import upcast
 def checked(
     top:Tensor,   # Largest score of each row, shape `(...)`
     ids:Tensor,   # Its id
-    check:bool,   # Read the maxima and raise; `False` returns id -1 for a bad row instead
+    check:bool,   # Read the maxima and raise; `False`: id -1 for a bad row instead
 )->Tensor:
     "`ids`, unless a row has no largest finite score"
     bad = ~(top.abs() < torch.inf)                  # nan is not below it
     if not check: return ids.masked_fill(bad, -1)
     if bad.any():
         row = bad.nonzero()[0].tolist()
-        raise ValueError(f'no token can be drawn: the largest logit of row {row} is {top[tuple(row)].item()}; it must be finite')
+        raise ValueError(f'no token can be drawn: the largest logit of row {row} is '
+                         f'{top[tuple(row)].item()}; it must be finite')
     return ids
 
 # %% ../nbs/02_multinomial.ipynb #453fcb8d
 def greedy(
     logits:Tensor,  # Unnormalised scores, shape `(..., vocab)`
 )->Tensor:          # Token ids, shape `(...)`
-    "The most likely token of each row, the lowest id if several tie; a row with no largest finite logit raises `ValueError`"
+    "The most likely token of each row, the lowest id of a tie; a bad row raises"
     return checked(*upcast(logits).max(-1), check=True)
 
 # %% ../nbs/02_multinomial.ipynb #3c6d4257
@@ -54,26 +55,29 @@ def _reals(name, value):
 
 # %% ../nbs/02_multinomial.ipynb #01732fff
 def sample_cdf(
-    probs,  # Weights >= 0, shape `(..., vocab)`, of any sum; a tensor or lists of numbers
-    u,      # In [0, 1), shape `(...)`; compared in float64 if it or `probs` is, else float32
+    probs,  # Weights >= 0, shape `(..., vocab)`, any sum; a tensor or lists of numbers
+    u,      # In [0, 1), shape `(...)`; compared in float64 if it or `probs` is
 )->Tensor:  # Token ids, shape `(...)`
-    "Draw by the inverse CDF: the first id whose cumulated share is above `u`, never of weight 0"
+    "Draw by the inverse CDF: the first id whose cumulated share is above `u`"
     probs = _reals('probs', probs)
     if probs.ndim == 0 or probs.shape[-1] == 0:
-        raise ValueError(f'probs must have shape (..., vocab) with vocab >= 1, not {tuple(probs.shape)}')
+        raise ValueError('probs must have shape (..., vocab) with vocab >= 1, '
+                         f'not {tuple(probs.shape)}')
     cdf = probs.double().cumsum(-1)
     end = cdf[..., -1]
     if not (end.isfinite() & (end > 0) & (probs >= 0).all(-1)).all():
-        raise ValueError('probs must be non-negative, with a positive finite sum in every row')
+        raise ValueError('probs must be non-negative, with a positive finite sum '
+                         'in every row')
     tensors = (x for x in (probs, u) if isinstance(x, Tensor))
     precise = any(x.dtype == torch.float64 for x in tensors)
     u = _reals('u', u).to(probs.device, torch.float64)
     if u.ndim and u.shape != end.shape:
-        raise ValueError(f'u must be one number or one per row, shape {tuple(end.shape)}, not {tuple(u.shape)}')
+        raise ValueError('u must be one number or one per row, '
+                         f'shape {tuple(end.shape)}, not {tuple(u.shape)}')
     u = u.expand(end.shape)
     if not ((u >= 0) & (u < 1)).all():
         raise ValueError(f'u must be in [0, 1), not {u.min():g} to {u.max():g}')
     share, dart = cdf / end.unsqueeze(-1), u.unsqueeze(-1).contiguous()
-    if not precise:  # in the digits that the numbers have; a dart just below 1 stays there
+    if not precise:  # in the digits of the numbers; a dart just below 1 stays there
         share, dart = share.float(), dart.float().clamp(max=1 - 2**-24)
     return torch.searchsorted(share, dart, right=True).squeeze(-1)

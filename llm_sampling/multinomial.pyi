@@ -11,11 +11,11 @@ def checked(top: Tensor, ids: Tensor, check: bool) -> Tensor:
     Args:
         top: Largest score of each row, shape `(...)`
         ids: Its id
-        check: Read the maxima and raise; `False` returns id -1 for a bad row instead
+        check: Read the maxima and raise; `False`: id -1 for a bad row instead
     """
 
 def greedy(logits: Tensor) -> Tensor:
-    """The most likely token of each row, the lowest id if several tie; a row with no largest finite logit raises `ValueError`
+    """The most likely token of each row, the lowest id of a tie; a bad row raises
 
     Args:
         logits: Unnormalised scores, shape `(..., vocab)`
@@ -28,11 +28,11 @@ def sample_cdf(
     probs: Tensor | Sequence[Any],
     u: float | Sequence[Any] | Tensor,
 ) -> Tensor:
-    """Draw by the inverse CDF: the first id whose cumulated share is above `u`, never of weight 0
+    """Draw by the inverse CDF: the first id whose cumulated share is above `u`
 
     Args:
-        probs: Weights >= 0, shape `(..., vocab)`, of any sum; a tensor or lists of numbers
-        u: In [0, 1), shape `(...)`; compared in float64 if it or `probs` is, else float32
+        probs: Weights >= 0, shape `(..., vocab)`, any sum; a tensor or lists of numbers
+        u: In [0, 1), shape `(...)`; compared in float64 if it or `probs` is
 
     Returns:
         Token ids, shape `(...)`

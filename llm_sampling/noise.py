@@ -31,10 +31,10 @@ _A, _B = 0x7feb352d, 0x846ca68b - 2**32   # as signed 32-bit numbers
 
 # %% ../nbs/02a_noise.ipynb #44b55d6e
 def _scramble_(
-    x,      # int32, a tensor or a numpy array; overwritten: a vocabulary's worth of temporaries costs more than the arithmetic
+    x,      # int32, a tensor or a numpy array; overwritten, as temporaries cost more
     key=0,  # int32, joins halfway
 ):          # `x`
-    "A bijection of the 32-bit integers after which a flipped input bit has flipped about half of the output bits"
+    "A bijection of the 32-bit integers; an input bit flips about half of the output"
     t = x >> 16; t &= 0xffff; x ^= t; x *= _A; x ^= key
     t = x >> 15; t &= 0x1ffff; x ^= t; x *= _B
     t = x >> 16; t &= 0xffff; x ^= t
@@ -44,7 +44,7 @@ def _scramble_(
 def _light(
     *tensors,
 )->list:
-    "Small tensors on a CPU as the numpy arrays that share their memory: an operation on those costs a fraction"
+    "Small tensors on a CPU as numpy arrays of the same memory: operations cost less"
     small = all(t.device.type == 'cpu' and t.numel() <= 2**14 for t in tensors)
     return [t.numpy() for t in tensors] if small else list(tensors)
 
@@ -66,7 +66,7 @@ def _keys(
     seed:Tensor,      # int64, shape `(...)`
     position:Tensor,  # int64, a shape that broadcasts with it
     salt:int,         # What the roll is for; 0 is the choice of a token
-    halves:int=1,     # Of `position`, how many 32-bit halves enter
+    halves:int=1,     # 32-bit halves of `position` that enter: 1 is enough for a text
 ):                    # int32, shape `(..., 2)`; a small one on a CPU is a numpy array
     "Two 32-bit keys per row, from seed, position and salt"
     split = lambda x: x.contiguous().unsqueeze(-1).view(torch.int32)
@@ -81,13 +81,14 @@ def _keys(
 def uniform_noise(
     seed,        # Any 64-bit integer; one per row as a list or tensor of shape `(...)`
     position,    # Which token of its text is drawn, from 0; a number or one per row
-    vocab,       # Number of token ids; or the ids themselves, a tensor of shape `(..., n)`
+    vocab,       # Number of token ids; or the ids themselves, a tensor `(..., n)`
     salt:int=0,  # Keeps rolls for other purposes apart; 0 is the choice of a token
-)->Tensor:       # float32 in (0, 1], shape `(..., vocab)` or `(..., n)`, on the device of `seed`
-    "Uniform numbers that are a function of (seed, position, token id) alone, equal to the bit on every device"
+)->Tensor:       # float32 in (0, 1], `(..., vocab)` or `(..., n)`, beside `seed`
+    "Uniform numbers of (seed, position, token id) alone, equal on every device"
     seed = integers('seed', seed)
     key = _keys(seed, integers('position', position, seed.device), salt)
-    ids = vocab.int() if isinstance(vocab, Tensor) else torch.arange(vocab, dtype=torch.int32, device=seed.device)
+    if isinstance(vocab, Tensor): ids = vocab.int()
+    else: ids = torch.arange(vocab, dtype=torch.int32, device=seed.device)
     ids, key = _light(ids, torch.as_tensor(key))
     h = _scramble_(ids ^ key[..., :1], key[..., 1:])
     v = h.float() if isinstance(h, Tensor) else h.astype('float32')
@@ -100,7 +101,7 @@ def uniform_noise(
 def gumbel_noise(
     seed,        # Any 64-bit integer; one per row as a list or tensor of shape `(...)`
     position,    # Which token of its text is drawn, from 0; a number or one per row
-    vocab,       # Number of token ids; or the ids themselves, a tensor of shape `(..., n)`
+    vocab,       # Number of token ids; or the ids themselves, a tensor `(..., n)`
     salt:int=0,  # Keeps rolls for other purposes apart; 0 is the choice of a token
 )->Tensor:       # float32, finite, shape `(..., vocab)`, on the device of `seed`
     "Gumbel noise, -log(-log(1-v)) of `uniform_noise`"
@@ -117,14 +118,14 @@ def fresh_seeds(
 # %% ../nbs/02a_noise.ipynb #2ad212c4
 def sample(
     logits:Tensor,    # Unnormalised scores, shape `(..., vocab)`; -inf is never drawn
-    seed=None,        # Any 64-bit integer, shared by all rows or one per row; `None` takes a fresh one per row
-    position=0,       # Which token of its text is drawn, from 0; a number or one per row
-    check:bool=True,  # Raise `ValueError` for a row with no finite logit, or with `nan` or +inf; `False` gives it id -1 and reads nothing back
-    ids:Tensor=None,  # Token ids that the columns of `logits` stand for, ascending, shape `(..., n)`; `None` is 0 to vocab - 1
+    seed=None,        # A 64-bit integer, or one per row; `None`: a fresh one per row
+    position=0,       # Which token of its text, from 0; a number or one per row
+    check:bool=True,  # Raise for a bad row; `False` gives it id -1, and reads nothing
+    ids:Tensor=None,  # Of the columns, ascending, `(..., n)`; `None`: 0 to vocab - 1
 )->Tensor:            # Token ids, shape `(...)`
-    "Draw a token per row from `softmax(logits)` by Gumbel-max (Gumbel, 1954; Yellott, 1977)"
+    "Draw a token per row of `softmax(logits)` by Gumbel-max (Gumbel, 1954)"
     check_flag('check', check)
-    z = shifted(upcast(logits)).float()         # far from 0 a float32 has no room for the noise
+    z = shifted(upcast(logits)).float()  # far from 0 float32 has no room for the noise
     if seed is None: seed = fresh_seeds(z.shape[:-1])
     seed, position = (one_or_each(name, value, z.shape[:-1], z.device)
                       for name, value in (('seed', seed), ('position', position)))
@@ -173,16 +174,18 @@ def row_seeds(
     mask:Tensor=None, # Same shape, True = a token, False = a pad; `None`: no pads
     n:int=1,          # Samples of each prompt
 )->Tensor:            # int64, shape `(batch * n,)`, the samples of a prompt together
-    "The seeds that a strategy uses for its rows: a prompt's own, alone and in any batch"
+    "The seeds of a strategy's rows: a prompt's own, alone and in any batch"
     if check_ids('ids', ids).ndim != 2 or ids.shape[1] == 0:
-        raise ValueError(f'ids must have shape (batch, length) with length >= 1, not {tuple(ids.shape)}')
+        raise ValueError('ids must have shape (batch, length) with length >= 1, '
+                         f'not {tuple(ids.shape)}')
     if mask is not None: check_ids('mask', mask, ids.shape, torch.bool)
     check_count('n', n, 1)
     batch = len(ids)
     given = fresh_seeds((batch,)) if seed is None else seed
     seed = integers('seed', given, ids.device)
     if seed.ndim and seed.shape != (batch,):
-        raise ValueError(f'seed must be one integer, or one for each of the {batch} prompts, '
+        raise ValueError(f'seed must be one integer, or one for each of the {batch} '
+                         'prompts, '
                          f'not of shape {tuple(seed.shape)}')
     own = mix(seed.expand(batch), _prompt_hash(ids, mask))
     return mix(own[:, None], torch.arange(n, device=ids.device)).flatten()

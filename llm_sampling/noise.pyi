@@ -11,16 +11,16 @@ def uniform_noise(
     vocab: Any,
     salt: int = 0,
 ) -> Tensor:
-    """Uniform numbers that are a function of (seed, position, token id) alone, equal to the bit on every device
+    """Uniform numbers of (seed, position, token id) alone, equal on every device
 
     Args:
         seed: Any 64-bit integer; one per row as a list or tensor of shape `(...)`
         position: Which token of its text is drawn, from 0; a number or one per row
-        vocab: Number of token ids; or the ids themselves, a tensor of shape `(..., n)`
+        vocab: Number of token ids; or the ids themselves, a tensor `(..., n)`
         salt: Keeps rolls for other purposes apart; 0 is the choice of a token
 
     Returns:
-        float32 in (0, 1], shape `(..., vocab)` or `(..., n)`, on the device of `seed`
+        float32 in (0, 1], `(..., vocab)` or `(..., n)`, beside `seed`
     """
 
 def gumbel_noise(
@@ -34,7 +34,7 @@ def gumbel_noise(
     Args:
         seed: Any 64-bit integer; one per row as a list or tensor of shape `(...)`
         position: Which token of its text is drawn, from 0; a number or one per row
-        vocab: Number of token ids; or the ids themselves, a tensor of shape `(..., n)`
+        vocab: Number of token ids; or the ids themselves, a tensor `(..., n)`
         salt: Keeps rolls for other purposes apart; 0 is the choice of a token
 
     Returns:
@@ -58,17 +58,14 @@ def sample(
     check: bool = True,
     ids: Tensor | None = None,
 ) -> Tensor:
-    """Draw a token per row from `softmax(logits)` by Gumbel-max (Gumbel, 1954; Yellott, 1977)
+    """Draw a token per row of `softmax(logits)` by Gumbel-max (Gumbel, 1954)
 
     Args:
         logits: Unnormalised scores, shape `(..., vocab)`; -inf is never drawn
-        seed: Any 64-bit integer, shared by all rows or one per row; `None` takes a fresh
-            one per row
-        position: Which token of its text is drawn, from 0; a number or one per row
-        check: Raise `ValueError` for a row with no finite logit, or with `nan` or +inf;
-            `False` gives it id -1 and reads nothing back
-        ids: Token ids that the columns of `logits` stand for, ascending, shape `(..., n)`;
-            `None` is 0 to vocab - 1
+        seed: A 64-bit integer, or one per row; `None`: a fresh one per row
+        position: Which token of its text, from 0; a number or one per row
+        check: Raise for a bad row; `False` gives it id -1, and reads nothing
+        ids: Of the columns, ascending, `(..., n)`; `None`: 0 to vocab - 1
 
     Returns:
         Token ids, shape `(...)`
@@ -91,7 +88,7 @@ def row_seeds(
     mask: Tensor | None = None,
     n: int = 1,
 ) -> Tensor:
-    """The seeds that a strategy uses for its rows: a prompt's own, alone and in any batch
+    """The seeds of a strategy's rows: a prompt's own, alone and in any batch
 
     Args:
         seed: Any 64-bit integer, or one per prompt; `None` takes fresh ones

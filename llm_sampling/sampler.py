@@ -3,10 +3,8 @@
 How do several filters become one choice?
 
 A `Sampler` is an ordered list of steps and one draw. Its knobs are checked when it is made, the logits become float32
-once, each step maps logits to logits, and the draw takes one token per row. Temperature 0 is greedy. The order is part
-of the method: presets follow transformers, vLLM, llama.cpp and mlx-lm. The same seed gives a row the same token alone, in
-any batch, and through the short list that looks at the largest logits only. `stages` is the one walk over the steps:
-`filter`, `explain` and `update` are loops over it.
+once, each step maps logits to logits, and the draw takes one token per row. The order is part of the method: presets
+follow transformers, vLLM, llama.cpp and mlx-lm. The same seed gives a row the same token alone and in any batch.
 
 Docs: https://llm-sampling.github.io/llm_sampling/sampler.html.md"""
 
@@ -32,8 +30,8 @@ from .noise import fresh_seeds, sample
 from .shortlist import LEAST, shorten, split_tail
 from .softmax import shifted, upcast
 from .steps import (EXTRA, PAST, PROCESSORS, STEPS, Context, as_entries,
-                                as_ids, check_memory, follow, is_custom, read_order,
-                                step_of, texts_in)
+                                check_memory, follow, is_custom, read_order, step_of)
+from .token_texts import as_ids, texts_in
 
 # %% ../nbs/09_sampler.ipynb #73c0dadb
 class Sampler:
@@ -59,16 +57,16 @@ class Sampler:
         dry_multiplier=None,       # >= 0; 0 is off; counts prompt and output
         dry_base=1.75,             # Growth of DRY's penalty per repeated token
         dry_allowed_length=2,      # Repetitions shorter than this are free
-        dry_breakers=(),           # Token ids that end a repetition; a text stands for all tokens that contain it
+        dry_breakers=(),           # Token ids that end a repetition; or texts in them
         logit_bias=None,           # {id or text of one token: number}; -inf bans
-        ban_tokens=None,           # Sequences of ids, or texts, that must not occur; for single tokens `logit_bias` needs no history
+        ban_tokens=None,           # Sequences of ids, or texts, that must not occur
         xtc_probability=None,      # In [0, 1]; 0 is off
         xtc_threshold=.1,          # In [0, 1]
-        adaptive=None,             # `Mirostat1`, `Mirostat2` or `AdaptiveP`: needs a state
-        processors=None,           # {name: f} with `f(ids, logits) -> logits`: steps of one's own, last before the temperature unless `order` names them
-        order='transformers',      # A preset ('transformers', 'vllm', 'llama.cpp', 'mlx') or a list of step names
-        seed=None,                 # A 64-bit integer, or one per row; draws then differ by `position` alone; `None` is a fresh one per row and call
-        tokenizer=None,            # Reads texts in `logit_bias`, `ban_tokens` and `dry_breakers`; a strategy lends its model's
+        adaptive=None,             # `Mirostat1`, `Mirostat2`, `AdaptiveP`: has a state
+        processors=None,           # {name: f}, `f(ids, logits) -> logits`: one's own
+        order='transformers',      # Or 'vllm', 'llama.cpp', 'mlx', a list of step names
+        seed=None,                 # A 64-bit integer, or one per row; `None` is fresh
+        tokenizer=None,            # Reads texts in knobs; a strategy lends its model's
     ):
         given = locals()
         own = PROCESSORS.entries('processors', processors) or {}
@@ -77,31 +75,33 @@ class Sampler:
         for n, v in values.items():
             if v is not None and n not in names:
                 raise ValueError(f'order must hold every step in use, and lacks {n!r}')
-        self.steps = [n for n in names if values[n] is not None]
-        self.knobs = {n: values[n] for n in self.steps}
-        for e in ('dry_base', 'dry_allowed_length'):                      # they have no off
-            if given[e] is None: raise ValueError(f'{e} must be {EXTRA[e].allowed}, not None')
-        # those of steps not in use are idle
-        self.idle = {e: EXTRA[e].entries(e, given[e]) for e in EXTRA}
-        self.knobs |= {e: self.idle.pop(e) for n in self.steps for e in step_of(n).extra}
+        steps = self.steps = [n for n in names if values[n] is not None]
+        self.knobs = {n: values[n] for n in steps}
+        for e in ('dry_base', 'dry_allowed_length'):  # they have no off
+            if given[e] is None:
+                raise ValueError(f'{e} must be {EXTRA[e].allowed}, not None')
+        self.idle = {e: EXTRA[e].entries(e, given[e]) for e in EXTRA}  # of idle steps
+        self.knobs |= {e: self.idle.pop(e) for n in steps for e in step_of(n).extra}
         self.seed = None if seed is None else integers('seed', seed)
         if tokenizer is not None: self.knobs = as_ids(self.knobs, tokenizer)
         self.unread = bool(texts_in(self.knobs))       # texts wait for a tokenizer
-        check_memory(self.steps, self.knobs)
+        check_memory(steps, self.knobs)
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         methods = {n for n in vars(Sampler) if n[0] != '_'} | {*_MACHINERY}
         if ours := sorted(methods & {*vars(cls)}):
-            raise TypeError(f'{cls.__name__} must not override {ours[0]!r} of Sampler, which '
-                            "not every path would see; a step of one's own goes into "
-                            'processors')
+            raise TypeError(f'{cls.__name__} must not override {ours[0]!r} of Sampler, '
+                            "which not every path would see; a step of one's own goes "
+                            'into processors')
 
     def __getattr__(self, name):
         knobs = self.__dict__.get('knobs', {})
         if name not in STEPS and name not in EXTRA and name not in knobs:
-            if name == 'processors': return {n: v for n, v in knobs.items() if is_custom(n)} or None
-            raise AttributeError(f'{type(self).__name__!r} object has no attribute {name!r}')
+            if name == 'processors':
+                return {n: v for n, v in knobs.items() if is_custom(n)} or None
+            kind = type(self).__name__
+            raise AttributeError(f'{kind!r} object has no attribute {name!r}')
         return knobs.get(name, self.idle.get(name, False if name == 'p_less' else None))
 
     def __eq__(self, other):
@@ -121,6 +121,7 @@ class Sampler:
 _MACHINERY = ('__call__', '__getattr__', '_begin', '_apply', '_walk', '_position')
 
 def _name(f): return getattr(f, '__name__', None) or repr(f)
+def _cold(t): return t < torch.finfo(torch.float32).tiny     # 0, or too small for float32
 
 def _plain(sampler):
     "What decides over tokens, without tensors"
@@ -128,11 +129,7 @@ def _plain(sampler):
     seed = sampler.seed
     return sampler.steps, knobs, None if seed is None else seed.tolist()
 
-# %% ../nbs/09_sampler.ipynb #39fa99f1
-def _cold(t):
-    "Is a temperature 0, or too small for float32?"
-    return t < torch.finfo(torch.float32).tiny
-
+# %% ../nbs/09_sampler.ipynb #97256185
 @patch(as_prop=True)
 def draws(self:Sampler)->bool:
     "Does a draw use random numbers? Not at temperature 0"
@@ -146,7 +143,8 @@ def replace(self:Sampler,
 )->Sampler:   # A new one
     "The same sampler but for some knobs"
     given = {n: v for n, v in self.knobs.items() if not is_custom(n)}
-    given |= dict(self.idle, order=self.order, seed=self.seed, processors=self.processors)
+    given |= dict(self.idle, order=self.order, seed=self.seed,
+                  processors=self.processors)
     return type(self)(**(given | knobs))
 
 # %% ../nbs/09_sampler.ipynb #11fde2a4
@@ -158,7 +156,8 @@ def lend(self:Sampler,
     if not self.unread: return self
     if tokenizer is None:
         text = texts_in(self.knobs)[0]
-        raise ValueError(f'the text {text!r} in a knob needs a tokenizer: Sampler(tokenizer=...)')
+        raise ValueError(f'the text {text!r} in a knob needs a tokenizer: '
+                         'Sampler(tokenizer=...)')
     new = copy(self)
     new.knobs, new.unread = as_ids(self.knobs, tokenizer), False
     return new
@@ -169,17 +168,17 @@ def check_sampler(
 ):
     "Raise `TypeError` unless it is a `Sampler` or `None`"
     if sampler is None or isinstance(sampler, Sampler): return
-    raise TypeError(f'sampler must be a Sampler or None (greedy), not {in_short(sampler)}; '
-                    'for example ls.Sampler(temperature=0.8)')
+    raise TypeError('sampler must be a Sampler or None (greedy), not '
+                    f'{in_short(sampler)}; for example ls.Sampler(temperature=0.8)')
 
 # %% ../nbs/09_sampler.ipynb #118e3ce1
 @patch
 def _begin(self:Sampler, logits, ids, mask, position, state, draw=False, shift=True):
     "float32 logits, and the context of the steps"
     z, seed = upcast(logits), self.seed
-    if z.dtype == torch.float64:                 # only these steps look at more than differences
-        exact = 'repetition_penalty' in self.steps or not shift or any(map(is_custom, self.steps))
-        z = (z if exact else shifted(z)).float()
+    if z.dtype == torch.float64:  # only these steps look at more than differences
+        plain = not any(n == 'repetition_penalty' or is_custom(n) for n in self.steps)
+        z = (shifted(z) if plain and shift else z).float()
     for name in self.steps:
         if name in PAST and ids is None:
             raise ValueError(f'ids must be given for {name}: the tokens so far, '
@@ -189,7 +188,8 @@ def _begin(self:Sampler, logits, ids, mask, position, state, draw=False, shift=T
                          'sampler.update(...)')
     if self.unread: self.lend(None)              # raises
     for name, value in self.knobs.items():       # named as the user knows it
-        if isinstance(value, Tensor) and value.ndim: check_rows(name, value, z.shape[:-1])
+        if isinstance(value, Tensor) and value.ndim:
+            check_rows(name, value, z.shape[:-1])
     rolls = draw and self.draws or 'xtc_probability' in self.knobs
     position = self._position(position, z, ids is not None, rolls and seed is not None)
     if seed is None and rolls: seed = fresh_seeds(z.shape[:-1])
@@ -198,18 +198,20 @@ def _begin(self:Sampler, logits, ids, mask, position, state, draw=False, shift=T
 # %% ../nbs/09_sampler.ipynb #c5a3b072
 @patch
 def _position(self:Sampler, position, z, history, seeded):
-    "The position as a number or a tensor, or an error; to guess it would be a silent wrong token"
+    "The position, or an error: to guess it would be a silent wrong token"
     if position is None:
-        needy = [n for n in ('frequency_penalty', 'presence_penalty') if n in self.knobs]
+        output = 'frequency_penalty', 'presence_penalty'
+        needy = [n for n in output if n in self.knobs]
         needy += ['seed'] * seeded
         if history and needy:
-            raise ValueError(f'position must be given for {needy[0]}: the number of tokens '
-                             'of the text that were generated before this one')
+            raise ValueError(f'position must be given for {needy[0]}: the number of '
+                             'tokens of the text that were generated before this one')
         return 0
     if type(position) is not int:
         return one_or_each('position', position, z.shape[:-1], z.device)
     if 0 <= position < 2**63: return position
-    raise ValueError(f'position must be >= 0 and fit in 64 bits, not {in_short(position)}')
+    raise ValueError('position must be >= 0 and fit in 64 bits, '
+                     f'not {in_short(position)}')
 
 # %% ../nbs/09_sampler.ipynb #3b6f4472
 @patch
@@ -227,14 +229,12 @@ def _walk(self:Sampler, names, z, context):
 # %% ../nbs/09_sampler.ipynb #8aca5234
 @patch
 def stages(self:Sampler,
-    logits:Tensor,  # Scores, shape `(..., vocab)`; `(batch, vocab)` for steps that look at `ids`
-    ids=None,       # The tokens so far, `(batch, length)`; only penalties, bans and some steps of one's own need them
-    mask=None,      # Bool, the shape of `ids`: True = a token, False = a pad; `None` = all are tokens
-    position=None,  # How many of the last tokens were generated, a number or one per row; `None` is 0, where that cannot be wrong
+    logits:Tensor,  # Scores, shape `(..., vocab)`; with `ids` `(batch, vocab)`
+    ids=None, mask=None, position=None,  # As `filter`
     state=None,     # Of the adaptive sampler, from `init` and `update`
-    shift:bool=True,  # May a temperature put the row maximum at 0? `False`: logits that can be summed over steps
+    shift:bool=True,  # May a temperature put the row maximum at 0?
 )->Iterator[tuple[str, Tensor, Tensor]]:
-    "Each step in order: its name, the logits before it and after it; the first is 'model', the float32 logits themselves"
+    "Name of each step, logits before and after it; the first, 'model', in float32"
     check_flag('shift', shift)
     z, context = self._begin(logits, ids, mask, position, state, shift=shift)
     return chain([('model', z, z)], self._walk(self.steps, z, context))
@@ -242,14 +242,14 @@ def stages(self:Sampler,
 # %% ../nbs/09_sampler.ipynb #a5c528ab
 @patch
 def filter(self:Sampler,
-    logits:Tensor,  # Scores, shape `(..., vocab)`; `(batch, vocab)` for steps that look at `ids`
-    ids=None,       # The tokens so far, `(batch, length)`; only penalties and bans need them
-    mask=None,      # Bool, the shape of `ids`: True = a token, False = a pad; `None` = all are tokens
-    position=None,  # How many of the last tokens were generated, a number or one per row; `None` is 0, where that cannot be wrong
+    logits:Tensor,  # Scores, shape `(..., vocab)`; with `ids` `(batch, vocab)`
+    ids=None,       # The tokens so far, `(batch, length)`, for penalties and bans
+    mask=None,      # Of `ids`: True = a token, False = a pad; `None`: all are tokens
+    position=None,  # Tokens generated so far, one or per row; `None`: 0, if safe
     state=None,     # Of the adaptive sampler, from `init` and `update`
-    shift:bool=True,  # As `stages`; `False` is for searches, which sum log-probabilities over steps
+    shift:bool=True,  # May it? `False` is for sums of log-probabilities over steps
 )->Tensor:          # float32, same shape, dropped tokens -inf
-    "The logits after every step, in order; without a seed XTC rolls afresh at each call"
+    "The logits after every step; without a seed XTC rolls afresh at each call"
     for _, _, z in self.stages(logits, ids, mask, position, state, shift): pass
     return z
 
@@ -258,10 +258,10 @@ def filter(self:Sampler,
 def __call__(self:Sampler,
     logits:Tensor,  # Scores, shape `(..., vocab)`
     ids=None, mask=None,  # The tokens so far and which of them count, as in `filter`
-    position=None,  # Which token of its text is drawn, from 0, a number or one per row; `None` is 0, an error with `ids` and a seed
+    position=None,  # Tokens generated so far, one or per row; `None`: 0, if safe
     state=None,     # Of the adaptive sampler, from `init` and `update`
-)->Tensor:          # Token ids, shape `(...)`; a row without a finite largest logit raises `ValueError`
-    "Filter, then draw one token per row; with temperature 0 the lowest id of the maximum"
+)->Tensor:          # Token ids, shape `(...)`; a row that cannot be drawn from raises
+    "Filter, then draw a token per row; at temperature 0 the lowest id of the maximum"
     z, context = self._begin(logits, ids, mask, position, state, draw=True)
     many = z.device.type == 'cpu' and z.numel() > LEAST
     head, tail = split_tail(self.steps) if many else (self.steps, [])
@@ -281,11 +281,11 @@ def rows(self:Sampler,
     index:Tensor,  # Row numbers, long; may repeat
     seed=None,     # Seeds of the new rows; `None` takes the old ones along
 )->Sampler:
-    "The sampler of the rows `index` of a batch: per-row knobs are taken along, shared ones stay"
+    "The sampler of the rows `index` of a batch, with their knobs and seeds"
     index = integers('index', index)
     new = copy(self)
-    new.knobs = {name: follow(name, value, index) if is_custom(name) else take_rows(value, index)
-                 for name, value in self.knobs.items()}
+    taken = lambda n, v: follow(n, v, index) if is_custom(n) else take_rows(v, index)
+    new.knobs = {n: taken(n, v) for n, v in self.knobs.items()}
     new.seed = take_rows(self.seed, index) if seed is None else integers('seed', seed)
     return new
 
@@ -298,15 +298,15 @@ def spread(self:Sampler,
     seed=None,       # One, or one per prompt, in place of the sampler's
     draws:bool=True, # Does the strategy draw tokens by it, or only filter?
 )->Sampler:          # Knobs and seeds have an entry per row, prompt-major
-    "The sampler of the rows of a strategy; seeds are mixed with the prompts, as `row_seeds` does"
+    "The sampler of a strategy's rows; seeds are mixed with the prompts (`row_seeds`)"
     return import_module('llm_sampling.batches').spread(self, ids, mask, n, seed, draws)
 
 # %% ../nbs/09_sampler.ipynb #e54c2d09
 @patch(cls_method=True)
 def stack(cls:Sampler,
     samplers,  # A list of `Sampler`, one per request, each for one row
-)->Sampler:    # Of a batch with a row for each; where some have a seed, the others get a fresh one
-    "One sampler of many; knobs of the whole batch, and the order, must be the same in all"
+)->Sampler:    # A row for each; if some have a seed, the others get a fresh one
+    "One sampler of many; the order and knobs of the whole batch must be the same"
     return import_module('llm_sampling.batches').stack(cls, samplers)
 
 # %% ../nbs/09_sampler.ipynb #43db16b2
@@ -316,14 +316,15 @@ def init(self:Sampler,
     device=None,   # Of the logits
 ):                 # A tensor with a row per text; `None` if no step needs a memory
     "The state before the first token"
-    return self.knobs['adaptive'].init(batch, device) if 'adaptive' in self.knobs else None
+    return self.adaptive and self.adaptive.init(batch, device)
 
+# %% ../nbs/09_sampler.ipynb #a0f5e61b
 @patch
 def update(self:Sampler,
     state,          # What `init` or an earlier `update` gave
     logits:Tensor,  # The logits from which the tokens were drawn, `(batch, vocab)`
     ids:Tensor,     # The tokens drawn, `(batch,)`
-    history=None, mask=None, position=None,  # `ids`, `mask` and `position` of the call that drew them
+    history=None, mask=None, position=None,  # `ids`, `mask`, `position` of the call
 ):                  # A new state; `state` is left as it was
     "The state after a token"
     if state is None: return None
@@ -340,9 +341,9 @@ def update(self:Sampler,
 def explain(self:Sampler,
     logits:Tensor,  # Scores, shape `(..., vocab)`
     ids=None, mask=None, position=None,  # As `filter`
-    tokenizer=None, # Gives ids a text: anything with `decode([id])`, or a list of texts
+    tokenizer=None, # Anything with `decode([id])`, or a list of texts
     state=None,     # As `filter`
-):                  # An `Explanation`: prints as a table, shows as one in a notebook, `.plot()` draws it
+):                  # An `Explanation`: a table in print; `.plot()` draws it
     "What each step removed, how much probability, and why"
     if hasattr(tokenizer, 'encode'): self = self.lend(tokenizer)
     stages = [((name, self.knobs.get(name)), z)

@@ -42,8 +42,8 @@ def _heads(
 def largest_few(
     z:Tensor,  # `(rows, vocab)`, float32 on the CPU
     n:int,     # How many at least
-):             # numpy: logits and ids `(rows, m)`, padded with -inf; how many of each row; whether these are all. Or `None`
-    "The largest logits of each row in the order of ids; `None` if they are many, or a row has no largest"
+):             # numpy: logits, ids `(rows, m)`, counts, are these all? Or `None`
+    "The largest logits of each row by id; `None` if many, or a row has no largest"
     x, blocks = z.numpy(), z.shape[-1] // 32
     most = _heads(z, blocks) if n <= blocks // 2 and blocks >= 32 else x
     most = np.partition(most, most.shape[-1] - n)[:, -n:]
@@ -69,7 +69,7 @@ CUTS = dict(top_k=top_k_filter, top_p=top_p_filter, min_p=min_p_filter)
 # %% ../nbs/08c_shortlist.ipynb #8f1db9ba
 def split_tail(
     steps:list,  # Names of steps in order
-)->tuple:        # The head, and the tail: steps that all keep an upper end of the row, at least one of which cuts
+)->tuple:        # The head, and the tail of steps that keep an upper end, one a cut
     "Where the short list may begin"
     easy = [name in CUTS or name == 'temperature' for name in steps]
     n = easy[::-1].index(False) if False in easy else len(easy)
@@ -94,10 +94,10 @@ def weight_before_top_p(
 # %% ../nbs/08c_shortlist.ipynb #c3acd199
 def shortlist(
     z:Tensor,       # Scores, float32 on the CPU, shape `(..., vocab)`
-    steps:list,     # Pairs of name and value: temperature, top_k, top_p, min_p, in any order
+    steps:list,     # (name, value): temperature, top_k, top_p, min_p, in any order
     n:int,          # How many of the largest logits to try
     total:Callable=None,  # Gives `weight_before_top_p`, if that is known
-):                  # Filtered logits and their ids, `(..., m)`; `None` if the list is too short, or too long to gain
+):                  # Filtered logits, ids `(..., m)`; `None` if the list is too short
     "Apply steps to the largest logits only: exact, or `None`"
     rows = z.reshape(-1, z.shape[-1])
     found = largest_few(rows, n) if n <= rows.shape[-1] // 2 else None

@@ -6,15 +6,14 @@ __all__ = ['CUTS', 'LEAST', 'largest_few', 'split_tail', 'weight_before_top_p',
            'shortlist', 'sizes', 'shorten']
 
 def largest_few(z: Tensor, n: int) -> Any:
-    """The largest logits of each row in the order of ids; `None` if they are many, or a row has no largest
+    """The largest logits of each row by id; `None` if many, or a row has no largest
 
     Args:
         z: `(rows, vocab)`, float32 on the CPU
         n: How many at least
 
     Returns:
-        numpy: logits and ids `(rows, m)`, padded with -inf; how many of each row; whether
-        these are all. Or `None`
+        numpy: logits, ids `(rows, m)`, counts, are these all? Or `None`
     """
 
 CUTS: Any
@@ -26,8 +25,7 @@ def split_tail(steps: list[Any]) -> tuple[Any, ...]:
         steps: Names of steps in order
 
     Returns:
-        The head, and the tail: steps that all keep an upper end of the row, at least one of
-        which cuts
+        The head, and the tail of steps that keep an upper end, one a cut
     """
 
 def weight_before_top_p(z: Tensor, steps: list[Any]) -> Tensor:
@@ -46,13 +44,12 @@ def shortlist(z: Tensor, steps: list[Any], n: int, total: Tensor | None = None) 
 
     Args:
         z: Scores, float32 on the CPU, shape `(..., vocab)`
-        steps: Pairs of name and value: temperature, top_k, top_p, min_p, in any order
+        steps: (name, value): temperature, top_k, top_p, min_p, in any order
         n: How many of the largest logits to try
         total: Gives `weight_before_top_p`, if that is known
 
     Returns:
-        Filtered logits and their ids, `(..., m)`; `None` if the list is too short, or too
-        long to gain
+        Filtered logits, ids `(..., m)`; `None` if the list is too short
     """
 
 def sizes(steps: list[Any], vocab: int) -> tuple[Any, ...]:

@@ -23,9 +23,9 @@ from .knobs import FLOATS, Knob, check_flag
 
 # %% ../nbs/01_softmax.ipynb #5d6c3345
 def upcast(
-    logits:Tensor,  # Unnormalised scores, shape `(..., vocab)`; half precision is computed in float32, float64 stays
+    logits:Tensor,  # Unnormalised scores, shape `(..., vocab)`; float64 stays
 )->Tensor:
-    "Check that `logits` are scores over at least one token, and return them in at least float32"
+    "Check that `logits` are scores of one token or more; float32 where they were half"
     tensor = isinstance(logits, Tensor)
     if not tensor or logits.dtype not in FLOATS or logits.layout != torch.strided:
         kind = f'{logits.dtype}, {logits.layout}' if tensor else type(logits).__name__
@@ -38,14 +38,14 @@ def upcast(
 
 # %% ../nbs/01_softmax.ipynb #fa62a065
 def shifted(z):
-    "`z` less its row maximum; a maximum that is not finite is left alone, so that bad rows stay bad and -inf stays -inf"
+    "`z` less its row maximum, if that is finite: bad rows stay bad, -inf stays -inf"
     return z - z.amax(-1, keepdim=True).nan_to_num(0., 0., 0.)
 
 # %% ../nbs/01_softmax.ipynb #7f63c4fa
 def softmax(
     logits:Tensor,  # Unnormalised scores, shape `(..., vocab)`
 )->Tensor:          # Probabilities, same shape and dtype
-    "Probabilities proportional to the exponential of `logits`; a row of nothing but -inf gives `nan`"
+    "Probabilities proportional to exp(`logits`); a row of nothing but -inf gives `nan`"
     e = shifted(upcast(logits)).exp()
     return (e / e.sum(-1, keepdim=True)).to(logits.dtype)
 
@@ -68,21 +68,23 @@ def log_softmax(
 
 # %% ../nbs/01_softmax.ipynb #581ba98c
 def entropy(
-    logits:Tensor,  # Unnormalised scores, shape `(..., vocab)`; -inf for excluded tokens
+    logits:Tensor,  # Unnormalised scores, shape `(..., vocab)`; -inf if excluded
 )->Tensor:          # Nats, shape `(...)`, between 0 and ln(number of finite logits)
     "Entropy of `softmax(logits)` (Shannon, 1948)"
     logp = log_softmax(upcast(logits))
-    return (logp.exp() * -logp.masked_fill(logp == -torch.inf, 0)).sum(-1).clamp(min=0).to(logits.dtype)
+    surprisal = -logp.masked_fill(logp == -torch.inf, 0)                 # 0 ln 0 is 0
+    return (logp.exp() * surprisal).sum(-1).clamp(min=0).to(logits.dtype)
 
 # %% ../nbs/01_softmax.ipynb #83cceb1f
 TEMPERATURE = Knob('a finite number >= 0',
-                   lambda v: (v >= 0) & (v <= torch.finfo(torch.float32).max), neutral=1)
+                   lambda v: (v >= 0) & (v <= torch.finfo(torch.float32).max),
+                   neutral=1)
 
 # %% ../nbs/01_softmax.ipynb #9592a24e
 def apply_temperature(
     logits:Tensor,    # Unnormalised scores, shape `(..., vocab)`
-    temperature,      # Finite, `>= 0`; 1 or `None` is off; 0 keeps the maxima alone; one entry per row if a list or tensor
-    shift:bool=True,  # Put the row maximum at 0, which changes no probability; `False` divides it like the rest, for sums over steps
+    temperature,      # >= 0, or one per row; 1 or `None` is off, 0 keeps the maxima
+    shift:bool=True,  # Put the row maximum at 0? `False`: for sums over steps
 )->Tensor:            # Same shape and dtype
     "Divide `logits` by `temperature` (Ackley, Hinton and Sejnowski, 1985)"
     check_flag('shift', shift)

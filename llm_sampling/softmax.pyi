@@ -8,18 +8,17 @@ __all__ = ['TEMPERATURE', 'upcast', 'shifted', 'softmax', 'logsumexp', 'log_soft
            'entropy', 'apply_temperature']
 
 def upcast(logits: Tensor) -> Tensor:
-    """Check that `logits` are scores over at least one token, and return them in at least float32
+    """Check that `logits` are scores of one token or more; float32 where they were half
 
     Args:
-        logits: Unnormalised scores, shape `(..., vocab)`; half precision is computed in
-            float32, float64 stays
+        logits: Unnormalised scores, shape `(..., vocab)`; float64 stays
     """
 
 def shifted(z: Any) -> Any:
-    """`z` less its row maximum; a maximum that is not finite is left alone, so that bad rows stay bad and -inf stays -inf"""
+    """`z` less its row maximum, if that is finite: bad rows stay bad, -inf stays -inf"""
 
 def softmax(logits: Tensor) -> Tensor:
-    """Probabilities proportional to the exponential of `logits`; a row of nothing but -inf gives `nan`
+    """Probabilities proportional to exp(`logits`); a row of nothing but -inf gives `nan`
 
     Args:
         logits: Unnormalised scores, shape `(..., vocab)`
@@ -52,7 +51,7 @@ def entropy(logits: Tensor) -> Tensor:
     """Entropy of `softmax(logits)` (Shannon, 1948)
 
     Args:
-        logits: Unnormalised scores, shape `(..., vocab)`; -inf for excluded tokens
+        logits: Unnormalised scores, shape `(..., vocab)`; -inf if excluded
 
     Returns:
         Nats, shape `(...)`, between 0 and ln(number of finite logits)
@@ -69,10 +68,8 @@ def apply_temperature(
 
     Args:
         logits: Unnormalised scores, shape `(..., vocab)`
-        temperature: Finite, `>= 0`; 1 or `None` is off; 0 keeps the maxima alone; one entry
-            per row if a list or tensor
-        shift: Put the row maximum at 0, which changes no probability; `False` divides it
-            like the rest, for sums over steps
+        temperature: >= 0, or one per row; 1 or `None` is off, 0 keeps the maxima
+        shift: Put the row maximum at 0? `False`: for sums over steps
 
     Returns:
         Same shape and dtype

@@ -12,40 +12,39 @@ Docs: https://llm-sampling.github.io/llm_sampling/steps.html.md"""
 
 # %% auto #0
 __all__ = ['P_LESS', 'DYNAMIC', 'BIASES', 'SEQUENCES', 'BREAKERS', 'ADAPTIVE', 'STEPS', 'EXTRA', 'PAST', 'ORDERS', 'PROCESSORS',
-           'CUSTOM', 'READERS', 'Context', 'generated', 'encodable', 'Step', 'read_order', 'step_of', 'is_custom',
-           'reads_history', 'remembers', 'follow', 'memories', 'check_memory', 'as_entries', 'texts_in', 'as_ids']
+           'CUSTOM', 'Context', 'generated', 'encodable', 'valid_texts', 'Step', 'read_order', 'step_of', 'is_custom',
+           'reads_history', 'remembers', 'follow', 'memories', 'check_memory', 'as_entries']
 
 # %% ../nbs/08b_steps.ipynb #053fc2da
 from typing import Callable, NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from .adaptive import (XTC_PROBABILITY, XTC_THRESHOLD, dynamic_temperature,
                                    xtc_filter)
+from .gallery import (EPSILON_CUTOFF, ETA_CUTOFF, TAIL_FREE, TOP_A, TOP_H,
+                                  TOP_N_SIGMA, epsilon_filter, eta_filter,
+                                  p_less_filter, tail_free_filter, top_a_filter,
+                                  top_h_filter, top_n_sigma_filter)
 from .knobs import FLOATS, Whole, listed, in_short, whole
-from .min_p import (MIN_P, TAIL_FREE, TOP_A, TOP_N_SIGMA, min_p_filter,
-                                p_less_filter, tail_free_filter, top_a_filter,
-                                top_n_sigma_filter)
-from .penalties import (DRY_ALLOWED_LENGTH, DRY_BASE, DRY_MULTIPLIER,
-                                    FREQUENCY_PENALTY, LOGIT_BIAS, NO_REPEAT_NGRAM_SIZE,
-                                    PRESENCE_PENALTY, REPETITION_PENALTY, ban_tokens,
-                                    dry_penalty, frequency_penalty, logit_bias,
-                                    no_repeat_ngram, presence_penalty,
-                                    repetition_penalty)
+from .min_p import MIN_P, min_p_filter
+from .penalties import (FREQUENCY_PENALTY, PRESENCE_PENALTY,
+                                    REPETITION_PENALTY, frequency_penalty,
+                                    presence_penalty, repetition_penalty)
+from .repeats import (DRY_ALLOWED_LENGTH, DRY_BASE, DRY_MULTIPLIER,
+                                  LOGIT_BIAS, NO_REPEAT_NGRAM_SIZE, ban_tokens,
+                                  dry_penalty, logit_bias, no_repeat_ngram)
 from .softmax import TEMPERATURE, apply_temperature
 from .top_k import TOP_K, top_k_filter
 from .top_p import TOP_P, top_p_filter
-from .typical import (EPSILON_CUTOFF, ETA_CUTOFF, TOP_H, TYPICAL_P,
-                                  epsilon_filter, eta_filter, top_h_filter,
-                                  typical_filter)
+from .typical import TYPICAL_P, typical_filter
 
 # %% ../nbs/08b_steps.ipynb #8cf88c67
 class Context(NamedTuple):
     "What a step may look at beside the logits"
     ids:Tensor     # The tokens so far, `(batch, length)`, or `None`
-    mask:Tensor    # Bool, the same shape: True = a token, False = a pad; `None` = all are tokens
+    mask:Tensor    # Bool, the same shape: True = a token; `None` = all are tokens
     position:int   # How many of them were generated; a number or one per row
     seed:Tensor    # One number or one per row; `None` if no step rolls
     state:Tensor   # Of the adaptive sampler, one row per row; or `None`
@@ -72,13 +71,22 @@ def encodable(text):
 
 # %% ../nbs/08b_steps.ipynb #4d1f4fee
 def _ids(values): return all(type(i) is int and i >= 0 for i in values)
-def _texts(values): return [v for v in values if isinstance(v, str) and v and encodable(v)]
-def _ids_or_texts(values): return _ids(v for v in values if v not in _texts(values))
+
+# %% ../nbs/08b_steps.ipynb #58ffd656
+def valid_texts(
+    values,  # Ids, texts, anything
+)->list:
+    "Those that a tokenizer may read"
+    return [v for v in values if isinstance(v, str) and v and encodable(v)]
+
+# %% ../nbs/08b_steps.ipynb #d3941a77
+def _ids_or_texts(values): return _ids(v for v in values if v not in valid_texts(values))
 
 # %% ../nbs/08b_steps.ipynb #86d70bbe
 P_LESS = Whole('True or False', lambda v: v is True)
 DYNAMIC = Whole(
-    '(low, high) or (low, high, exponent) with 0 <= low <= high < inf and exponent >= 0',
+    '(low, high) or (low, high, exponent) with 0 <= low <= high < inf '
+    'and exponent >= 0',
     lambda v: isinstance(v, (list, tuple)) and len(v) in (2, 3)
         and 0 <= v[0] <= v[1] < float('inf') and (*v, 1)[2] >= 0)
 BIASES = Whole(
@@ -87,7 +95,8 @@ BIASES = Whole(
         and all(type(b) is not bool and LOGIT_BIAS.inside(b) for b in v.values()))
 SEQUENCES = Whole(
     'a list of texts or lists of token ids, none empty',
-    lambda v: listed(v) and all(s in _texts(v) or listed(s) and len(s) and _ids(s) for s in v))
+    lambda v: listed(v)
+        and all(s in valid_texts(v) or listed(s) and len(s) and _ids(s) for s in v))
 BREAKERS = Whole(
     'a list of token ids or texts', lambda v: listed(v) and _ids_or_texts(v))
 ADAPTIVE = Whole(
@@ -105,14 +114,21 @@ class Step(NamedTuple):
 
 # %% ../nbs/08b_steps.ipynb #a843bf35
 def _filter(f): return lambda z, v, c: f(z, v)
+
+# %% ../nbs/08b_steps.ipynb #7ad6d449
 def _history(f): return lambda z, v, c: f(z, c.ids, v, mask=c.mask)
+
+# %% ../nbs/08b_steps.ipynb #42969078
 def _output(f):
     return lambda z, v, c: f(z, c.ids, v, mask=generated(c.ids, c.mask, c.position))
 
+# %% ../nbs/08b_steps.ipynb #5f67fd1d
 def _dry(z, v, c):
-    base, least, breakers = (c.knobs['dry_' + n] for n in ('base', 'allowed_length', 'breakers'))
+    base, least, breakers = (c.knobs['dry_' + n]
+                             for n in ('base', 'allowed_length', 'breakers'))
     return dry_penalty(z, c.ids, v, base, least, breakers or (), mask=c.mask)
 
+# %% ../nbs/08b_steps.ipynb #e17d79cf
 def _xtc(z, v, c): return xtc_filter(z, c.knobs['xtc_threshold'], v, c.seed, c.position)
 
 # %% ../nbs/08b_steps.ipynb #17ecfeb0
@@ -181,47 +197,55 @@ PAST = ('ban_tokens', 'no_repeat_ngram_size', 'repetition_penalty', 'frequency_p
         'presence_penalty', 'dry_multiplier')
 
 # %% ../nbs/08b_steps.ipynb #3a43f68c
-_PENALTIES = ['repetition_penalty', 'frequency_penalty', 'presence_penalty', 'dry_multiplier',
+_PENALTIES = ['repetition_penalty', 'frequency_penalty', 'presence_penalty',
+              'dry_multiplier',
          'no_repeat_ngram_size']
 _HEAT = ['temperature', 'dynamic_temperature']
-_REST = ['typical_p', 'epsilon_cutoff', 'eta_cutoff', 'top_a', 'top_n_sigma', 'p_less', 'tail_free']
+_REST = ['typical_p', 'epsilon_cutoff', 'eta_cutoff', 'top_a', 'top_n_sigma', 'p_less',
+         'tail_free']
 
 ORDERS = {
     # transformers 5.23, generation/utils.py
     'transformers': ['logit_bias', *_PENALTIES, 'ban_tokens', *_HEAT,
-                     'top_h', 'top_k', 'top_p', 'min_p', *_REST, 'xtc_probability', 'adaptive'],
+                     'top_h', 'top_k', 'top_p', 'min_p', *_REST, 'xtc_probability',
+                     'adaptive'],
     # vLLM, v1/sample/sampler.py, 2026
     'vllm': ['ban_tokens', 'logit_bias', *_PENALTIES, *_HEAT,
              'min_p', 'top_k', 'top_p', 'top_h', *_REST, 'xtc_probability', 'adaptive'],
     # llama.cpp, its default --samplers, 2026
-    'llama.cpp': ['logit_bias', 'repetition_penalty', 'frequency_penalty', 'presence_penalty',
+    'llama.cpp': ['logit_bias', 'repetition_penalty', 'frequency_penalty',
+                  'presence_penalty',
                   'no_repeat_ngram_size', 'ban_tokens', 'dry_multiplier',
-                  'top_n_sigma', 'top_k', 'typical_p', 'top_p', 'min_p', 'top_h', 'epsilon_cutoff',
-                  'eta_cutoff', 'top_a', 'p_less', 'tail_free', 'xtc_probability', *_HEAT, 'adaptive'],
+                  'top_n_sigma', 'top_k', 'typical_p', 'top_p', 'min_p', 'top_h',
+                  'epsilon_cutoff',
+                  'eta_cutoff', 'top_a', 'p_less', 'tail_free', 'xtc_probability',
+                  *_HEAT, 'adaptive'],
     # mlx-lm, sample_utils.py, 2026
     'mlx': ['logit_bias', 'repetition_penalty', 'presence_penalty', 'frequency_penalty',
             'dry_multiplier', 'no_repeat_ngram_size', 'ban_tokens',
-            'top_p', 'min_p', 'xtc_probability', 'top_k', 'top_h', *_REST, *_HEAT, 'adaptive'],
+            'top_p', 'min_p', 'xtc_probability', 'top_k', 'top_h', *_REST, *_HEAT,
+            'adaptive'],
 }
 
 # %% ../nbs/08b_steps.ipynb #7ed59314
 def read_order(
     order,      # A name in `ORDERS`, or a list of step names
-    custom=(),  # Names of steps of one's own; those not in the list come last before the temperature
+    custom=(),  # Steps of one's own; last before the temperature if not in the list
 )->list:
     "The steps in the order of their application"
     if isinstance(order, str):
         if order not in ORDERS:
-            raise ValueError(f'order must be one of {", ".join(ORDERS)} or a list of step '
-                             f'names, not {in_short(order)}')
+            raise ValueError(f'order must be one of {", ".join(ORDERS)} or a list of '
+                             f'step names, not {in_short(order)}')
         order = ORDERS[order]
     order = list(order) if isinstance(order, (list, tuple)) else [order]
     for name in order:
         if not isinstance(name, str) or name not in STEPS and name not in custom:
-            raise ValueError(f'order must hold step names, which {in_short(name)} is not; '
-                             f'they are {", ".join([*STEPS, *custom])}')
+            raise ValueError(f'order must hold step names, which {in_short(name)} is '
+                             f'not; they are {", ".join([*STEPS, *custom])}')
         if order.count(name) > 1:
-            raise ValueError(f'order must hold each step once, not {in_short(name)} twice')
+            raise ValueError('order must hold each step once, '
+                             f'not {in_short(name)} twice')
     heat = [i for i, name in enumerate(order) if name in _HEAT]
     place = heat[0] if heat else len(order)
     order[place:place] = [name for name in custom if name not in order]
@@ -231,7 +255,8 @@ def read_order(
 def _own_steps(v):
     "Are these steps of one's own, under names that are free?"
     taken = {*STEPS, *EXTRA, 'order', 'seed', 'tokenizer', 'processors'}
-    return isinstance(v, dict) and all(isinstance(name, str) and name and name not in taken
+    return isinstance(v, dict) and all(isinstance(name, str) and name
+                                       and name not in taken
                                        and callable(f) for name, f in v.items())
 
 PROCESSORS = Whole('a dict of names, none of them a keyword of Sampler, and functions '
@@ -241,31 +266,35 @@ PROCESSORS = Whole('a dict of names, none of them a keyword of Sampler, and func
 def _own(z, f, context):
     "A step of one's own; it gets a copy, since many write into what they are given"
     out = f(context.ids, z.clone())
-    if isinstance(out, Tensor) and out.shape == z.shape and out.dtype in FLOATS:
-        return out.float()
-    kind = f'{out.dtype} of shape {tuple(out.shape)}' if isinstance(out, Tensor) else out
+    tensor = isinstance(out, Tensor)
+    if tensor and out.shape == z.shape and out.dtype in FLOATS: return out.float()
+    kind = f'{out.dtype} of shape {tuple(out.shape)}' if tensor else out
     raise ValueError(f'processors must return logits of shape {tuple(z.shape)}, '
                      f'not {in_short(kind)}')
 
 CUSTOM = Step(_own, PROCESSORS, "a step of one's own")
 
+# %% ../nbs/08b_steps.ipynb #0fee7c5e
 def step_of(name)->Step:
     "The row of the table for a step, or that of one's own steps"
     return STEPS.get(name, CUSTOM)
 
+# %% ../nbs/08b_steps.ipynb #2a603a31
 def is_custom(name)->bool:
     "Is it the name of a step of one's own?"
     return name not in STEPS and name not in EXTRA
 
+# %% ../nbs/08b_steps.ipynb #32682bf4
 def reads_history(steps)->bool:
     "Does one of these steps look at the tokens so far?"
     return any(n in PAST or is_custom(n) for n in steps)
 
 # %% ../nbs/08b_steps.ipynb #c3ff166a
 def remembers(f)->bool:
-    "Has a step of one's own a memory? It says so by `memory`, or by a method `rows(index)`"
+    "Has a step of one's own a memory? `memory`, or a method `rows(index)`, says so"
     return bool(getattr(f, 'memory', hasattr(f, 'rows')))
 
+# %% ../nbs/08b_steps.ipynb #b1b8e101
 def follow(
     name:str,      # Of a step of one's own
     f,             # The step
@@ -274,19 +303,21 @@ def follow(
     "The step for some rows of its batch, or `ValueError`"
     if not remembers(f): return f
     if callable(getattr(f, 'rows', None)): return f.rows(index)
-    raise ValueError(f'processors must offer rows(index) where they have a memory, and '
+    raise ValueError('processors must offer rows(index) where they have a memory, and '
                      f'{name!r} does not: rows of the batch are dropped or reordered')
 
 # %% ../nbs/08b_steps.ipynb #439e9cc6
 def memories(knobs:dict)->list:
     "Names of the steps with a memory: they follow one text, and a search has many"
-    return [n for n, f in knobs.items() if n == 'adaptive' or is_custom(n) and remembers(f)]
+    return [n for n, f in knobs.items()
+            if n == 'adaptive' or is_custom(n) and remembers(f)]
 
+# %% ../nbs/08b_steps.ipynb #7a6fedfc
 def check_memory(steps, knobs):
-    "`update` repeats the steps before the adaptive one, which a memory would count twice"
+    "`update` repeats steps before the adaptive one: a memory would count them twice"
     before = steps[:steps.index('adaptive')] if 'adaptive' in steps else []
     for n in memories({n: knobs[n] for n in before}):
-        raise ValueError(f'processors must have no memory where adaptive follows, and '
+        raise ValueError('processors must have no memory where adaptive follows, and '
                          f'{n!r} has one')
 
 # %% ../nbs/08b_steps.ipynb #0c0d52fa
@@ -299,50 +330,3 @@ def as_entries(
     neutral = STEPS[name].knob.neutral if name in STEPS else None
     return [None if v == neutral else float(f'{v:.6g}') if isinstance(v, float) else v
             for v in value.flatten().tolist()]
-
-# %% ../nbs/08b_steps.ipynb #d5ca8efa
-_vocabularies = WeakKeyDictionary()      # tokenizer -> the text of each of its tokens
-
-def _containing(tokenizer, text):
-    "Ids of the tokens that contain a text"
-    known = _vocabularies.get(tokenizer, ())
-    if len(known) != len(tokenizer):
-        known = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
-        _vocabularies[tokenizer] = known
-    return [i for i, token in enumerate(known) if text in token]
-
-def _one_token(tokenizer, text):
-    "The id of a text that is one token, or an error"
-    ids = tokenizer.encode(text, add_special_tokens=False)
-    if len(ids) == 1: return ids[0]
-    raise ValueError(f'logit_bias: {text!r} must be one token, and is {len(ids)} ({ids}); '
-                     'ban_tokens takes sequences')
-
-# %% ../nbs/08b_steps.ipynb #94204341
-def _biases(value, tokenizer):
-    read = lambda t: _one_token(tokenizer, t) if isinstance(t, str) else t
-    return {read(t): b for t, b in value.items()}
-
-def _sequences(value, tokenizer):
-    read = lambda s: tokenizer.encode(s, add_special_tokens=False)
-    return [read(s) if isinstance(s, str) else s for s in value]
-
-def _breakers(value, tokenizer):
-    found = [_containing(tokenizer, b) if isinstance(b, str) else [b] for b in value]
-    for b, ids in zip(value, found):
-        if not ids: raise ValueError(f'dry_breakers: no token contains {b!r}')
-    return sorted({i for ids in found for i in ids})
-
-READERS = dict(logit_bias=_biases, ban_tokens=_sequences, dry_breakers=_breakers)
-
-def texts_in(knobs:dict)->list:
-    "The texts among the tokens that knobs name"
-    return [t for name in READERS for t in _texts(knobs.get(name) or ())]
-
-def as_ids(
-    knobs:dict,  # Knobs of a sampler by name
-    tokenizer,   # Of transformers
-)->dict:         # The same knobs, with ids in place of texts
-    "Read the texts that name tokens"
-    return {name: READERS[name](value, tokenizer) if name in READERS and value else value
-            for name, value in knobs.items()}

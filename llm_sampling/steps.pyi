@@ -8,17 +8,17 @@ from typing import Literal
 from typing import NamedTuple
 
 __all__ = ['P_LESS', 'DYNAMIC', 'BIASES', 'SEQUENCES', 'BREAKERS', 'ADAPTIVE', 'STEPS',
-           'EXTRA', 'PAST', 'ORDERS', 'PROCESSORS', 'CUSTOM', 'READERS', 'Context',
-           'generated', 'encodable', 'Step', 'read_order', 'step_of', 'is_custom',
+           'EXTRA', 'PAST', 'ORDERS', 'PROCESSORS', 'CUSTOM', 'Context', 'generated',
+           'encodable', 'valid_texts', 'Step', 'read_order', 'step_of', 'is_custom',
            'reads_history', 'remembers', 'follow', 'memories', 'check_memory',
-           'as_entries', 'texts_in', 'as_ids']
+           'as_entries']
 
 class Context(NamedTuple):
     """What a step may look at beside the logits
 
     Attributes:
         ids: The tokens so far, `(batch, length)`, or `None`
-        mask: Bool, the same shape: True = a token, False = a pad; `None` = all are tokens
+        mask: Bool, the same shape: True = a token; `None` = all are tokens
         position: How many of them were generated; a number or one per row
         seed: One number or one per row; `None` if no step rolls
         state: Of the adaptive sampler, one row per row; or `None`
@@ -51,6 +51,13 @@ def generated(
 
 def encodable(text: Any) -> Any:
     """Has it no half of a surrogate pair, which no tokenizer reads?"""
+
+def valid_texts(values: Any) -> list[Any]:
+    """Those that a tokenizer may read
+
+    Args:
+        values: Ids, texts, anything
+    """
 
 P_LESS: Whole
 
@@ -94,8 +101,7 @@ def read_order(
 
     Args:
         order: A name in `ORDERS`, or a list of step names
-        custom: Names of steps of one's own; those not in the list come last before the
-            temperature
+        custom: Steps of one's own; last before the temperature if not in the list
     """
 
 PROCESSORS: Whole
@@ -112,7 +118,7 @@ def reads_history(steps: Any) -> bool:
     """Does one of these steps look at the tokens so far?"""
 
 def remembers(f: Any) -> bool:
-    """Has a step of one's own a memory? It says so by `memory`, or by a method `rows(index)`"""
+    """Has a step of one's own a memory? `memory`, or a method `rows(index)`, says so"""
 
 def follow(name: str, f: Any, index: Tensor) -> Any:
     """The step for some rows of its batch, or `ValueError`
@@ -127,7 +133,7 @@ def memories(knobs: dict[Any, Any]) -> list[Any]:
     """Names of the steps with a memory: they follow one text, and a search has many"""
 
 def check_memory(steps: Any, knobs: Any) -> None:
-    """`update` repeats the steps before the adaptive one, which a memory would count twice"""
+    """`update` repeats steps before the adaptive one: a memory would count them twice"""
 
 def as_entries(name: str, value: Any) -> Any:
     """A knob to print
@@ -138,20 +144,4 @@ def as_entries(name: str, value: Any) -> Any:
 
     Returns:
         `value`, or a list with one entry per row
-    """
-
-READERS: Any
-
-def texts_in(knobs: dict[Any, Any]) -> list[Any]:
-    """The texts among the tokens that knobs name"""
-
-def as_ids(knobs: dict[Any, Any], tokenizer: Any) -> dict[Any, Any]:
-    """Read the texts that name tokens
-
-    Args:
-        knobs: Knobs of a sampler by name
-        tokenizer: Of transformers
-
-    Returns:
-        The same knobs, with ids in place of texts
     """

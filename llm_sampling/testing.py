@@ -20,11 +20,11 @@ from torch import Tensor
 # %% ../nbs/00_testing.ipynb #87300259
 def test_tensor(
     a:Tensor,          # What the code gave
-    b,                 # What it should give: a tensor of the same shape and dtype, or nested lists of numbers
-    rtol:float=None,   # Relative tolerance; `None` is torch's default for the dtype, 0 is to the bit
+    b,                 # A tensor of the same shape and dtype, or nested lists
+    rtol:float=None,   # Relative tolerance; `None` is torch's, 0 is to the bit
     atol:float=None,   # Absolute tolerance; give both or neither
 ):
-    "Assert that `a` equals `b` in shape, dtype and value; equal infinities are equal, `nan` equals nothing"
+    "Assert equal shape, dtype and values; infinities are equal, `nan` equals nothing"
     if not isinstance(b, Tensor): b = torch.tensor(b, dtype=a.dtype, device=a.device)
     torch.testing.assert_close(a, b, rtol=rtol, atol=atol)
 
@@ -56,36 +56,41 @@ def test_meta(
     f,      # A filter `f(logits, ...)`
     *args,  # Its arguments; tensors are sent to the meta device
 ):
-    "Assert that `f` runs without reading a value, and keeps the shape, dtype and device of its first argument"
+    "Assert that `f` reads no value and keeps its first argument's shape, dtype, device"
     args = [x.to('meta') if isinstance(x, Tensor) else x for x in args]
     out = f(*args)
     want = args[0].shape, args[0].dtype, args[0].device
-    assert (out.shape, out.dtype, out.device) == want, f'{(out.shape, out.dtype, out.device)} is not {want}'
+    got = out.shape, out.dtype, out.device
+    assert got == want, f'{got} is not {want}'
 
 # %% ../nbs/00_testing.ipynb #f9e903e1
 def chi_square(
     counts:Tensor,  # How often each token was drawn, shape `(V,)`
-    probs:Tensor,   # Their exact probabilities, shape `(V,)`, sum 1; tokens expected fewer than 5 times are counted as one
+    probs:Tensor,   # Their exact probabilities, shape `(V,)`, sum 1
 )->float:           # Probability that a fair draw misses by as much or more
-    "Pearson's chi-square test (1900) of counts against a law"
+    "Pearson's chi-square test (1900); tokens expected less than 5 times count as one"
     expected = probs.double() * counts.sum()
     few = expected < 5
     pool = lambda x: torch.cat([x[~few].double(), x[few].sum().double()[None]])
     seen, want = pool(counts), pool(expected)
     statistic = ((seen - want)**2 / want)[want > 0].sum()
     degrees = (want > 0).sum() - 1
-    return torch.special.gammaincc(degrees / 2, statistic / 2).item() if degrees > 0 else 1.
+    return torch.special.gammaincc(degrees / 2,
+                                   statistic / 2).item() if degrees > 0 else 1.
 
 # %% ../nbs/00_testing.ipynb #2d7c5f17
 def test_frequencies(
     ids:Tensor,     # Drawn token ids, shape `(n,)`
-    probs:Tensor,   # Exact law, shape `(V,)`
+    probs:Tensor,   # Exact probabilities, shape `(V,)`
     p:float=1e-4,   # Level of the test: the chance that a fair draw fails
 ):
-    "Assert that `ids` look like independent draws from `probs`, and that no impossible token is among them"
+    "Assert that `ids` look like independent draws from `probs`, none impossible"
     counts = torch.bincount(ids, minlength=len(probs))
-    if len(counts) > len(probs): raise AssertionError(f'drew id {len(counts)-1}, but there are {len(probs)} tokens')
+    if len(counts) > len(probs):
+        raise AssertionError(f'drew id {len(counts)-1}, '
+                             f'but there are {len(probs)} tokens')
     impossible = counts[probs == 0].sum()
     assert impossible == 0, f'drew tokens of probability 0 {impossible} times'
     value = chi_square(counts, probs)
-    assert value >= p, f'a fair draw is this far off with probability {value:.2g} (< {p}); counts {counts.tolist()}'
+    assert value >= p, (f'a fair draw is this far off with probability {value:.2g} '
+                        f'(< {p}); counts {counts.tolist()}')

@@ -11,13 +11,12 @@ def test_tensor(
     rtol: float | None = None,
     atol: float | None = None,
 ) -> None:
-    """Assert that `a` equals `b` in shape, dtype and value; equal infinities are equal, `nan` equals nothing
+    """Assert equal shape, dtype and values; infinities are equal, `nan` equals nothing
 
     Args:
         a: What the code gave
-        b: What it should give: a tensor of the same shape and dtype, or nested lists of
-            numbers
-        rtol: Relative tolerance; `None` is torch's default for the dtype, 0 is to the bit
+        b: A tensor of the same shape and dtype, or nested lists
+        rtol: Relative tolerance; `None` is torch's, 0 is to the bit
         atol: Absolute tolerance; give both or neither
     """
 
@@ -40,7 +39,7 @@ def test_permutation(f: Any, logits: Tensor, tries: int = 5) -> None:
     """
 
 def test_meta(f: Any, *args: Any) -> None:
-    """Assert that `f` runs without reading a value, and keeps the shape, dtype and device of its first argument
+    """Assert that `f` reads no value and keeps its first argument's shape, dtype, device
 
     Args:
         f: A filter `f(logits, ...)`
@@ -48,22 +47,21 @@ def test_meta(f: Any, *args: Any) -> None:
     """
 
 def chi_square(counts: Tensor, probs: Tensor) -> float:
-    """Pearson's chi-square test (1900) of counts against a law
+    """Pearson's chi-square test (1900); tokens expected less than 5 times count as one
 
     Args:
         counts: How often each token was drawn, shape `(V,)`
-        probs: Their exact probabilities, shape `(V,)`, sum 1; tokens expected fewer than 5
-            times are counted as one
+        probs: Their exact probabilities, shape `(V,)`, sum 1
 
     Returns:
         Probability that a fair draw misses by as much or more
     """
 
 def test_frequencies(ids: Tensor, probs: Tensor, p: float = 0.0001) -> None:
-    """Assert that `ids` look like independent draws from `probs`, and that no impossible token is among them
+    """Assert that `ids` look like independent draws from `probs`, none impossible
 
     Args:
         ids: Drawn token ids, shape `(n,)`
-        probs: Exact law, shape `(V,)`
+        probs: Exact probabilities, shape `(V,)`
         p: Level of the test: the chance that a fair draw fails
     """

@@ -38,9 +38,9 @@ TOP_K = Knob('an integer >= 1', lambda v: v >= 1, neutral=2**62, integer=True)
 
 def top_k_filter(
     logits:Tensor,  # Scores, shape `(..., vocab)`
-    k,              # Tokens to keep, int >= 1; `None` or `>= vocab` is off; a list or tensor is one per row
+    k,              # Tokens to keep, >= 1, or one per row; `None` or `>= vocab` is off
 )->Tensor:          # Same shape and dtype, dropped tokens -inf
-    "Keep the `k` largest logits of each row, and all that tie with the k-th (Fan et al., 2018)"
+    "Keep the `k` largest logits of each row and ties with the k-th (Fan et al., 2018)"
     z = upcast(logits)
     vocab = z.shape[-1]
     k = TOP_K.read('k', k, z)

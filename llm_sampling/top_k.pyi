@@ -22,12 +22,11 @@ def top_k_filter(
     logits: Tensor,
     k: int | Sequence[int | None] | Tensor | None,
 ) -> Tensor:
-    """Keep the `k` largest logits of each row, and all that tie with the k-th (Fan et al., 2018)
+    """Keep the `k` largest logits of each row and ties with the k-th (Fan et al., 2018)
 
     Args:
         logits: Scores, shape `(..., vocab)`
-        k: Tokens to keep, int >= 1; `None` or `>= vocab` is off; a list or tensor is one
-            per row
+        k: Tokens to keep, >= 1, or one per row; `None` or `>= vocab` is off
 
     Returns:
         Same shape and dtype, dropped tokens -inf

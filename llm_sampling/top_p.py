@@ -27,11 +27,15 @@ def total_weight(
     z:Tensor,  # Scores, shape `(..., vocab)`
 )->Tensor:     # float64, shape `(..., 1)`
     "Sum of exp(logit - maximum) over each row"
-    weigh = lambda z: (z - z.amax(-1, keepdim=True)).exp_().sum(-1, keepdim=True, dtype=torch.float64)
+    def weigh(z):
+        w = (z - z.amax(-1, keepdim=True)).exp_()
+        return w.sum(-1, keepdim=True, dtype=torch.float64)
     if z.device.type != 'cpu' or z.numel() < 2**21: return weigh(z)
-    rows = z.reshape(-1, z.shape[-1]).split(8)                 # what fits in a cache takes a fraction of the time
+    # what fits in a cache takes a fraction of the time
+    rows = z.reshape(-1, z.shape[-1]).split(8)
     return torch.cat([weigh(r) for r in rows]).view(*z.shape[:-1], 1)
 
+# %% ../nbs/04_top_p.ipynb #df62a262
 def _leading(
     z:Tensor,     # Scores, shape `(..., vocab)`
     p,            # A number, or one per row, shape `(..., 1)`
@@ -41,31 +45,36 @@ def _leading(
     "As many of the largest logits as the cut needs"
     if z.device.type == 'cpu' and z.shape[-1] > 4*n:
         ranked = largest(z, n)
-        held = (ranked - ranked[..., :1]).exp_().sum(-1, keepdim=True, dtype=torch.float64) / total
+        w = (ranked - ranked[..., :1]).exp_()
+        held = w.sum(-1, keepdim=True, dtype=torch.float64) / total
         enough = held.float() >= p
         if isinstance(p, Tensor): enough |= p >= 1  # a row with p = 1 is off
         if enough.all(): return ranked
     return largest(z, z.shape[-1])
 
+# %% ../nbs/04_top_p.ipynb #6776f67d
 TOP_P = Knob('a number in [0, 1]', lambda v: (v >= 0) & (v <= 1), neutral=1)
 
 def top_p_filter(
     logits:Tensor,  # Scores, shape `(..., vocab)`
-    p,              # Mass to reach, in [0, 1]; `None` or 1 is off, 0 keeps the maxima; a list or tensor is one per row
-    total=None,     # If `logits` are the largest of longer rows: the sum of exp(logit - maximum) over those, float64, shape `(..., 1)`
+    p,              # Mass, in [0, 1], or one per row; 1, `None`: off; 0 keeps the best
+    total=None,     # Of longer rows: the sum of exp(logit - maximum), `(..., 1)`
 )->Tensor:          # Same shape and dtype, dropped tokens -inf
-    "Keep each token if those strictly more likely hold less than `p` (Holtzman et al., 2020)"
+    "Keep a token if those more likely hold less than `p` (Holtzman et al., 2020)"
     z = upcast(logits)
     p = TOP_P.read('p', p, z)
     if p is None: return logits
     if isinstance(p, Tensor): p = p.float()  # as the mass is
     if total is None: total = total_weight(z)
-    elif not isinstance(total, Tensor) or total.shape != (*z.shape[:-1], 1) or total.dtype not in FLOATS:
-        raise ValueError(f'total must be a floating point tensor of shape {(*z.shape[:-1], 1)}, not {in_short(total)}')
+    elif (not isinstance(total, Tensor) or total.dtype not in FLOATS
+          or total.shape != (*z.shape[:-1], 1)):
+        raise ValueError('total must be a floating point tensor of shape '
+                         f'{(*z.shape[:-1], 1)}, not {in_short(total)}')
     ranked = _leading(z, p, total)
     mass = (ranked - ranked[..., :1]).exp().double().cumsum(-1)
     short = (mass / total).float() < p  # places where p is not reached yet
-    crossing = short.sum(-1, keepdim=True).clamp(max=ranked.shape[-1] - 1)  # the last place is short in rows that are off
+    last = ranked.shape[-1] - 1              # that place is short in rows that are off
+    crossing = short.sum(-1, keepdim=True).clamp(max=last)
     drop = z < ranked.gather(-1, crossing)
     if isinstance(p, Tensor): drop &= p < 1  # a row with p = 1 is off
     return logits.masked_fill(drop, -torch.inf)

@@ -22,14 +22,12 @@ def top_p_filter(
     p: float | Sequence[float | None] | Tensor | None,
     total: Tensor | None = None,
 ) -> Tensor:
-    """Keep each token if those strictly more likely hold less than `p` (Holtzman et al., 2020)
+    """Keep a token if those more likely hold less than `p` (Holtzman et al., 2020)
 
     Args:
         logits: Scores, shape `(..., vocab)`
-        p: Mass to reach, in [0, 1]; `None` or 1 is off, 0 keeps the maxima; a list or
-            tensor is one per row
-        total: If `logits` are the largest of longer rows: the sum of exp(logit - maximum)
-            over those, float64, shape `(..., 1)`
+        p: Mass, in [0, 1], or one per row; 1, `None`: off; 0 keeps the best
+        total: Of longer rows: the sum of exp(logit - maximum), `(..., 1)`
 
     Returns:
         Same shape and dtype, dropped tokens -inf

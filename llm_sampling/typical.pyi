@@ -2,10 +2,18 @@
 from .knobs import Knob
 from collections.abc import Sequence
 from torch import Tensor
-from typing import Literal
 
-__all__ = ['TYPICAL_P', 'EPSILON_CUTOFF', 'ETA_CUTOFF', 'TOP_H', 'typical_filter',
-           'epsilon_filter', 'eta_filter', 'top_h_filter']
+__all__ = ['TYPICAL_P', 'surprisal', 'typical_filter']
+
+def surprisal(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What a token says (float64), and what the model expects it to say
+
+    Args:
+        z: Scores, shape `(..., vocab)`
+
+    Returns:
+        Probabilities; surprisals, nats; entropy `(..., 1)`
+    """
 
 TYPICAL_P: Knob
 
@@ -13,67 +21,12 @@ def typical_filter(
     logits: Tensor,
     typical_p: float | Sequence[float | None] | Tensor | None,
 ) -> Tensor:
-    """Keep each token if those with a surprisal nearer the entropy hold less than `typical_p` (Meister et al., 2022)
+    """Keep what is nearest the entropy, up to mass `typical_p` (Meister et al., 2022)
 
     Args:
         logits: Scores, shape `(..., vocab)`
-        typical_p: Mass to reach, in (0, 1]; `None` or 1 is off; a list or tensor is one per
-            row
+        typical_p: Mass to reach, in (0, 1], or one per row; `None` or 1 is off
 
     Returns:
-        Same shape and dtype, dropped tokens -inf; the most likely may be among them
-    """
-
-EPSILON_CUTOFF: Knob
-
-def epsilon_filter(
-    logits: Tensor,
-    epsilon: float | Sequence[float | None] | Tensor | None,
-) -> Tensor:
-    """Keep tokens of probability at least `epsilon`, and the most likely (Hewitt et al., 2022)
-
-    Args:
-        logits: Scores, shape `(..., vocab)`
-        epsilon: Probability to reach, in [0, 1); `None` or 0 is off; a list or tensor is
-            one per row
-
-    Returns:
-        Same shape and dtype, dropped tokens -inf
-    """
-
-ETA_CUTOFF: Knob
-
-def eta_filter(
-    logits: Tensor,
-    epsilon: float | Sequence[float | None] | Tensor | None,
-) -> Tensor:
-    """Keep tokens of probability at least `min(epsilon, sqrt(epsilon) exp(-entropy))`, and the most likely (Hewitt et al., 2022)
-
-    Args:
-        logits: Scores, shape `(..., vocab)`
-        epsilon: Floor where the entropy is low, in [0, 1); `None` or 0 is off; a list or
-            tensor is one per row
-
-    Returns:
-        Same shape and dtype, dropped tokens -inf
-    """
-
-TOP_H: Knob
-
-def top_h_filter(
-    logits: Tensor,
-    alpha: float | Sequence[float | None] | Tensor | None,
-    rule: Literal['paper', 'transformers'] = 'paper',
-) -> Tensor:
-    """Keep most likely tokens while their entropy is within `alpha` of the whole (Potraghloo et al., 2025)
-
-    Args:
-        logits: Scores, shape `(..., vocab)`
-        alpha: Share of the entropy to allow, in (0, 1]; `None` or 1 is off; a list or
-            tensor is one per row
-        rule: `'paper'`: entropy of the renormalised prefix; `'transformers'`: running sum
-            over the 100 most likely
-
-    Returns:
-        Same shape and dtype, dropped tokens -inf
+        Same shape and dtype, dropped tokens -inf; the best may be one
     """

@@ -1,9 +1,7 @@
-"""Sliders over a probability law and frames of an algorithm, alive in Jupyter and on a page without Python
+"""Sliders over a probability distribution and frames of an algorithm, alive in Jupyter and on a page without Python
 
-A slider shows what a formula hides: which way the probabilities move.
-
-Sliders that call Python die when the notebook becomes a web page, since no Python runs there. Here Python computes the
-law at every slider position beforehand, by the very function that the chapter derives and exports. The browser then only
+A slider shows what a formula hides: which way the probabilities move. Sliders that call Python die when the notebook becomes a web page, since no Python runs there. Here Python computes the
+distribution at every slider position beforehand, by the very function that the chapter derives and exports. The browser then only
 looks rows up in that table, so it cannot disagree with the code. `slider_bars` makes the table, `SliderBars` shows it:
 with a kernel as a Jupyter widget, without one as a piece of HTML that needs neither kernel nor network.
 
@@ -27,7 +25,8 @@ from itertools import product
 # %% ../nbs/00b_widgets.ipynb #d0448a23
 try: import anywidget, traitlets
 except ImportError as e:
-    raise ImportError('llm_sampling.widgets needs anywidget: pip install "llm_sampling[widgets]"') from e
+    need = 'needs anywidget: pip install "llm_sampling[widgets]"'
+    raise ImportError(f'llm_sampling.widgets {need}') from e
 
 # %% ../nbs/00b_widgets.ipynb #a137065e
 def _row(index, sizes):
@@ -37,7 +36,7 @@ def _row(index, sizes):
     return row
 
 # %% ../nbs/00b_widgets.ipynb #4b3d30f3
-def _law(f, values, n):
+def _probs(f, values, n):
     "`f(**values)` as a list of `n` floats, or a ValueError that shows what came"
     p = f(**values)
     p = p.tolist() if hasattr(p, 'tolist') else p
@@ -182,8 +181,9 @@ def _static(kind, values, still, style, script):
             f'<script type="module">{script}{_host.replace("KIND", kind)}</script>')
 
 def _table(labels, probs):
-    "A law as an HTML table"
-    rows = (f'<tr><td>{escape(t)}</td><td>{p:.3f}</td></tr>' for t, p in zip(labels, probs))
+    "Probabilities as an HTML table"
+    rows = (f'<tr><td>{escape(t)}</td><td>{p:.3f}</td></tr>'
+            for t, p in zip(labels, probs))
     return f'<table>{"".join(rows)}</table>'
 
 # %% ../nbs/00b_widgets.ipynb #77f4f101
@@ -199,7 +199,7 @@ class SliderBars(_Stored, anywidget.AnyWidget):
     _esm, _css = _pieces + _view, _style
     knobs = traitlets.List().tag(sync=True)     # a slider each
     labels = traitlets.List().tag(sync=True)    # a token per bar
-    table = traitlets.List().tag(sync=True)     # a law per slider position
+    table = traitlets.List().tag(sync=True)     # a distribution per slider position
     readouts = traitlets.Dict().tag(sync=True)  # name -> a text per slider position
     index = traitlets.List().tag(sync=True)     # slider positions, one per knob
     ymax = traitlets.Float(1.).tag(sync=True)   # probability of a full bar
@@ -218,7 +218,8 @@ class SliderBars(_Stored, anywidget.AnyWidget):
         "This widget as HTML that needs no kernel and no network"
         names = 'knobs labels table readouts index ymax'.split()
         values = {name: getattr(self, name) for name in names}
-        return _static('static', values, _table(self.labels, self.probs), _style, self._esm)
+        still = _table(self.labels, self.probs)
+        return _static('static', values, still, _style, self._esm)
 
 # %% ../nbs/00b_widgets.ipynb #d5b388b0
 def _text(value):
@@ -262,9 +263,9 @@ def slider_bars(
     if size > 2000: raise ValueError(f'knobs: {size} slider positions, at most 2000')
     index, names = _start(knobs, start or {}), [k['name'] for k in knobs]
     grid = product(*(k['values'] for k in knobs))
-    laws = [_law(f, dict(zip(names, values)), len(labels)) for values in grid]
-    table = [[_rounded(x, digits) for x in p] for p in laws]
-    texts = [_readouts(p) for p in laws]
+    rows = [_probs(f, dict(zip(names, values)), len(labels)) for values in grid]
+    table = [[_rounded(x, digits) for x in p] for p in rows]
+    texts = [_readouts(p) for p in rows]
     readouts = {name: [t[name] for t in texts] for name in texts[0]}
     ymax = max(map(max, table)) or 1.
     return SliderBars(knobs=knobs, labels=labels, table=table, readouts=readouts,
@@ -272,7 +273,7 @@ def slider_bars(
 
 # %% ../nbs/00b_widgets.ipynb #f85dd81e
 def _drawing(figure):
-    "Width and height in points and the inner SVG of a matplotlib figure, the same in every run"
+    "Width, height (points), inner SVG of a matplotlib figure, the same in every run"
     import matplotlib
     file = StringIO()
     with matplotlib.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': 'llms',
@@ -281,10 +282,10 @@ def _drawing(figure):
                        metadata=dict.fromkeys(['Date', 'Creator', 'Format', 'Type']))
     body = re.search('<svg.*?>(.*)</svg>', file.getvalue(), re.S)[1]
     body = re.sub('<!--.*?-->|<(style|metadata)\\b.*?</\\1>|\n *', '', body, flags=re.S)
-    surname, used = md5(body.encode()).hexdigest()[:8], set(re.findall('#([\\w-]+)', body))
+    name, used = md5(body.encode()).hexdigest()[:8], {*re.findall('#([\\w-]+)', body)}
     def mark(tag):
         tag = re.sub(' id="(.*?)"', lambda m: m[0] if m[1] in used else '', tag[0])
-        return re.sub('( id="|href="#|url\\(#)([\\w-]+)', rf'\1\2-{surname}', tag)
+        return re.sub('( id="|href="#|url\\(#)([\\w-]+)', rf'\1\2-{name}', tag)
     return *(72 * figure.get_size_inches()), re.sub('<[^>]*>', mark, body)
 
 # %% ../nbs/00b_widgets.ipynb #5cd1c2c5
@@ -297,6 +298,7 @@ def _frame(frame):
     raise TypeError('figures must hold matplotlib figures, axes or HTML strings, '
                     f'got {type(frame).__name__}')
 
+# %% ../nbs/00b_widgets.ipynb #78cb3fb4
 def _svg(body, width, height, scale, label):
     "SVG element for a page"
     size = f'width="{width*scale:.0f}" viewBox="0 0 {width:g} {height:g}"'
@@ -362,8 +364,8 @@ _player_style = '''
   gap: .8em; align-items: center; max-width: 40rem; }
 .llms-steps .llms-knob { grid-template-columns: auto minmax(0, 1fr) 4.6em; }
 .llms-steps output { font-variant-numeric: tabular-nums; text-align: right; }
-.llms-steps button { min-width: 2.4em; padding: .2em .6em; font: inherit; color: inherit;
-  background: color-mix(in srgb, currentColor 8%, transparent);
+.llms-steps button { min-width: 2.4em; padding: .2em .6em; font: inherit;
+  color: inherit; background: color-mix(in srgb, currentColor 8%, transparent);
   border: 1px solid color-mix(in srgb, currentColor 30%, transparent);
   border-radius: 4px; cursor: pointer; }
 .llms-steps button[aria-disabled=true] { opacity: .4; cursor: default; }
@@ -383,19 +385,20 @@ class Frames(_Stored, anywidget.AnyWidget):
 
     @traitlets.validate('index')
     def _shown(self, proposal):
-        if 0 <= proposal.value < len(self.frames): return proposal.value
-        raise traitlets.TraitError(f'index must be 0 to {len(self.frames)-1}, got {proposal.value}')
+        i, last = proposal.value, len(self.frames) - 1
+        if 0 <= i <= last: return i
+        raise traitlets.TraitError(f'index must be 0 to {last}, got {i}')
 
     def to_html(self):
         "This widget as HTML that needs no kernel and no network"
-        values = {name: getattr(self, name) for name in 'frames captions label index'.split()}
+        values = {n: getattr(self, n) for n in 'frames captions label index'.split()}
         frame, caption = self.frames[self.index], escape(self.captions[self.index])
         still = f'<figure>{frame}<figcaption>{caption}</figcaption></figure>'
         return _static('frames', values, still, self._css, self._esm)
 
 # %% ../nbs/00b_widgets.ipynb #4a5966fc
 def frames(
-    figures,        # Frames in order: matplotlib figures or axes, or HTML (a trusted string)
+    figures,        # Frames in order: matplotlib figures or axes, or trusted HTML
     captions=None,  # A text below each frame, shown as it is; `None`: none
     label='step',   # What the frames are counted in
     start=0,        # Number of the frame to begin with, from 0
@@ -405,12 +408,13 @@ def frames(
         if isinstance(value, (str, dict)) or not hasattr(value, '__iter__'):
             raise TypeError(f'{name} must be a list, got {type(value).__name__}')
     figures = list(figures)
-    captions = [''] * len(figures) if captions is None else [str(c) for c in captions]
+    n = len(figures)
+    captions = [''] * n if captions is None else [str(c) for c in captions]
     if not figures: raise ValueError('figures must hold at least one frame, got none')
-    if len(captions) != len(figures):
-        raise ValueError(f'captions must be {len(figures)}, one per frame, got {len(captions)}')
-    if start not in range(len(figures)):
-        raise ValueError(f'start must be a frame from 0 to {len(figures)-1}, got {start!r}')
+    if len(captions) != n:
+        raise ValueError(f'captions must be {n}, one per frame, got {len(captions)}')
+    if start not in range(n):
+        raise ValueError(f'start must be a frame from 0 to {n-1}, got {start!r}')
     labels = [c or f'{label} {i+1}' for i, c in enumerate(captions)]
-    return Frames(frames=_pictures(figures, labels), captions=captions, label=str(label),
-                  index=int(start))
+    return Frames(frames=_pictures(figures, labels), captions=captions,
+                  label=str(label), index=int(start))

@@ -62,7 +62,7 @@ def frames(
     """A slider and two buttons over frames drawn beforehand
 
     Args:
-        figures: Frames in order: matplotlib figures or axes, or HTML (a trusted string)
+        figures: Frames in order: matplotlib figures or axes, or trusted HTML
         captions: A text below each frame, shown as it is; `None`: none
         label: What the frames are counted in
         start: Number of the frame to begin with, from 0

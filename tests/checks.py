@@ -2,16 +2,18 @@
 what more than one file compares with"""
 import math
 
+import pytest
 import torch
 
+from llm_sampling.noise import sample
 from llm_sampling.testing import test_frequencies as frequencies
 from llm_sampling.testing import test_meta as on_meta
 from llm_sampling.testing import test_permutation as commutes
 from llm_sampling.testing import test_rows_alone as rows_alone
 from llm_sampling.testing import test_tensor as same
 
-__all__ = ['as_defined', 'commutes', 'formula', 'frequencies', 'on_meta', 'rows_alone',
-           'same']
+__all__ = ['any_filter', 'as_defined', 'bad_rows_pass_through', 'commutes', 'formula',
+           'frequencies', 'masked_tokens_do_not_count', 'on_meta', 'rows_alone', 'same']
 
 
 def as_defined(f, value, loop):
@@ -37,3 +39,39 @@ def formula(p, q, own, against, alpha):
     return [own * math.log(x) - against * math.log(y) if x >= alpha * best
             else -math.inf
             for x, y in zip(p.tolist(), q.tolist())]
+
+
+def any_filter(f, z):
+    "Rows, vocabularies, dtypes, and the input untouched"
+    before = z.clone()
+    out = f(z)
+    assert z.equal(before)
+    assert (out > -torch.inf).any(-1).all()
+    assert (out[z == -torch.inf] == -torch.inf).all()
+    rows_alone(f, z)
+    commutes(f, z)
+    same(f(z[0]), out[0])
+    same(f(z[None, :, None]), out[None, :, None])
+    same(f(z.t().contiguous().t()), out)
+    on_meta(f, z)
+    for dtype in (torch.float16, torch.bfloat16):
+        half = z.to(dtype)
+        same(f(half), f(half.float()).to(dtype))
+    assert f(z.double()).dtype == torch.float64
+
+
+def masked_tokens_do_not_count(f):
+    "The result is the same beside any number of tokens that an earlier filter dropped"
+    z = torch.randn(20, 40, generator=torch.Generator().manual_seed(4))
+    wide = torch.cat([torch.full((20, 900), -torch.inf), z], -1)
+    same(f(wide)[:, 900:], f(z))
+
+
+def bad_rows_pass_through(f):
+    "A filter hands them on, and the draw refuses them"
+    z = torch.tensor([[1., 2, torch.nan, 0], [-torch.inf]*4, [0, 1, 2, 3]])
+    out = f(z)
+    assert out[0].isnan().any() and (out[1] == -torch.inf).all()
+    same(out[2], f(z[2]))
+    for row in (out[:1], out[1:2]):
+        with pytest.raises(ValueError): sample(row, seed=0)

@@ -35,3 +35,18 @@ def test_explain_needs_no_import_of_its_chapter():
             'print(told.report()[1].removed)')
     out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert out.stdout.strip() == '[0]', out.stderr
+
+
+def test_texts_of_tokens_are_escaped():
+    told = Sampler(top_k=1).explain(torch.tensor([2., 1]),
+                                    tokenizer=['<script>', 'a\x1b[31m\n'])
+    html = told._repr_html_()
+    assert '<script>' not in html and '&lt;script&gt;' in html
+    assert '\x1b' not in str(told) and '\\x1b' in str(told)
+
+
+def test_each_row_has_its_report():
+    told = Sampler(top_k=[1, None]).explain(torch.tensor([[2., 1], [1, 2]]))
+    assert [r.step for i in (0, 1) for r in told.report(i)] == [
+        'model', 'top_k 1', 'model', 'top_k off']
+    assert 'row 1' in str(told) and len(told) == 2

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from strategies import batches, rows
 
 import llm_sampling as ls
-from llm_sampling.min_p import MIN_P, TAIL_FREE, TOP_A, TOP_N_SIGMA
+from llm_sampling.gallery import (EPSILON_CUTOFF, ETA_CUTOFF, TAIL_FREE, TOP_A, TOP_H,
+                                  TOP_N_SIGMA)
+from llm_sampling.min_p import MIN_P
 from llm_sampling.softmax import TEMPERATURE
 from llm_sampling.top_k import TOP_K
 from llm_sampling.top_p import TOP_P
-from llm_sampling.typical import EPSILON_CUTOFF, ETA_CUTOFF, TOP_H, TYPICAL_P
+from llm_sampling.typical import TYPICAL_P
 
 INF = math.inf
 HALF_AND_DOUBLE = [torch.bfloat16, torch.float16, torch.float64]

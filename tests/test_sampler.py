@@ -1,4 +1,4 @@
-"""The sampler: every step in every order, the short cut against the plain path, laws
+"""The sampler: every step in every order, the short cut against the plain path, draws
 against float64, and what it refuses"""
 from unittest.mock import patch
 
@@ -124,7 +124,7 @@ def test_padding_never_counts():
 
 
 @pytest.mark.parametrize('order', list(ORDERS))
-def test_draws_follow_the_law_in_float64(order):
+def test_draws_follow_the_probabilities_in_float64(order):
     """40,000 draws through each preset against its law, by numpy in float64 for
     temperature, top-k, top-p and min-p"""
     row = np.log(np.array([30., 20, 15, 12, 9, 6, 4, 2, 1, 1]))
@@ -387,3 +387,57 @@ def test_stages_are_the_walk():
     for (_, _, after), (_, before, _) in zip(told, told[1:]): assert after is before
     assert torch.equal(told[-1][2], s.filter(z, IDS, MASK, 3))
     with pytest.raises(ValueError, match='ids must be given'): s.stages(z)
+
+
+def test_rows_and_how_they_print():
+    s = Sampler(temperature=[0, .5, 5], top_k=3, seed=torch.tensor([10, 11, 12]))
+    assert repr(s) == ('Sampler(temperature=[0.0, 0.5, 5.0], top_k=3, '
+                       'seed=[10, 11, 12])')
+    assert repr(s.rows(torch.tensor([2, 0, 0]))) == (
+        'Sampler(temperature=[5.0, 0.0, 0.0], top_k=3, seed=[12, 10, 10])')
+    assert s.rows(torch.tensor([1]), seed=torch.tensor([4])).seed.tolist() == [4]
+    assert repr(Sampler(seed=3).rows(torch.tensor([0, 0]))) == 'Sampler(seed=3)'
+    assert repr(Sampler(top_k=np.int64(5), temperature=np.float32(.5))) == (
+        'Sampler(temperature=0.5, top_k=5)')
+    z = torch.randn(3, 9, generator=torch.Generator().manual_seed(0))
+    order = torch.tensor([2, 0, 1])
+    assert s.rows(order)(z[order]).equal(s(z)[order])
+
+
+def test_what_penalties_and_bans_see():
+    "Prompt `2 1` after two pads, output `3 8`: pads never, the prompt by some"
+    ids = torch.tensor([[0, 0, 2, 1, 3, 8]])
+    mask = torch.tensor([[False, False, True, True, True, True]])
+    z = torch.tensor([[4.51, .89, -1.90, 6.75, 1.63, -1.62, -1.89, 6.28, 1.79]])
+    for knob, touched in ((dict(repetition_penalty=1.2), [1, 2, 3, 8]),
+                          (dict(frequency_penalty=.5), [3, 8]),
+                          (dict(presence_penalty=.5), [3, 8]),
+                          (dict(no_repeat_ngram_size=1), [1, 2, 3, 8]),
+                          (dict(ban_tokens=[[3, 8, 5], [7]]), [5, 7]),
+                          (dict(logit_bias={4: 1., 6: -torch.inf}), [4, 6])):
+        after = Sampler(**knob).filter(z, ids, mask, position=2)
+        assert (after != z).nonzero()[:, 1].tolist() == touched, knob
+
+
+def test_a_row_of_a_memory_is_the_row_alone():
+    z = torch.tensor([4.51, .89, -1.90, 6.75, 1.63, -1.62]).repeat(3, 1)
+    many = Sampler(adaptive=Mirostat2(tau=2., eta=.3), seed=[1, 2, 3])
+    alone = Sampler(adaptive=Mirostat2(tau=2., eta=.3), seed=2)
+    state, one = many.init(3), alone.init(1)
+    for n in range(4):
+        state = many.update(state, z, many(z, position=n, state=state))
+        one = alone.update(one, z[:1], alone(z[:1], position=n, state=one))
+    assert one[0].equal(state[1])
+    assert Sampler().init(3) is None and Sampler().update(None, z, None) is None
+
+
+@pytest.mark.parametrize('knobs', [{}, dict(temperature=0), dict(top_k=2),
+                                   dict(top_p=.5), dict(temperature=[0, 1])])
+def test_rows_that_cannot_be_drawn_from(knobs):
+    for bad in (torch.full((2, 9), -torch.inf), torch.full((2, 9), torch.nan)):
+        with pytest.raises(ValueError): Sampler(**knobs)(bad)
+
+
+def test_knobs_are_keywords():
+    with pytest.raises(TypeError): Sampler(.8)
+    with pytest.raises(TypeError): Sampler(topk=5)

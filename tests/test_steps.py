@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from llm_sampling.steps import (EXTRA, ORDERS, PAST, STEPS, Context, as_entries, as_ids,
+from llm_sampling.steps import (EXTRA, ORDERS, PAST, STEPS, Context, as_entries,
                                 follow, generated, memories, read_order,
                                 reads_history, remembers, step_of)
 
@@ -64,5 +64,3 @@ def test_the_output_is_the_last_tokens():
 def test_entries_to_print():
     assert as_entries('top_k', torch.tensor([3, 2**62])) == [3, None]
     assert as_entries('top_p', .5) == .5
-    knobs = dict(top_k=3, ban_tokens=[[1]])
-    assert as_ids(knobs, None) == knobs
