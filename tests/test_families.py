@@ -3,7 +3,7 @@ known row of the table"""
 import json, os
 from pathlib import Path
 
-import pytest, torch, transformers
+import pytest, transformers
 
 import llm_sampling as ls
 from families import ARCHITECTURES, ROWS, near, outcome, quiet, tiny, truth
