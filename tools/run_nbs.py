@@ -11,8 +11,9 @@ from pathlib import Path
 # Notebooks run side by side, so each takes one core.
 os.environ.update(OMP_NUM_THREADS='1', PYDEVD_DISABLE_FILE_VALIDATION='1',
                   HF_HUB_OFFLINE='1')
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import kernels
 import nbformat
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,7 +61,7 @@ def execute(path, skip, edit=None):
         if cell.cell_type == 'code' and directives(cell) & skip: cell.source = ''
     if edit: edit(run.cells)
     with tempfile.TemporaryDirectory() as folder:
-        NotebookClient(run, timeout=900, kernel_name='python3',
+        kernels.client(run, timeout=900, kernel_name='python3',
                        store_widget_state=False,
                        resources={'metadata': {'path': folder}}).execute()
     for old, new in zip(nb.cells, run.cells):

@@ -1,0 +1,100 @@
+"""Kernels that start at once: copies of one process that has imported already what most
+notebooks import, which takes eight seconds of a core for each of them otherwise.
+
+`Client` is nbclient's, with such kernels. This file is also the program that Jupyter
+starts in their place: it asks for a copy, passes signals on, and ends when that ends."""
+import atexit, json, os, select, signal, socket, subprocess, sys, tempfile
+from functools import cache
+from pathlib import Path
+
+ADDRESS = 'LLM_SAMPLING_KERNELS'      # names the socket of the process that is copied
+
+
+def serve(address):
+    "Import, then copy this process for each who asks, as long as standard input is open"
+    # neither pyplot nor widgets: they look for a kernel when they are imported
+    os.environ['MPLBACKEND'] = 'module://matplotlib_inline.backend_inline'
+    import ipykernel.kernelapp
+    import matplotlib.axes, torch, transformers                         # noqa: F401
+    from transformers import GPT2LMHeadModel, LlamaForCausalLM          # noqa: F401
+    door, copies = socket.socket(socket.AF_UNIX), {}
+    door.bind(address)
+    door.listen()
+    print('ready', flush=True)
+    while True:
+        heard = select.select([door, sys.stdin, *copies], [], [], .02)[0]
+        for asker in [a for a in heard if a in copies]:          # it has been killed
+            os.kill(copies[asker], signal.SIGKILL)
+        bury(copies)
+        if sys.stdin in heard: return [os.kill(p, signal.SIGKILL) for p in copies.values()]
+        if door in heard:
+            asker = door.accept()[0]
+            how = json.loads(asker.makefile().readline())
+            if not (pid := os.fork()): return become_kernel(how, ipykernel.kernelapp)
+            asker.sendall(f'{pid}\n'.encode())
+            copies[asker] = pid
+
+
+def bury(copies):
+    "Tell those who asked how their copies ended"
+    for asker, pid in [*copies.items()]:
+        dead, status = os.waitpid(pid, os.WNOHANG)
+        if not dead: continue
+        del copies[asker]
+        try: asker.sendall(f'{os.waitstatus_to_exitcode(status)}\n'.encode())
+        except OSError: pass
+        asker.close()
+
+
+def become_kernel(how, app):
+    "What `python -m ipykernel_launcher` does, without the imports"
+    os.chdir(how['cwd'])
+    os.environ.clear()
+    os.environ.update(how['environment'])
+    sys.argv = ['ipykernel_launcher', *how['arguments']]
+    sys.path.insert(0, '')
+    with open(os.devnull) as nothing: os.dup2(nothing.fileno(), 0)
+    app.launch_new_instance()
+    os._exit(0)
+
+
+def stand_in(arguments):
+    "Ask for a copy and wait for its end"
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(os.environ[ADDRESS])
+        how = dict(cwd=os.getcwd(), environment=dict(os.environ), arguments=arguments)
+        s.sendall(json.dumps(how).encode() + b'\n')
+        answers = s.makefile()
+        pid = int(answers.readline())
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, lambda number, frame: os.kill(pid, number))
+        return int(answers.readline() or 1)
+
+
+@cache
+def start():
+    "Start the process, once; the address of its socket"
+    folder = tempfile.TemporaryDirectory()
+    address = str(Path(folder.name)/'socket')
+    process = subprocess.Popen([sys.executable, __file__, 'serve', address],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    if process.stdout.readline() != 'ready\n': raise RuntimeError('no kernels')
+    atexit.register(folder.cleanup)
+    atexit.register(process.stdin.close)
+    return address
+
+
+def client(nb, **kw):
+    "nbclient's `NotebookClient` whose kernel is a copy"
+    from nbclient import NotebookClient
+    os.environ[ADDRESS] = start()
+    client = NotebookClient(nb, **kw)
+    manager = client.create_kernel_manager()
+    manager.kernel_spec.argv = [sys.executable, __file__, '-f', '{connection_file}']
+    client.owns_km = True
+    return client
+
+
+if __name__ == '__main__':
+    if sys.argv[1] == 'serve': serve(sys.argv[2])
+    else: sys.exit(stand_in(sys.argv[1:]))
