@@ -37,8 +37,7 @@ def contrastive_scores(
     context:Tensor, # Those of all tokens before them, of length 1, `(B, S, width)`
     penalty_alpha,  # In [0, 1]: a number, or `(B, 1)`
 )->Tensor:          # `(B, k)`, from -1 to 1
-    """How likely a candidate is, less its greatest cosine with a token before it (Su et
-    al., 2022)"""
+    "How likely a candidate is, less its greatest cosine with a token before it"
     penalty = (states @ context.mT).amax(-1)                  # (B, k)
     return (1 - penalty_alpha) * probs - penalty_alpha * penalty
 
@@ -64,8 +63,7 @@ class Siblings(Rows):
         self.at = [self.at[i] for i in index]
 
     def evaluate(self, ids, tokens):
-        """Read the prompts; a later token was read as a candidate, and is only stepped
-        onto"""
+        "Read the prompts; a later token has been read as a candidate"
         if self.tree is None: self.plant(ids)
         else: self.context = torch.cat([self.context, self.newest[:, None]], 1)
         self.logits = self.tree.logits(self.node)[self.at, 0]
@@ -111,9 +109,9 @@ def attempt(self:Siblings,
 # %% ../nbs/15_contrastive.ipynb #0940f332
 @patch
 def take(self:Siblings,
-    nodes:Tensor,  # What `attempt` returned
+    nodes:Tensor, # What `attempt` returned
     states:Tensor,
-    best:Tensor,   # The candidate of each row `(rows,)`
+    best:Tensor,  # The candidate of each row `(rows,)`
 ):
     "Let these be the next tokens"
     rows = torch.arange(len(best))
@@ -135,9 +133,9 @@ def move(self:Siblings, full, left):
 class Contrastive(Policy):
     "Of the likely tokens the one of the best score"
     def __init__(self,
-        sampler,       # A `Sampler`: its filters come before the candidates; None: none
-        top_k:int,     # Candidates
-        alpha:Tensor,  # Weight of the penalty `(rows,)`
+        sampler,      # A `Sampler`: its filters come before the candidates; None: none
+        top_k:int,    # Candidates
+        alpha:Tensor, # Weight of the penalty `(rows,)`
     ):
         super().__init__(sampler)
         self.top_k, self.alpha = top_k, alpha[:, None]
@@ -157,8 +155,7 @@ class Contrastive(Policy):
         nodes, states = rows.attempt(tokens.masked_fill(gone, -1))
         probs = z.softmax(-1).gather(1, tokens)
         scores = contrastive_scores(probs, states, rows.context, self.alpha)
-        # the first of equal ones
-        best, at = scores.masked_fill(gone, -torch.inf).max(-1)
+        best, at = scores.masked_fill(gone, -torch.inf).max(-1)    # the first of equals
         self.sums[rows.live] += best
         rows.take(nodes, states, at)
         chosen = tokens.gather(1, at[:, None])[:, 0]
@@ -177,16 +174,15 @@ def contrastive_search(
     prompt,              # A string, a list of strings, or ids `(B, S)`
     *,
     top_k=4,             # Candidates at each step, >= 1; 1 is greedy, more than V are V
-    # Weight of the penalty in [0, 1], or one per prompt; 0, None: greedy
-    penalty_alpha=.6,
+    penalty_alpha=.6,    # Weight of the penalty, 0 to 1, or one per prompt; 0: greedy
     max_new_tokens=60,   # Where each row ends at the latest; 0: no token
     sampler=None,        # A `Sampler` that filters the candidates; it draws no token
     stop=None,           # A string, or several, that end a row; no part of its text
-    seed=None,  # For XTC in the sampler, or one per prompt; None: the sampler's
+    seed=None,           # Of XTC in the sampler, or one per prompt; None: its own
     attention_mask=None, # With ids: True = a token, pads on the left
     eos_token_id=None,   # Id or ids that end a row; None: the model's, (): none
     streamer=None,       # A function, called with each `Piece` that has become certain
-)->Generation:  # One row for each prompt; `scores` are sums of `contrastive_scores`
+)->Generation:           # A row per prompt; `scores`: sums of `contrastive_scores`
     "Texts whose tokens are likely and unlike those before them (Su et al., 2022)"
     check_streamer(streamer)
     request = ask(lm, prompt, sampler, max_new_tokens=max_new_tokens, stop=stop,

@@ -22,8 +22,7 @@ def contrastive_scores(
     context: Tensor,
     penalty_alpha: float | Sequence[float | None] | Tensor | None,
 ) -> Tensor:
-    """How likely a candidate is, less its greatest cosine with a token before it (Su et
-    al., 2022)
+    """How likely a candidate is, less its greatest cosine with a token before it
 
     Args:
         probs: Of k candidates, `(B, k)`
@@ -57,9 +56,7 @@ class Siblings(Rows):
     def select(self, index: Any) -> None:
         """Keep these rows, in this order"""
     def evaluate(self, ids: Tensor, tokens: Any) -> None:
-        """Read the prompts; a later token was read as a candidate, and is only stepped
-        onto
-        """
+        """Read the prompts; a later token has been read as a candidate"""
     def restart(self, full: Any) -> None:
         """Go on with the last half window of these rows"""
     def note(self) -> None:
@@ -125,14 +122,15 @@ def contrastive_search(
         lm: The model, a `LanguageModel`
         prompt: A string, a list of strings, or ids `(B, S)`
         top_k: Candidates at each step, >= 1; 1 is greedy, more than V are V
+        penalty_alpha: Weight of the penalty, 0 to 1, or one per prompt; 0: greedy
         max_new_tokens: Where each row ends at the latest; 0: no token
         sampler: A `Sampler` that filters the candidates; it draws no token
         stop: A string, or several, that end a row; no part of its text
-        seed: For XTC in the sampler, or one per prompt; None: the sampler's
+        seed: Of XTC in the sampler, or one per prompt; None: its own
         attention_mask: With ids: True = a token, pads on the left
         eos_token_id: Id or ids that end a row; None: the model's, (): none
         streamer: A function, called with each `Piece` that has become certain
 
     Returns:
-        One row for each prompt; `scores` are sums of `contrastive_scores`
+        A row per prompt; `scores`: sums of `contrastive_scores`
     """

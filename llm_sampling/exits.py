@@ -32,9 +32,9 @@ from .softmax import log_softmax, softmax, upcast
 
 # %% ../nbs/16a_exits.ipynb #17b9f979
 def js_divergence(
-    logits:Tensor,  # Of one distribution, shape `(..., vocab)`
-    other:Tensor,   # Of another, same shape
-)->Tensor:          # Nats, shape `(...)`, from 0 to ln 2
+    logits:Tensor, # Of one distribution, shape `(..., vocab)`
+    other:Tensor,  # Of another, same shape
+)->Tensor:         # Nats, shape `(...)`, from 0 to ln 2
     "Jensen-Shannon divergence (Lin, 1991)"
     p, q = softmax(upcast(logits)), softmax(upcast(other))
     entr = torch.special.entr
@@ -58,8 +58,7 @@ def dola_contrast(
     alpha=.1,        # Share of the best probability to reach, or one per row; 0: off
     published=False, # As in `premature_layer`
 )->Tensor:           # Shape and dtype of `logits`
-    """What the whole model says beyond the exit that disagrees most (Chuang et al.,
-    2024)"""
+    "What a model says beyond the exit that disagrees most (Chuang et al., 2024)"
     layer = premature_layer(logits, exits, published)[..., None, None]
     layer = layer.expand(*layer.shape[:-1], exits.shape[-1])
     other = exits.gather(-2, layer).squeeze(-2)
@@ -67,10 +66,10 @@ def dola_contrast(
 
 # %% ../nbs/16a_exits.ipynb #aa1eec8c
 def candidate_layers(
-    dola_layers,  # 'low', 'high', or a list of numbers from 0 to N - 1
-    N:int,        # Layers of the model
-    tied=False,   # Are input and output embeddings one matrix?
-)->list:          # Numbers of layers, ascending
+    dola_layers, # 'low', 'high', or a list of numbers from 0 to N - 1
+    N:int,       # Layers of the model
+    tied=False,  # Are input and output embeddings one matrix?
+)->list:         # Numbers of layers, ascending
     "The layers among which DoLa chooses (Chuang et al., 2024)"
     first = min(2, N - 1) if tied else 0
     if isinstance(dola_layers, str) and dola_layers == 'low':
@@ -87,8 +86,8 @@ def candidate_layers(
 def _stack(model):
     "The layers of a model, None if it shows none"
     parts = model.get_decoder().children() if hasattr(model, 'get_decoder') else ()
-    return max((p for p in parts if isinstance(p, nn.ModuleList)), key=len,
-               default=None)
+    stacks = (p for p in parts if isinstance(p, nn.ModuleList))
+    return max(stacks, key=len, default=None)
 
 # %% ../nbs/16a_exits.ipynb #390e6a63
 class _Exits(nn.Module):
@@ -121,8 +120,7 @@ class _Exits(nn.Module):
 
 # %% ../nbs/16a_exits.ipynb #b072dd77
 def _exits_fault(lm, model):
-    """Why exits cannot be trusted: on a short text the own logits must stay; None: they
-    can"""
+    "Why exits cannot be trusted; None: on a short text its own logits stay the same"
     ids = 1 + torch.arange(min(3, lm.window or 3), device=lm.device)[None]
     ids = ids % lm.vocab_size
     own = lm.forward(ids)[0]
@@ -136,9 +134,9 @@ def _exits_fault(lm, model):
 # %% ../nbs/16a_exits.ipynb #4c5e63ee
 def with_exits(
     lm:LanguageModel,
-    layers,  # Numbers, ascending, of the layers that read an exit: 0, the embeddings
-    final_norm=True,   # Exits go through it; False: straight to the output embeddings
-)->LanguageModel:  # Logits `(..., (1 + exits) * vocab)`: its own first; for one thread
+    layers,          # Numbers, ascending, of layers that read an exit; 0: embeddings
+    final_norm=True, # Exits go through it; False: straight to the output embeddings
+)->LanguageModel:    # Logits `(..., (1 + exits) * vocab)`, own first; for one thread
     "A model that also tells what it would say if it ended earlier, or a `ValueError`"
     if _stack(lm.model) is None:
         raise ValueError(f'{type(lm.model).__name__} shows no layers to leave early')
@@ -178,17 +176,17 @@ def dola(
     lm:LanguageModel,
     prompt,              # A string, a list of strings, or ids `(B, S)`
     *,
-    dola_layers,  # Layers to choose from: 'low', 'high', or numbers, 0 the embeddings
-    alpha=.1,  # Share of the best probability to reach, or one per prompt; 0: off
+    dola_layers,         # Layers to choose from: 'low', 'high', or a list of numbers
+    alpha=.1,            # Share of the best probability, or one per prompt; 0: off
     published=False,     # True: as the authors' code and transformers 4.55
-    sampler=None,  # A `Sampler`, which sees the contrast as its logits; None: greedy
+    sampler=None,        # A `Sampler`: its logits are the contrast; None: greedy
     max_new_tokens=60,   # Where each row ends at the latest; 0: no token
     n=1,                 # Samples of each prompt
     stop=None,           # A string, or several, that end a row; no part of its text
     seed=None,           # In place of the sampler's, or one per prompt; None: fresh
     attention_mask=None, # With ids: True = a token, pads on the left
     eos_token_id=None,   # Id or ids that end a row; None: the model's, (): none
-    streamer=None,       # A function, called with each `Piece` that has become certain
+    streamer=None,       # A function, called with each `Piece` that is certain
 )->Generation:           # `len(prompts) * n` rows; `scores` are sums of the contrast
     "What a model says at its end and not yet at an early layer (Chuang et al., 2024)"
     check_streamer(streamer)
@@ -196,8 +194,8 @@ def dola(
     check_flag('published', published)
     stack = _stack(lm.model)
     if stack is None:
-        raise ValueError(
-            f'{type(lm.model).__name__} shows no layers: DoLa contrasts them')
+        raise ValueError(f'{type(lm.model).__name__} shows no layers: '
+                         'DoLa contrasts them')
     layers = candidate_layers(dola_layers, len(stack), _tied(lm.model))
     request = ask(lm, prompt, sampler, max_new_tokens=max_new_tokens, n=n, stop=stop,
                   seed=seed, attention_mask=attention_mask, eos_token_id=eos_token_id)
@@ -208,9 +206,9 @@ def dola(
 
 # %% ../nbs/16a_exits.ipynb #c0fe2563
 def published_divergence(
-    logits:Tensor,  # Of one distribution, shape `(..., vocab)`
-    other:Tensor,   # Of another, same shape
-)->Tensor:          # Nats, shape `(...)`, from 0; infinite where only one has a zero
+    logits:Tensor, # Of one distribution, shape `(..., vocab)`
+    other:Tensor,  # Of another, same shape
+)->Tensor:         # Nats, shape `(...)`, from 0; infinite where only one has a zero
     "What the code of Chuang et al. (2024) has in the place of `js_divergence`"
     p, q = log_softmax(upcast(logits)), log_softmax(upcast(other))
     m = (p.exp() + q.exp()) / 2

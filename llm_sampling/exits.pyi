@@ -43,8 +43,7 @@ def dola_contrast(
     alpha: float | Sequence[float | None] | Tensor | None = 0.1,
     published: bool = False,
 ) -> Tensor:
-    """What the whole model says beyond the exit that disagrees most (Chuang et al.,
-    2024)
+    """What a model says beyond the exit that disagrees most (Chuang et al., 2024)
 
     Args:
         logits: Of the whole model, `(..., vocab)`
@@ -81,11 +80,11 @@ def with_exits(
 
     Args:
         lm: The model, a `LanguageModel`
-        layers: Numbers, ascending, of the layers that read an exit: 0, the embeddings
+        layers: Numbers, ascending, of layers that read an exit; 0: embeddings
         final_norm: Exits go through it; False: straight to the output embeddings
 
     Returns:
-        Logits `(..., (1 + exits) * vocab)`: its own first; for one thread
+        Logits `(..., (1 + exits) * vocab)`, own first; for one thread
     """
 
 class Exits(Contrasted):
@@ -129,17 +128,17 @@ def dola(
     Args:
         lm: The model, a `LanguageModel`
         prompt: A string, a list of strings, or ids `(B, S)`
-        dola_layers: Layers to choose from: 'low', 'high', or numbers, 0 the embeddings
-        alpha: Share of the best probability to reach, or one per prompt; 0: off
+        dola_layers: Layers to choose from: 'low', 'high', or a list of numbers
+        alpha: Share of the best probability, or one per prompt; 0: off
         published: True: as the authors' code and transformers 4.55
-        sampler: A `Sampler`, which sees the contrast as its logits; None: greedy
+        sampler: A `Sampler`: its logits are the contrast; None: greedy
         max_new_tokens: Where each row ends at the latest; 0: no token
         n: Samples of each prompt
         stop: A string, or several, that end a row; no part of its text
         seed: In place of the sampler's, or one per prompt; None: fresh
         attention_mask: With ids: True = a token, pads on the left
         eos_token_id: Id or ids that end a row; None: the model's, (): none
-        streamer: A function, called with each `Piece` that has become certain
+        streamer: A function, called with each `Piece` that is certain
 
     Returns:
         `len(prompts) * n` rows; `scores` are sums of the contrast

@@ -32,12 +32,12 @@ from .softmax import apply_temperature, log_softmax, upcast
 
 # %% ../nbs/16_logit_contrast.ipynb #1bf3df85
 def contrast(
-    logits:Tensor,  # Of the model to follow, p, shape `(..., vocab)`
-    other:Tensor,   # Of the one to leave, q, same shape
-    own=1.,         # Weight of log p, >= 0: a number, or a tensor with one per row
-    against=1.,     # Weight of log q, subtracted, as `own`; 0 is off, below 0 adds
-    alpha=None,  # Share of p's best probability to reach, or one per row; None, 0: off
-)->Tensor:  # Same shape and dtype; what p finds impossible or implausible is -inf
+    logits:Tensor, # Of the model to follow, p, shape `(..., vocab)`
+    other:Tensor,  # Of the one to leave, q, same shape
+    own=1.,        # Weight of log p, >= 0: a number, or a tensor with one per row
+    against=1.,    # Weight of log q, subtracted, as `own`; 0 is off, below 0 adds
+    alpha=None,    # Share of p's best probability to reach, or one per row; 0: off
+)->Tensor:         # Same shape and dtype; what p finds implausible is -inf
     "`own * log p - against * log q` where p is plausible; log q is at least -1000"
     z = upcast(logits)
     own, against = (w[..., None] if isinstance(w, Tensor) and w.ndim else w
@@ -124,12 +124,11 @@ def run_policy(request, rows, policy, streamer):
 def check_amateur(lm, amateur):
     "Raise unless both models speak of the same tokens"
     if not isinstance(amateur, LanguageModel):
-        raise TypeError(
-            f'amateur must be a LanguageModel, not {type(amateur).__name__}')
+        raise TypeError('amateur must be a LanguageModel, '
+                        f'not {type(amateur).__name__}')
     if amateur.vocab_size != lm.vocab_size:
-        raise ValueError(
-            f'amateur has a vocabulary of {amateur.vocab_size} tokens, and '
-                         f'the model has {lm.vocab_size}: they must be the same')
+        raise ValueError(f'amateur has a vocabulary of {amateur.vocab_size} tokens, '
+                         f'and the model has {lm.vocab_size}: they must be the same')
     a, b = lm.tokenizer, amateur.tokenizer
     if a is not b and None not in (a, b) and a.get_vocab() != b.get_vocab():
         raise ValueError('amateur has a tokenizer with other tokens than the model: '
@@ -146,19 +145,18 @@ def contrastive_decoding(
     amateur:LanguageModel,  # What is subtracted; of the same tokens, may be `lm` itself
     prompt,                 # A string, a list of strings, or ids `(B, S)`
     *,
-    alpha=.1,  # Share of the best probability to reach, or one per prompt; 0: off
-    beta=math.inf,  # >= 0, or one per prompt: (1+beta) log p - beta log q; inf: p/q
+    alpha=.1,               # Share of the best probability, or one per prompt; 0: off
+    beta=math.inf,          # >= 0, or per prompt: (1+beta) log p - beta log q; inf: p/q
     amateur_temperature=1., # Of the amateur, > 0, or one per prompt
-    # It reads only so many last tokens of the prompt; None: all of it
-    amateur_context=None,
-    sampler=None,  # A `Sampler`, which sees the contrast as its logits; None: greedy
+    amateur_context=None,   # How many last tokens of the prompt it reads; None: all
+    sampler=None,           # A `Sampler`: its logits are the contrast; None: greedy
     max_new_tokens=60,      # Where each row ends at the latest; 0: no token
     n=1,                    # Samples of each prompt
     stop=None,              # A string, or several, that end a row; no part of its text
     seed=None,              # In place of the sampler's, or one per prompt; None: fresh
     attention_mask=None,    # With ids: True = a token, pads on the left
     eos_token_id=None,      # Id or ids that end a row; None: the model's, (): none
-    streamer=None,  # A function, called with each `Piece` that has become certain
+    streamer=None,          # A function, called with each `Piece` that is certain
 )->Generation:              # `len(prompts) * n` rows; `scores` are sums of the contrast
     "What an expert finds likelier than an amateur (Li et al.; O'Brien and Lewis, 2023)"
     check_lm(lm)
@@ -185,20 +183,18 @@ SCALE = Knob('a finite number >= 0', lambda v: (v >= 0) & (v <= _most), neutral=
 def guided(
     lm:LanguageModel,
     prompt,              # A string, a list of strings, or ids `(B, S)`
-    # What to leave: one, or one per prompt; None: a prompt's last token
-    negative_prompt,
+    negative_prompt,     # What to leave, or one per prompt; None: a prompt's last token
     *,
-    # >= 0, or one per prompt: 1 is off, 0 the negative prompt alone
-    guidance_scale=1.5,
-    sampler=None,  # A `Sampler`, which sees what is guided as its logits; None: greedy
+    guidance_scale=1.5,  # >= 0, or one per prompt; 1: off; 0: the negative prompt alone
+    sampler=None,        # A `Sampler`: its logits are the guided ones; None: greedy
     max_new_tokens=60,   # Where each row ends at the latest; 0: no token
     n=1,                 # Samples of each prompt
     stop=None,           # A string, or several, that end a row; no part of its text
     seed=None,           # In place of the sampler's, or one per prompt; None: fresh
     attention_mask=None, # With ids as prompt: True = a token, pads on the left
     eos_token_id=None,   # Id or ids that end a row; None: the model's, (): none
-    streamer=None,       # A function, called with each `Piece` that has become certain
-)->Generation:  # `len(prompts) * n` rows; `scores` are sums of the guided values
+    streamer=None,       # A function, called with each `Piece` that is certain
+)->Generation:           # `len(prompts) * n` rows; `scores`: sums of the guided values
     "Away from another prompt: classifier-free guidance (Sanchez et al., 2023)"
     check_streamer(streamer)
     request = ask(lm, prompt, sampler, max_new_tokens=max_new_tokens, n=n, stop=stop,

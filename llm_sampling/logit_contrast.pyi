@@ -29,10 +29,10 @@ def contrast(
         other: Of the one to leave, q, same shape
         own: Weight of log p, >= 0: a number, or a tensor with one per row
         against: Weight of log q, subtracted, as `own`; 0 is off, below 0 adds
-        alpha: Share of p's best probability to reach, or one per row; None, 0: off
+        alpha: Share of p's best probability to reach, or one per row; 0: off
 
     Returns:
-        Same shape and dtype; what p finds impossible or implausible is -inf
+        Same shape and dtype; what p finds implausible is -inf
     """
 
 class Contrasted(Policy):
@@ -115,17 +115,18 @@ def contrastive_decoding(
         lm: The model, a `LanguageModel`
         amateur: What is subtracted; of the same tokens, may be `lm` itself
         prompt: A string, a list of strings, or ids `(B, S)`
-        alpha: Share of the best probability to reach, or one per prompt; 0: off
-        beta: >= 0, or one per prompt: (1+beta) log p - beta log q; inf: p/q
+        alpha: Share of the best probability, or one per prompt; 0: off
+        beta: >= 0, or per prompt: (1+beta) log p - beta log q; inf: p/q
         amateur_temperature: Of the amateur, > 0, or one per prompt
-        sampler: A `Sampler`, which sees the contrast as its logits; None: greedy
+        amateur_context: How many last tokens of the prompt it reads; None: all
+        sampler: A `Sampler`: its logits are the contrast; None: greedy
         max_new_tokens: Where each row ends at the latest; 0: no token
         n: Samples of each prompt
         stop: A string, or several, that end a row; no part of its text
         seed: In place of the sampler's, or one per prompt; None: fresh
         attention_mask: With ids: True = a token, pads on the left
         eos_token_id: Id or ids that end a row; None: the model's, (): none
-        streamer: A function, called with each `Piece` that has become certain
+        streamer: A function, called with each `Piece` that is certain
 
     Returns:
         `len(prompts) * n` rows; `scores` are sums of the contrast
@@ -153,15 +154,17 @@ def guided(
     Args:
         lm: The model, a `LanguageModel`
         prompt: A string, a list of strings, or ids `(B, S)`
-        sampler: A `Sampler`, which sees what is guided as its logits; None: greedy
+        negative_prompt: What to leave, or one per prompt; None: a prompt's last token
+        guidance_scale: >= 0, or one per prompt; 1: off; 0: the negative prompt alone
+        sampler: A `Sampler`: its logits are the guided ones; None: greedy
         max_new_tokens: Where each row ends at the latest; 0: no token
         n: Samples of each prompt
         stop: A string, or several, that end a row; no part of its text
         seed: In place of the sampler's, or one per prompt; None: fresh
         attention_mask: With ids as prompt: True = a token, pads on the left
         eos_token_id: Id or ids that end a row; None: the model's, (): none
-        streamer: A function, called with each `Piece` that has become certain
+        streamer: A function, called with each `Piece` that is certain
 
     Returns:
-        `len(prompts) * n` rows; `scores` are sums of the guided values
+        `len(prompts) * n` rows; `scores`: sums of the guided values
     """

@@ -39,23 +39,23 @@ from .token_tree import TokenTree
 class Search(Rollouts):
     "A search tree for each prompt, all of them over one `TokenTree`"
     def __init__(self,
-        tree:TokenTree,       # With a row for each prompt
-        value=None,           # As in `mcts_decode`, like the next six
+        tree:TokenTree, # With a row for each prompt
+        value=None,     # As in `mcts_decode`, like the next six
         max_new_tokens=60,
         c_puct=1.,
         top_k=10,
         sampler=None,
         rollout_tokens=None,
         leaves=16,
-        seeds=None,           # One for each prompt; None: 0
-        ended=None,  # `ended(row, ids)`: has this text ended; None: the longest
-        write=None,           # `write(row, ids)`: its text; None: there is none
+        seeds=None,     # One for each prompt; None: 0
+        ended=None,     # `ended(row, ids)`: has this text ended; None: the longest
+        write=None,     # `write(row, ids)`: its text; None: there is none
     ):
         super().__init__(tree, max_new_tokens, top_k, sampler, rollout_tokens, seeds,
                          ended)
         self.value, self.write = value, write
         self.c_puct, self.leaves = c_puct, leaves
-        self.best = [None] * tree.batch  # ends of the whole texts of the highest value
+        self.best = [None] * tree.batch    # the end of the whole text of highest value
         self.count = [0] * tree.batch      # simulations
 
 # %% ../nbs/17_mcts.ipynb #3e89567c
@@ -66,8 +66,7 @@ def judge(self:Search, ends):
     if not ends: return
     if self.value is None: values = [n.logprob for _, n in ends]
     else:
-        texts = None if self.write is None else [self.write(row, n.ids)
-                                                 for row, n in ends]
+        texts = self.write and [self.write(row, n.ids) for row, n in ends]
         found = self.value(texts, [torch.tensor(n.ids) for _, n in ends])
         values = _values(found, len(ends))
     for (row, node), value in zip(ends, values):
@@ -88,10 +87,9 @@ def _values(values, n):
 # %% ../nbs/17_mcts.ipynb #ff72961e
 @patch
 def simulate(self:Search,
-    left,     # How many simulations each row wants
-)->list:      # How many each row got: at least 1 where it wanted any
-    """One round: leaves, their rollouts, values, moves, and what it all means for the
-    nodes above"""
+    left, # How many simulations each row wants
+)->list:  # How many each row got: at least 1 where it wanted any
+    "One round: leaves, their rollouts, values and moves, and the values for all above"
     rollouts, made = [], [0] * len(left)
     for row, n in enumerate(left):
         known, leaves = select_leaves(self.roots[row], min(n, self.leaves), self.c_puct,
@@ -110,10 +108,10 @@ def simulate(self:Search,
 
 # %% ../nbs/17_mcts.ipynb #386dedeb
 def plot_search(
-    root,     # A `Node`
-    label,    # From a token id to its text
-):            # The matplotlib axes
-    "The tree below a node: visits and mean value of visited nodes, rollouts pale"
+    root,  # A `Node`
+    label, # From a token id to its text
+):         # The matplotlib axes
+    "The tree below a node: visited nodes strong, with visits and mean, others pale"
     nodes, todo = [], list(root.children.values())
     while todo:
         nodes.append(todo.pop())
@@ -178,10 +176,9 @@ def check_mcts(value, num_simulations, c_puct, max_new_tokens, top_k, temperatur
         raise ValueError('value must be a function of texts and ids, or None, '
                          f'not {in_short(value)}')
     if value is None and rollout_tokens is not None:
-        raise ValueError(
-            f'rollout_tokens = {rollout_tokens} needs a value: the default, '
-                         'log-probability, is lower for longer texts, and rollouts '
-                         'that are cut differ in length')
+        raise ValueError(f'rollout_tokens = {rollout_tokens} needs a value: the '
+                         'default, log-probability, is lower for longer texts, and '
+                         'rollouts that are cut differ in length')
     check_sampler(sampler)
     if sampler is not None and (names := memories(sampler.knobs)):
         raise ValueError(f'sampler must have no {names[0]} step: it follows one text, '
@@ -219,27 +216,24 @@ def generation(self:Search, ends, request):
 # %% ../nbs/17_mcts.ipynb #2b23409a
 def mcts_decode(
     lm:LanguageModel,
-    prompt,               # A string, a list of strings, or ids `(B, S)`
+    prompt,              # A string, a list of strings, or ids `(B, S)`
     *,
-    value=None,  # `value(texts, ids)`: n numbers, without prompts; None: log-prob.
+    value=None,          # `value(texts, ids)`: n numbers; None: log-probabilities
     num_simulations=50,  # For each token, 1 to 2 ** 20; 1 is greedy if nothing is drawn
-    c_puct=1.0,           # Weight of the prior against values scaled to [0, 1], >= 0
-    max_new_tokens=60,    # Where every text ends, >= 1
-    top_k=10,             # Moves of a node: its likeliest tokens, >= 1
-    # A token is drawn by visits ** (1 / temperature); 0: the most visited
-    temperature=0,
-    sampler=None,         # A `Sampler`: draws rollouts, filters priors; None: greedy
-    rollout_tokens=None,  # Longest rollout, >= 0, if `value` takes cut texts; None: all
-    leaves=16,            # Simulations of a prompt that share passes, >= 1; 1: in turn
-    return_best=True,     # The best whole text seen; False: the one of the visits
-    stop=None,            # A string, or several, that end a text; no part of it
-    seed=None,  # An int, or one per prompt; None: the sampler's, else fresh ones
-    attention_mask=None,  # With ids: True = a token, pads on the left
-    eos_token_id=None,    # Id or ids that end a text; None: the model's, (): none
-# A row for each prompt; `scores` are values; `stats` counts `nodes`, too
-)->Generation:
-    """Choose tokens by the worth of texts (Kocsis, Szepesvári, 2006; Silver et al.,
-    2017)"""
+    c_puct=1.0,          # Weight of the prior against values scaled to [0, 1], >= 0
+    max_new_tokens=60,   # Where every text ends, >= 1
+    top_k=10,            # Moves of a node: its likeliest tokens, >= 1
+    temperature=0,       # Tokens are drawn by visits ** (1 / temperature); 0: the most
+    sampler=None,        # A `Sampler`: draws rollouts, filters priors; None: greedy
+    rollout_tokens=None, # Longest rollout, >= 0, if `value` takes cut texts; None: all
+    leaves=16,           # Simulations of a prompt that share passes, >= 1; 1: in turn
+    return_best=True,    # The best whole text seen; False: the one of the visits
+    stop=None,           # A string, or several, that end a text; no part of it
+    seed=None,           # An int, or one per prompt; None: the sampler's, or fresh
+    attention_mask=None, # With ids: True = a token, pads on the left
+    eos_token_id=None,   # Id or ids that end a text; None: the model's, (): none
+)->Generation:           # A row per prompt; `scores` are values; `stats` has `nodes`
+    "Choose each token by the values of texts that go on from it (Silver et al., 2017)"
     check_mcts(value, num_simulations, c_puct, max_new_tokens, top_k, temperature,
                sampler, rollout_tokens, leaves)
     check_flag('return_best', return_best)

@@ -45,8 +45,7 @@ class Search(Rollouts):
     def judge(self, ends: Any) -> None:
         """Give the texts that stop at nodes their values, in one call; a node is judged once"""
     def simulate(self, left: Any) -> list[Any]:
-        """One round: leaves, their rollouts, values, moves, and what it all means for the
-        nodes above
+        """One round: leaves, their rollouts, values and moves, and the values for all above
 
         Args:
             left: How many simulations each row wants
@@ -72,7 +71,7 @@ class Search(Rollouts):
         """The texts that stop at these nodes, one of each prompt"""
 
 def plot_search(root: Any, label: Any) -> Any:
-    """The tree below a node: visits and mean value of visited nodes, rollouts pale
+    """The tree below a node: visited nodes strong, with visits and mean, others pale
 
     Args:
         root: A `Node`
@@ -117,26 +116,26 @@ def mcts_decode(
     attention_mask: Tensor | None = None,
     eos_token_id: int | Sequence[int] | None = None,
 ) -> Generation:
-    """Choose tokens by the worth of texts (Kocsis, Szepesvári, 2006; Silver et al.,
-    2017)
+    """Choose each token by the values of texts that go on from it (Silver et al., 2017)
 
     Args:
         lm: The model, a `LanguageModel`
         prompt: A string, a list of strings, or ids `(B, S)`
-        value: `value(texts, ids)`: n numbers, without prompts; None: log-prob.
+        value: `value(texts, ids)`: n numbers; None: log-probabilities
         num_simulations: For each token, 1 to 2 ** 20; 1 is greedy if nothing is drawn
         c_puct: Weight of the prior against values scaled to [0, 1], >= 0
         max_new_tokens: Where every text ends, >= 1
         top_k: Moves of a node: its likeliest tokens, >= 1
+        temperature: Tokens are drawn by visits ** (1 / temperature); 0: the most
         sampler: A `Sampler`: draws rollouts, filters priors; None: greedy
         rollout_tokens: Longest rollout, >= 0, if `value` takes cut texts; None: all
         leaves: Simulations of a prompt that share passes, >= 1; 1: in turn
         return_best: The best whole text seen; False: the one of the visits
         stop: A string, or several, that end a text; no part of it
-        seed: An int, or one per prompt; None: the sampler's, else fresh ones
+        seed: An int, or one per prompt; None: the sampler's, or fresh
         attention_mask: With ids: True = a token, pads on the left
         eos_token_id: Id or ids that end a text; None: the model's, (): none
 
     Returns:
-        A row for each prompt; `scores` are values; `stats` counts `nodes`, too
+        A row per prompt; `scores` are values; `stats` has `nodes`
     """

@@ -43,8 +43,7 @@ def keep_best(
     keys,   # `keys(samples, number)`: for each sample of a prompt a tuple, score first
     n, num_return_sequences, max_new_tokens, sampler, **rest
 )->Generation:
-    """Draw n samples of each prompt and keep those of the largest keys, equal ones as
-    drawn"""
+    "Draw n samples of each prompt and keep the best; equal ones stay as drawn"
     start = time.perf_counter()
     check_count('max_new_tokens', max_new_tokens, 1)
     if check_count('n', n, 1) > 2**20:
@@ -57,8 +56,8 @@ def keep_best(
     rows, scores = [], []
     for number, first in enumerate(range(0, len(drawn), n)):
         key = keys(take_rows(drawn, range(first, first + n)), number)
-        best = sorted(range(n), key=key.__getitem__,
-                      reverse=True)[:num_return_sequences]
+        order = sorted(range(n), key=key.__getitem__, reverse=True)
+        best = order[:num_return_sequences]
         rows += [first + j for j in best]
         scores += [key[j][0] for j in best]
     out = replace(take_rows(drawn, rows), scores=scores)
@@ -76,8 +75,7 @@ def numbers_of(name, values, shape, number):
         raise ValueError(f'{wanted}, not {values!r:.80}') from None
     if x.shape != shape:
         raise ValueError(f'{wanted}, not an array of shape {tuple(x.shape)}')
-    # infinities can be sorted, but not averaged
-    bad = x.isnan() if len(shape) == 1 else ~x.isfinite()
+    bad = x.isnan() if len(shape) == 1 else ~x.isfinite()   # scores may be infinite
     if bad.any():
         raise ValueError(f'{wanted}, not {x[bad][0].item()} '
                          f'(sample {bad.nonzero()[0, 0].item()})')
@@ -99,25 +97,24 @@ def best_of_n(
     lm:LanguageModel,
     prompt,                 # A string, a list of strings, or ids `(B, S)`
     n,                      # Samples of each prompt, 1 to 2 ** 20
-    score=None,  # `score(texts, ids)`: n numbers; None: their mean log-probability
+    score=None,             # `score(texts, ids)`: n numbers; None: mean log-probability
     *,
     max_new_tokens=60,      # Where every sample ends, >= 1
     num_return_sequences=1, # Samples of each prompt to return, best first, <= n
     sampler=None,           # A `Sampler`; None: the model as it is
-    stop=None,  # A string, or several, that end a sample; no part of its text
-    seed=None,  # An int, or one per prompt; None: the sampler's, else fresh ones
+    stop=None,              # A string, or several, that end a sample; not in its text
+    seed=None,              # An int, or one per prompt; None: the sampler's, or fresh
     attention_mask=None,    # With ids: True = a token, pads on the left
     eos_token_id=None,      # Id or ids that end a sample; None: the model's, (): none
-# `len(prompts) * num_return_sequences` rows; `scores` are those of `score`
-)->Generation:
+)->Generation:              # `num_return_sequences` rows a prompt; `scores` by `score`
     "The best of n samples by a score; of equal ones the first drawn"
     check_function('score', score)
     def keys(samples, number):
         if score is None: values = mean_logprobs(samples)
         else:
-            values = numbers_of('score', score(samples.texts, samples.ids), (n,),
-                                number)
+            found = score(samples.texts, samples.ids)
+            values = numbers_of('score', found, (n,), number)
         return [(v,) for v in values]
     return keep_best(lm, prompt, keys, n, num_return_sequences, max_new_tokens, sampler,
-                   stop=stop, seed=seed, attention_mask=attention_mask,
+                     stop=stop, seed=seed, attention_mask=attention_mask,
                      eos_token_id=eos_token_id)

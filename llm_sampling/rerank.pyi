@@ -24,8 +24,7 @@ def keep_best(
     sampler: Sampler | None,
     **rest: Any,
 ) -> Generation:
-    """Draw n samples of each prompt and keep those of the largest keys, equal ones as
-    drawn
+    """Draw n samples of each prompt and keep the best; equal ones stay as drawn
 
     Args:
         lm: The model, a `LanguageModel`
@@ -61,15 +60,15 @@ def best_of_n(
         lm: The model, a `LanguageModel`
         prompt: A string, a list of strings, or ids `(B, S)`
         n: Samples of each prompt, 1 to 2 ** 20
-        score: `score(texts, ids)`: n numbers; None: their mean log-probability
+        score: `score(texts, ids)`: n numbers; None: mean log-probability
         max_new_tokens: Where every sample ends, >= 1
         num_return_sequences: Samples of each prompt to return, best first, <= n
         sampler: A `Sampler`; None: the model as it is
-        stop: A string, or several, that end a sample; no part of its text
-        seed: An int, or one per prompt; None: the sampler's, else fresh ones
+        stop: A string, or several, that end a sample; not in its text
+        seed: An int, or one per prompt; None: the sampler's, or fresh
         attention_mask: With ids: True = a token, pads on the left
         eos_token_id: Id or ids that end a sample; None: the model's, (): none
 
     Returns:
-        `len(prompts) * num_return_sequences` rows; `scores` are those of `score`
+        `num_return_sequences` rows a prompt; `scores` by `score`
     """

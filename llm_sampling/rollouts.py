@@ -40,13 +40,13 @@ class Rollout:
 class Rollouts:
     "Texts written on from the nodes of search trees, one for each prompt"
     def __init__(self,
-        tree:TokenTree,       # With a row for each prompt
-        max_new_tokens=60,    # Where every text ends
-        top_k=10,             # Moves of a node: its likeliest tokens
-        sampler=None,  # Draws the tokens, its filters make the priors; None: greedy
-        rollout_tokens=None,  # Longest rollout; None: to the end
-        seeds=None,           # Of the priors, one for each prompt; None: 0
-        ended=None,  # `ended(row, ids)`: has this text ended; None: the longest
+        tree:TokenTree,      # With a row for each prompt
+        max_new_tokens=60,   # Where every text ends
+        top_k=10,            # Moves of a node: its likeliest tokens
+        sampler=None,        # Draws tokens, its filters make the priors; None: greedy
+        rollout_tokens=None, # Longest rollout; None: to the end
+        seeds=None,          # Of the priors, one for each prompt; None: 0
+        ended=None,          # `ended(row, ids)`: has this text ended; None: the longest
     ):
         self.tree, self.longest, self.top_k = tree, max_new_tokens, top_k
         self.sampler, self.rollout_tokens = sampler, rollout_tokens
@@ -100,8 +100,7 @@ def drawn_by(self:Rollouts, places, seeds):
 # %% ../nbs/16c_rollouts.ipynb #60ebfc1a
 @patch
 def expand(self:Rollouts, places):
-    """Give nodes their moves: the `top_k` best tokens, with the probabilities they have
-    among themselves"""
+    "Give nodes their moves: the best tokens, with their probabilities among themselves"
     places = [(row, n) for row, n in places if n.moves is None and not n.ended]
     if not places: return
     z = raw = self.logits(places)
@@ -152,8 +151,7 @@ def over(self:Rollouts, r):
 # %% ../nbs/16c_rollouts.ipynb #014e605a
 @patch
 def roll(self:Rollouts, rollouts):
-    """Write rollouts to their ends: through known nodes at no cost, then a token for
-    each in one pass"""
+    "Write rollouts to their ends: through known nodes, then a token each in one pass"
     while rollouts := [r for r in rollouts if not self.over(r)]:
         known = [r for r in rollouts if r.node.number is not None]
         if known: self.step(known)
@@ -165,8 +163,8 @@ def keep(self:Rollouts,
     places,  # Pairs (row, node)
 ):
     "Let the tree forget all nodes but these"
-    known = {id(n): (row, n) for row, n in places if n.number is not None
-             and n.number >= 0}
+    known = {id(n): (row, n) for row, n in places
+             if n.number is not None and n.number >= 0}
     if not known: return
     places = list(known.values())
     numbers, at = as_grid([(row, n.number) for row, n in places], self.tree.batch, -2)

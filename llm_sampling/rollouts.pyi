@@ -31,7 +31,7 @@ class Rollouts:
         tree: With a row for each prompt
         max_new_tokens: Where every text ends
         top_k: Moves of a node: its likeliest tokens
-        sampler: Draws the tokens, its filters make the priors; None: greedy
+        sampler: Draws tokens, its filters make the priors; None: greedy
         rollout_tokens: Longest rollout; None: to the end
         seeds: Of the priors, one for each prompt; None: 0
         ended: `ended(row, ids)`: has this text ended; None: the longest
@@ -69,9 +69,7 @@ class Rollouts:
     def drawn_by(self, places: Any, seeds: Any) -> Any:
         """The sampler for these nodes, and the arguments of its call"""
     def expand(self, places: Any) -> None:
-        """Give nodes their moves: the `top_k` best tokens, with the probabilities they have
-        among themselves
-        """
+        """Give nodes their moves: the best tokens, with their probabilities among themselves"""
     def draw(self, places: Any, seeds: Any) -> Any:
         """A token after each node, and its log-probability"""
     def step(self, rollouts: Any) -> None:
@@ -79,9 +77,7 @@ class Rollouts:
     def over(self, r: Any) -> Any:
         """Has a rollout come to its end?"""
     def roll(self, rollouts: Any) -> None:
-        """Write rollouts to their ends: through known nodes at no cost, then a token for
-        each in one pass
-        """
+        """Write rollouts to their ends: through known nodes, then a token each in one pass"""
     def keep(self, places: Any) -> None:
         """Let the tree forget all nodes but these
 

@@ -25,16 +25,16 @@ from .noise import gumbel_noise
 class Node:
     "A beginning of a text, and what the simulations that came through it have found"
     def __init__(self, parent=None, token=-1, logprob=0., ended=False):
-        # children by their token
-        self.parent, self.token, self.children = parent, token, {}
-        self.depth = parent.depth + 1 if parent else 0  # tokens after the prompt
-        self.logprob = parent.logprob + logprob if parent else 0.      # of all of them
-        self.ended = ended             # nothing can follow
-        self.number = None             # in the `TokenTree`, once evaluated
-        self.moves = None  # once expanded: (token, prior, logprob), best first
-        self.value = None              # of the text that stops here, once asked for
+        self.parent, self.token = parent, token
+        self.children = {}       # by their token
+        self.depth = parent.depth + 1 if parent else 0              # after the prompt
+        self.logprob = parent.logprob + logprob if parent else 0.   # of all its tokens
+        self.ended = ended       # nothing can follow
+        self.number = None       # in the `TokenTree`, once evaluated
+        self.moves = None        # once expanded: (token, prior, logprob), best first
+        self.value = None        # of the text that stops here, once asked for
         self.visits, self.total, self.pending = 0, 0., 0
-        self.low, self.high = math.inf, -math.inf  # of the values that came through
+        self.low, self.high = math.inf, -math.inf       # of the values that came by
         if parent: parent.children[token] = self
 
     @property
@@ -55,13 +55,12 @@ class Node:
 
 # %% ../nbs/16b_selection.ipynb #7f89c243
 def puct(
-    node:Node,  # Expanded, and visited at least once
-    low,        # The value that counts as 0
-    high,       # The value that counts as 1; if not above `low`, all count as 0
-    c_puct=1.,  # Weight of the prior
-)->list:        # A score for each of `node.moves`
-    """Q + c_puct * prior * sqrt(visits of the node) / (1 + visits of the move) (Silver
-    et al., 2017)"""
+    node:Node, # Expanded, and visited at least once
+    low,       # The value that counts as 0
+    high,      # The value that counts as 1; if not above `low`, all count as 0
+    c_puct=1., # Weight of the prior
+)->list:       # A score for each of `node.moves`
+    "Q + c_puct * prior * sqrt(visits of the node) / (1 + visits of the move)"
     def share(n): return (n.total - n.visits * low) / (high - low) if high > low else 0.
     scale, scores = c_puct * math.sqrt(node.visits + node.pending), []
     for token, prior, _ in node.moves:
@@ -73,12 +72,10 @@ def puct(
 
 # %% ../nbs/16b_selection.ipynb #d9dbd693
 def select(
-    root:Node,   # Where the walk begins
-    c_puct=1.,   # Weight of the prior
-    # `child(node, token, logprob)`: the node of a move taken for the first time; None:
-    # `Node`
-    child=None,
-)->Node:         # Where no simulation has ended yet, or the end of a text
+    root:Node,  # Where the walk begins
+    c_puct=1.,  # Weight of the prior
+    child=None, # `child(node, token, logprob)`: the node of a new move; None: `Node`
+)->Node:        # Where no simulation has ended yet, or the end of a text
     "Follow the best move to a leaf; the nodes on the way are pending until `back_up`"
     node = root
     while node.moves and node.visits:
@@ -91,9 +88,9 @@ def select(
 
 # %% ../nbs/16b_selection.ipynb #dd2307d8
 def back_up(
-    leaf:Node,    # What `select` returned
-    root:Node,    # Where its walk began
-    value=None,   # What the simulation was worth; None: it did not take place
+    leaf:Node,  # What `select` returned
+    root:Node,  # Where its walk began
+    value=None, # What the simulation was worth; None: it did not take place
 ):
     "Leave the value in each node from the leaf to the root"
     node = leaf
@@ -109,10 +106,10 @@ _SALT = 0x3c75          # keeps the choice of a token apart from the draws of ro
 
 # %% ../nbs/16b_selection.ipynb #e2161ffe
 def choose_move(
-    root:Node,      # Whose moves have been tried
-    temperature=0,  # A draw by visits ** (1 / temperature); 0: the most visited
-    seed=0,         # Of the draw
-)->tuple:           # One of `root.moves`
+    root:Node,     # Whose moves have been tried
+    temperature=0, # A draw by visits ** (1 / temperature); 0: the most visited
+    seed=0,        # Of the draw
+)->tuple:          # One of `root.moves`
     "The move to make: of equally many visits the better mean, then the higher prior"
     found = [root.children.get(token) for token, *_ in root.moves]
     visits = [n.visits if n else 0 for n in found]
@@ -128,11 +125,11 @@ def choose_move(
 
 # %% ../nbs/16b_selection.ipynb #4901dc2a
 def select_leaves(
-    root:Node,   # Where the walks begin
-    n:int,       # How many at most
-    c_puct=1.,   # As in `select`, like the next
+    root:Node, # Where the walks begin
+    n:int,     # How many at most
+    c_puct=1., # As in `select`, like the next
     child=None,
-)->tuple:  # How many came to the end of a text of known value; the leaves of others
+)->tuple:      # How many came to the end of a text of known value; the leaves of others
     "Walks at once: each goes to a leaf of its own, or counts at once"
     known, leaves = 0, []
     while known + len(leaves) < n:

@@ -38,8 +38,7 @@ class Node:
     def __repr__(self) -> str: ...
 
 def puct(node: Node, low: float, high: float, c_puct: float = 1.0) -> list[Any]:
-    """Q + c_puct * prior * sqrt(visits of the node) / (1 + visits of the move) (Silver
-    et al., 2017)
+    """Q + c_puct * prior * sqrt(visits of the node) / (1 + visits of the move)
 
     Args:
         node: Expanded, and visited at least once
@@ -57,6 +56,7 @@ def select(root: Node, c_puct: float = 1.0, child: Any = None) -> Node:
     Args:
         root: Where the walk begins
         c_puct: Weight of the prior
+        child: `child(node, token, logprob)`: the node of a new move; None: `Node`
 
     Returns:
         Where no simulation has ended yet, or the end of a text

@@ -26,12 +26,11 @@ from .rerank import check_function, keep_best, mean_logprobs, numbers_of
 
 # %% ../nbs/18a_vote.ipynb #43749506
 def ngram_similarity(
-    texts,      # Not used: it compares ids, and needs no tokenizer
-    ids,        # n texts as lists or 1-D tensors of ids
-    longest=4,  # Of the n-grams
-)->list:        # n lists of n numbers from 0 to 1
-    """F1 of the n-grams of every pair of texts, all lengths together; empty ones are
-    equal"""
+    texts,     # Not used: it compares ids, and needs no tokenizer
+    ids,       # n texts as lists or 1-D tensors of ids
+    longest=4, # Of the n-grams
+)->list:       # n lists of n numbers from 0 to 1
+    "F1 of the n-grams of each pair of texts, all lengths together; empty ones are equal"
     def count(row):
         return Counter(tuple(row[i:i+k]) for k in range(1, longest + 1)
                        for i in range(len(row) - k + 1))
@@ -60,8 +59,8 @@ def _votes(answer, samples, number):
     for j, v in enumerate(votes):
         if not _countable(v):
             raise ValueError('answer must return a string, a number, another key of a '
-                             'dict, or None; '
-                             f'not {v!r:.80} (sample {j} of prompt {number})')
+                             f'dict, or None; not {v!r:.80} '
+                             f'(sample {j} of prompt {number})')
     return votes
 
 # %% ../nbs/18a_vote.ipynb #ab425ca3
@@ -69,14 +68,14 @@ def majority_vote(
     lm:LanguageModel,
     prompt,                 # A string, a list of strings, or ids `(B, S)`
     n,                      # Samples of each prompt, 1 to 2 ** 20
-    answer=None,  # `answer(text, ids)`, None abstains; None: the stripped text
+    answer=None,            # `answer(text, ids)`; None abstains. None: the whole text
     *,
     weighted=False,         # By the geometric mean of a text's token probabilities
     max_new_tokens=60,      # Where every sample ends, >= 1
     num_return_sequences=1, # Samples of each prompt to return, the winner's first, <= n
     sampler=None,           # A `Sampler`; None: the model as it is
-    stop=None,  # A string, or several, that end a sample; no part of its text
-    seed=None,  # An int, or one per prompt; None: the sampler's, else fresh ones
+    stop=None,              # A string, or several, that end a sample; not in its text
+    seed=None,              # An int, or one per prompt; None: the sampler's, or fresh
     attention_mask=None,    # With ids: True = a token, pads on the left
     eos_token_id=None,      # Id or ids that end a sample; None: the model's, (): none
 )->Generation:              # `scores`: the share of all n votes or weights; 0 for none
@@ -94,21 +93,21 @@ def majority_vote(
         return [(total[v] / sum(weights), -votes.index(v), like)
                 for v, like in zip(votes, likely)]
     return keep_best(lm, prompt, keys, n, num_return_sequences, max_new_tokens, sampler,
-                   stop=stop, seed=seed, attention_mask=attention_mask,
+                     stop=stop, seed=seed, attention_mask=attention_mask,
                      eos_token_id=eos_token_id)
 
 # %% ../nbs/18a_vote.ipynb #aad66e8d
 def minimum_bayes_risk(
     lm:LanguageModel,
     prompt,                 # A string, a list of strings, or ids `(B, S)`
-    n,  # Samples of each prompt, candidates and references, 1 to 2 ** 20
+    n,                      # Samples of each prompt, compared with all, 1 to 2 ** 20
     similarity=None,        # `similarity(texts, ids)`: n x n numbers; None: by n-grams
     *,
     max_new_tokens=60,      # Where every sample ends, >= 1
     num_return_sequences=1, # Samples of each prompt to return, best first, <= n
     sampler=None,           # A `Sampler`; None: the model as it is
-    stop=None,  # A string, or several, that end a sample; no part of its text
-    seed=None,  # An int, or one per prompt; None: the sampler's, else fresh ones
+    stop=None,              # A string, or several, that end a sample; not in its text
+    seed=None,              # An int, or one per prompt; None: the sampler's, or fresh
     attention_mask=None,    # With ids: True = a token, pads on the left
     eos_token_id=None,      # Id or ids that end a sample; None: the model's, (): none
 )->Generation:              # `scores`: the mean similarity to all n, itself too
@@ -119,5 +118,5 @@ def minimum_bayes_risk(
         table = numbers_of('similarity', table, (n, n), number)
         return [(sum(row) / n,) for row in table]
     return keep_best(lm, prompt, keys, n, num_return_sequences, max_new_tokens, sampler,
-                   stop=stop, seed=seed, attention_mask=attention_mask,
+                     stop=stop, seed=seed, attention_mask=attention_mask,
                      eos_token_id=eos_token_id)

@@ -11,8 +11,7 @@ from typing import Any
 __all__ = ['ngram_similarity', 'majority_vote', 'minimum_bayes_risk']
 
 def ngram_similarity(texts: Any, ids: Tensor, longest: int = 4) -> list[Any]:
-    """F1 of the n-grams of every pair of texts, all lengths together; empty ones are
-    equal
+    """F1 of the n-grams of each pair of texts, all lengths together; empty ones are equal
 
     Args:
         texts: Not used: it compares ids, and needs no tokenizer
@@ -44,13 +43,13 @@ def majority_vote(
         lm: The model, a `LanguageModel`
         prompt: A string, a list of strings, or ids `(B, S)`
         n: Samples of each prompt, 1 to 2 ** 20
-        answer: `answer(text, ids)`, None abstains; None: the stripped text
+        answer: `answer(text, ids)`; None abstains. None: the whole text
         weighted: By the geometric mean of a text's token probabilities
         max_new_tokens: Where every sample ends, >= 1
         num_return_sequences: Samples of each prompt to return, the winner's first, <= n
         sampler: A `Sampler`; None: the model as it is
-        stop: A string, or several, that end a sample; no part of its text
-        seed: An int, or one per prompt; None: the sampler's, else fresh ones
+        stop: A string, or several, that end a sample; not in its text
+        seed: An int, or one per prompt; None: the sampler's, or fresh
         attention_mask: With ids: True = a token, pads on the left
         eos_token_id: Id or ids that end a sample; None: the model's, (): none
 
@@ -77,13 +76,13 @@ def minimum_bayes_risk(
     Args:
         lm: The model, a `LanguageModel`
         prompt: A string, a list of strings, or ids `(B, S)`
-        n: Samples of each prompt, candidates and references, 1 to 2 ** 20
+        n: Samples of each prompt, compared with all, 1 to 2 ** 20
         similarity: `similarity(texts, ids)`: n x n numbers; None: by n-grams
         max_new_tokens: Where every sample ends, >= 1
         num_return_sequences: Samples of each prompt to return, best first, <= n
         sampler: A `Sampler`; None: the model as it is
-        stop: A string, or several, that end a sample; no part of its text
-        seed: An int, or one per prompt; None: the sampler's, else fresh ones
+        stop: A string, or several, that end a sample; not in its text
+        seed: An int, or one per prompt; None: the sampler's, or fresh
         attention_mask: With ids: True = a token, pads on the left
         eos_token_id: Id or ids that end a sample; None: the model's, (): none
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest, torch
 import transformers as tf
-from checks import formula, same
+from checks import formula, on_meta, same
 
 from llm_sampling.exits import (
     candidate_layers, dola, dola_contrast, js_divergence, premature_layer,
@@ -41,6 +41,17 @@ def test_dola_contrast_takes_each_rows_own_layer():
                                                    for k in range(4))
         same(dola_contrast(z, e, .2)[i], contrast(z[i], e[i, j], alpha=.2))
     assert premature_layer(z[:1], e[:1, [0, 0, 0]]).item() == 0
+
+
+def test_dola_contrast_takes_any_leading_shape():
+    g = torch.Generator().manual_seed(1)
+    z, e = torch.randn(4, 5, 30, generator=g), torch.randn(4, 5, 3, 30, generator=g)
+    for published in (False, True):
+        whole = dola_contrast(z, e, .1, published)
+        for i in range(4):
+            for j in range(5):
+                same(whole[i, j], dola_contrast(z[i, j], e[i, j], .1, published))
+    on_meta(lambda a, b: dola_contrast(a, b, .1), z[0], e[0])
 
 
 CASES = json.loads((Path(__file__).parent/'data'/'logit_contrast.json').read_text())
