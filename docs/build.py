@@ -44,7 +44,8 @@ TASKS = {
     'What a strategy is asked, and tells': 'request text_stream record path_record',
     'Models': 'models', 'Generation': 'rows generation',
     'The token tree': 'token_tree tree_books backends',
-    'Beams': 'beam beam_stream diverse constrained stochastic', 'Contrast': 'contrastive logit_contrast',
+    'Beams': 'beam beam_stream diverse constrained stochastic',
+    'Contrast': 'contrastive logit_contrast',
     'Tree search': 'mcts',
     'Best of several texts': 'rerank', 'The command line': 'cli',
     'The bundled model': 'default_model',
@@ -423,6 +424,8 @@ def redirect(old, new, out):
         f'<link rel="canonical" href="{link}">\n</head>\n'
         f'<body><p>This page has moved to <a href="{link}">{link}</a>.</p></body>\n'
         '</html>\n', encoding='utf-8')
+    (out/f'{old}.html.md').write_text(
+        f'This page has moved to [{new}.html.md]({new}.html.md).\n', encoding='utf-8')
 
 def redirects(pages, out):
     "A page for each old address; its target must exist, and no page may stand there"
