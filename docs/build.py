@@ -427,6 +427,8 @@ def redirect(old, new, out):
         f'<link rel="canonical" href="{link}">\n</head>\n'
         f'<body><p>This page has moved to <a href="{link}">{link}</a>.</p></body>\n'
         '</html>\n', encoding='utf-8')
+    (out/f'{old}.html.md').write_text(
+        f'This page has moved to [{new}.html.md]({new}.html.md).\n', encoding='utf-8')
 
 def redirects(pages, out):
     "A page for each old address; its target must exist, and no page may stand there"

@@ -60,10 +60,10 @@ class Growing:
 
     def copies(self, columns):
         "Keys and values of these columns `(B, n)` behind the prompt"
-        def copy(x):
-            at = columns[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3])
-            return x[:, :, self.prompt:].gather(2, at)
-        return [copy(x) for x in (self.keys, self.values)]
+        at = columns[:, None, :, None]
+        return [x[:, :, self.prompt:].gather(2,
+                                             at.expand(-1, x.shape[1], -1, x.shape[3]))
+                for x in (self.keys, self.values)]
 
     def put(self, copies):
         "Let these be all columns behind the prompt; to do it twice does no harm"
@@ -80,7 +80,6 @@ def _growing_layer():
     from transformers.cache_utils import DynamicLayer
     return type('GrowingLayer', (Growing, DynamicLayer), {})
 
-# %% ../nbs/10d_backends.ipynb #c4656349
 def _growing_cache(prompt):
     "An empty cache of transformers, for so many columns of prompts and others behind"
     from transformers.cache_utils import Cache
@@ -234,14 +233,12 @@ def _worth_reading(seen):
     used = seen.any(1).any(0)
     return used.nonzero()[:, 0] if 2 * used.sum() < len(used) else None
 
-# %% ../nbs/10d_backends.ipynb #308fe909
 def _in_form(seen, lm):
     "A mask `(B, n, columns)` in the form `(B, 1, n, columns)` that the attention takes"
     seen = seen[:, None].to(lm.device)
     if lm.model.config._attn_implementation == 'sdpa': return seen
-    dtype = next(p.dtype for p in lm.model.parameters())
-    low = torch.finfo(dtype).min
-    return torch.zeros_like(seen, dtype=dtype).masked_fill(~seen, low)
+    mask = torch.zeros_like(seen, dtype=next(p.dtype for p in lm.model.parameters()))
+    return mask.masked_fill(~seen, torch.finfo(mask.dtype).min)
 
 # %% ../nbs/10d_backends.ipynb #9c23fd02
 class MaskedTree(CachedRows):
@@ -287,9 +284,8 @@ def _backends(lm):
     masked = 'position_ids' in lm.takes and hasattr(config, '_attn_implementation')
     if lm.cached and masked and (found := _windows(config)):
         yield functools.partial(MaskedTree, windows=found)
-        if len(set(found.values())) == 1:               # layers of one type, no dict
-            only = {None: next(iter(found.values()))}
-            yield functools.partial(MaskedTree, windows=only)
+        window, *others = set(found.values())           # of one type of layers: no dict
+        if not others: yield functools.partial(MaskedTree, windows={None: window})
     if lm.cached: yield functools.partial(CachedRows)
     yield functools.partial(WholeRows)
 
@@ -323,7 +319,6 @@ def _is_exact(lm, make):
              for row in prompts for seen in _THREE.tolist()]
     return same_logits(lm, found, torch.cat([lm.next_logits([text]) for text in texts]))
 
-# %% ../nbs/10d_backends.ipynb #b0dbe0a3
 def _survives(lm, make):
     "Is it exact? A model may refuse a mask, by any error; those of whole rows are real"
     if make.func is WholeRows: return _is_exact(lm, make)

@@ -199,18 +199,18 @@ def plot_tree(
     places, strong = _tree_places(parents), _live_paths(parents, live)
     columns, lines = (max(x) for x in zip(*places.values()))
     ax = new_figure((1.3 + .95 * columns, .9 + .42 * lines))[1][0, 0]
-    for node in range(-1, len(parents)):
+    for node, place in places.items():
         text = 'prompt' if node < 0 else texts[node]
         if text is None: continue
         line, weight, ground, pen = ((KEPT, 1.6, KEPT, 'white') if node in strong
                                      else (GONE, 1, '#eceef1', ink))
         text = literal(text)
         if node >= 0:
-            xs, ys = zip(places[parents[node]], places[node])
+            xs, ys = zip(places[parents[node]], place)
             ax.plot(xs, ys, color=line, lw=weight, zorder=0)
             if notes: text += '\n' + literal(notes[node])
         box = dict(boxstyle='round,pad=.25', ec='none', fc=ground)
-        ax.text(*places[node], text, ha='center', va='center', fontsize=8, bbox=box,
+        ax.text(*place, text, ha='center', va='center', fontsize=8, bbox=box,
                 color=pen)
     ax.set(xlim=(-.5, columns + .5), ylim=(lines + .6, -.6))
     ax.set_axis_off()

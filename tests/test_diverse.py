@@ -84,7 +84,7 @@ def test_groups_are_joined_best_first():
     groups = []
     for _ in range(2):
         groups.append(Group(tree, 2, max_new_tokens=3, eos=(0,), earlier=groups[:],
-                            diversity=.2))
+                            diversity=.05))
     for _ in search_beams(groups): pass
     out = joined_groups(groups)
     assert isinstance(out, Beams)

@@ -37,7 +37,13 @@ def test_paths_are_measured_as_finished_texts(family, tiny):
         parents = torch.tensor([[dice.choice(row) for _ in range(4)]
                                 for row in nodes.tolist()])
         nodes = tree.extend(parents, torch.randint(1, 60, (2, 4)))
-        if step % 3 == 2: nodes = record.keep(nodes[:, :2])
+        if step % 3 == 2:
+            nodes = record.keep(nodes[:, :2])
+            paths = [record.path(row, node) for row in (0, 1)
+                     for node in nodes[row].tolist()]
+            assert {len(path) for path in paths} <= {*range(1, step + 2)}
+            assert all({*entries} == {-1, *some} for entries, some
+                       in zip(record.entries, nodes.tolist()))
     record.add(nodes)
     for row, some in enumerate(nodes.tolist()):
         for node in some:

@@ -113,4 +113,6 @@ def test_rows_stay_within_the_window(rows, tiny):
     some.read()
     for _ in range(40): some.grow(torch.arange(1, 1 + len(rows)))
     assert max(some.lengths) < 12 and some.cache.get_seq_length() <= 12
-    assert some.ids.shape[1] > 50 and all(some.restarts[i] > 4 for i in range(len(rows)))
+    assert some.ids.shape[1] > 50
+    # six steps from one to the next
+    assert all(4 < some.restarts[i] < 9 for i in range(len(rows)))

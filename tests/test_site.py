@@ -158,6 +158,7 @@ def test_moved_pages_lead_on(tmp_path):
         page = (tmp_path/f'{old}.html').read_text()
         assert f'http-equiv="refresh" content="0; url={new}.html"' in page
         assert f'<a href="{new}.html">' in page
+        assert f']({new}.html.md)' in (tmp_path/f'{old}.html.md').read_text()
 
 
 @pytest.mark.parametrize('pages', [['diverse', 'beam_variants'], ['beam_variants'], []])
