@@ -121,7 +121,7 @@ class Sampler:
 _MACHINERY = ('__call__', '__getattr__', '_begin', '_apply', '_walk', '_position')
 
 def _name(f): return getattr(f, '__name__', None) or repr(f)
-def _cold(t): return t < torch.finfo(torch.float32).tiny     # 0, or too small for float32
+def _cold(t): return t < torch.finfo(torch.float32).tiny  # 0, or too small for float32
 
 def _plain(sampler):
     "What decides over tokens, without tensors"
