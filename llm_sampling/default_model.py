@@ -108,7 +108,7 @@ def load_words()->set[str]:
 def train_tokenizer(
     texts:list[str],
     vocab_size:int=4096,
-):                       # A tokenizer of transformers that puts `<|endoftext|>` before a text
+):                       # A tokenizer that puts `<|endoftext|>` before a text
     "Byte-level byte-pair encoding (Sennrich et al., 2016; Radford et al., 2019)"
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from tokenizers import processors, trainers
@@ -222,8 +222,8 @@ def _resume(path, run, model, optimizers):
     if not path or not Path(path).exists(): return []
     with safe_open(path, 'pt') as f:
         if f.metadata().get('run') != run:
-            raise ValueError(f'{path} is the checkpoint of another run (other text, steps '
-                             'or batch): move it away')
+            raise ValueError(f'{path} is the checkpoint of another run (other text, '
+                             'steps or batch): move it away')
         return _restore({k: f.get_tensor(k) for k in f.keys()}, model, optimizers)
 
 # %% ../nbs/27_default_model.ipynb #2199ce66

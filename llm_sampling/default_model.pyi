@@ -54,7 +54,7 @@ def train_tokenizer(texts: list[str], vocab_size: int = 4096) -> Any:
     """Byte-level byte-pair encoding (Sennrich et al., 2016; Radford et al., 2019)
 
     Returns:
-        A tokenizer of transformers that puts `<|endoftext|>` before a text
+        A tokenizer that puts `<|endoftext|>` before a text
     """
 
 def encode_stories(tokenizer: Any, texts: list[str]) -> list[Tensor]:

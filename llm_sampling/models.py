@@ -94,7 +94,8 @@ def decode(self:LanguageModel,
         raise ValueError('this LanguageModel has no tokenizer to decode ids with')
     try: return text_of(self.tokenizer, ids)
     except (TypeError, ValueError, OverflowError, RuntimeError, KeyError) as e:
-        raise ValueError(f'ids must be token ids of one row, not {in_short(ids)}') from e
+        raise ValueError('ids must be token ids of one row, not '
+                         f'{in_short(ids)}') from e
 
 # %% ../nbs/10_models.ipynb #cdb63e09
 class IdCache:

@@ -27,7 +27,7 @@ from .knobs import (check_flag, check_rows, integers, one_or_each, in_short,
                                 take_rows)
 from .multinomial import greedy
 from .noise import fresh_seeds, sample
-from .shortlist import LEAST, shorten, split_tail
+from .shortlist import pays, shorten, split_tail
 from .softmax import shifted, upcast
 from .steps import (EXTRA, PAST, PROCESSORS, STEPS, Context, as_entries,
                                 check_memory, follow, is_custom, read_order, step_of)
@@ -263,8 +263,7 @@ def __call__(self:Sampler,
 )->Tensor:          # Token ids, shape `(...)`; a row that cannot be drawn from raises
     "Filter, then draw a token per row; at temperature 0 the lowest id of the maximum"
     z, context = self._begin(logits, ids, mask, position, state, draw=True)
-    many = z.device.type == 'cpu' and z.numel() > LEAST
-    head, tail = split_tail(self.steps) if many else (self.steps, [])
+    head, tail = split_tail(self.steps) if pays(z) else (self.steps, [])
     for _, _, z in self._walk(head, z, context): pass
     z, vocab = tail and shorten(z, [(n, self.knobs[n]) for n in tail]) or (z, None)
     for _, _, z in self._walk(tail if vocab is None else [], z, context): pass

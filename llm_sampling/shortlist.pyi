@@ -3,7 +3,7 @@ from torch import Tensor
 from typing import Any
 
 __all__ = ['CUTS', 'LEAST', 'largest_few', 'split_tail', 'weight_before_top_p',
-           'shortlist', 'sizes', 'shorten']
+           'shortlist', 'sizes', 'shorten', 'pays']
 
 def largest_few(z: Tensor, n: int) -> Any:
     """The largest logits of each row by id; `None` if many, or a row has no largest
@@ -72,3 +72,10 @@ def shorten(z: Tensor, steps: list[Any]) -> Any:
     """
 
 LEAST: Any
+
+def pays(z: Tensor) -> bool:
+    """Are there so many logits, and on a CPU, that a short list saves time?
+
+    Args:
+        z: Scores
+    """

@@ -80,7 +80,8 @@ def valid_texts(
     return [v for v in values if isinstance(v, str) and v and encodable(v)]
 
 # %% ../nbs/08b_steps.ipynb #d3941a77
-def _ids_or_texts(values): return _ids(v for v in values if v not in valid_texts(values))
+def _ids_or_texts(values):
+    return _ids(v for v in values if v not in valid_texts(values))
 
 # %% ../nbs/08b_steps.ipynb #86d70bbe
 P_LESS = Whole('True or False', lambda v: v is True)

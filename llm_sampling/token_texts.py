@@ -67,5 +67,6 @@ def as_ids(
     tokenizer,   # Of transformers
 )->dict:         # The same knobs, with ids in place of texts
     "Read the texts that name tokens"
-    return {name: READERS[name](value, tokenizer) if name in READERS and value else value
-            for name, value in knobs.items()}
+    named = {name: READERS[name](value, tokenizer)
+             for name, value in knobs.items() if name in READERS and value}
+    return knobs | named

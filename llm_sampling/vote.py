@@ -30,7 +30,7 @@ def ngram_similarity(
     ids,       # n texts as lists or 1-D tensors of ids
     longest=4, # Of the n-grams
 )->list:       # n lists of n numbers from 0 to 1
-    "F1 of the n-grams of each pair of texts, all lengths together; empty ones are equal"
+    "F1 of the n-grams of each two texts, all lengths together; empty ones are equal"
     def count(row):
         return Counter(tuple(row[i:i+k]) for k in range(1, longest + 1)
                        for i in range(len(row) - k + 1))

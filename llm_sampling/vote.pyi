@@ -11,7 +11,7 @@ from typing import Any
 __all__ = ['ngram_similarity', 'majority_vote', 'minimum_bayes_risk']
 
 def ngram_similarity(texts: Any, ids: Tensor, longest: int = 4) -> list[Any]:
-    """F1 of the n-grams of each pair of texts, all lengths together; empty ones are equal
+    """F1 of the n-grams of each two texts, all lengths together; empty ones are equal
 
     Args:
         texts: Not used: it compares ids, and needs no tokenizer

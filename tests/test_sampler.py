@@ -63,7 +63,7 @@ def test_short_cut_returns_the_plain_token(data):
     seed = torch.tensor([1, 2, 3])
     s = Sampler(**cut, temperature=t, order=order, seed=seed)
     if z.isfinite().any(-1).all():
-        with patch('llm_sampling.sampler.LEAST', 0): got = s(z, position=5).tolist()
+        with patch('llm_sampling.shortlist.LEAST', 0): got = s(z, position=5).tolist()
         assert got == plain(s, z, seed, 5).tolist()
 
 
