@@ -72,7 +72,7 @@ def plot_probs(
     labels=None,      # Names under the bars; `None` numbers them
     *,
     title=None,       # Above the figure
-    highlight=None,   # Bools: True in full colour, False pale; `None`: all in full colour
+    highlight=None,   # Bools: True in full colour, False pale; `None`: all True
     ax=None,          # matplotlib axes to draw on; `None` makes a figure
     ylabel='probability',
     compare=None,     # A second distribution, drawn as a line above each bar

@@ -55,7 +55,7 @@ def plot_probs(
         probs: One distribution, shape `(V,)`
         labels: Names under the bars; `None` numbers them
         title: Above the figure
-        highlight: Bools: True in full colour, False pale; `None`: all in full colour
+        highlight: Bools: True in full colour, False pale; `None`: all True
         ax: matplotlib axes to draw on; `None` makes a figure
         compare: A second distribution, drawn as a line above each bar
 
