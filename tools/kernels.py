@@ -1,8 +1,8 @@
 """Kernels that start at once: copies of one process that has imported already what most
 notebooks import, which takes eight seconds of a core for each of them otherwise.
 
-`Client` is nbclient's, with such kernels. This file is also the program that Jupyter
-starts in their place: it asks for a copy, passes signals on, and ends when that ends."""
+`client` is nbclient's, with such a kernel. This file is also the program that Jupyter
+starts in its place: it asks for a copy, passes signals on, and ends when that ends."""
 import atexit, json, os, select, signal, socket, subprocess, sys, tempfile
 from functools import cache
 from pathlib import Path
@@ -11,7 +11,7 @@ ADDRESS = 'LLM_SAMPLING_KERNELS'      # names the socket of the process that is 
 
 
 def serve(address):
-    "Import, then copy this process for each who asks, as long as standard input is open"
+    "Import, then copy this process for each who asks, until standard input is closed"
     # neither pyplot nor widgets: they look for a kernel when they are imported
     os.environ['MPLBACKEND'] = 'module://matplotlib_inline.backend_inline'
     import ipykernel.kernelapp
@@ -23,10 +23,10 @@ def serve(address):
     print('ready', flush=True)
     while True:
         heard = select.select([door, sys.stdin, *copies], [], [], .02)[0]
-        for asker in [a for a in heard if a in copies]:          # it has been killed
-            os.kill(copies[asker], signal.SIGKILL)
+        left = copies if sys.stdin in heard else {*heard} & {*copies}
+        for asker in left: os.kill(copies[asker], signal.SIGKILL)
         bury(copies)
-        if sys.stdin in heard: return [os.kill(p, signal.SIGKILL) for p in copies.values()]
+        if sys.stdin in heard: return
         if door in heard:
             asker = door.accept()[0]
             how = json.loads(asker.makefile().readline())
