@@ -136,7 +136,7 @@ def settings(config, own):
 
 
 def tiny(family):
-    """A model of a family with random weights, large enough for laws that differ;
+    """A model of a family with random weights, large enough for results that differ;
     `ValueError` if it would not be tiny"""
     import transformers as tf
     config, model = tf.CONFIG_MAPPING[family], getattr(tf, ARCHITECTURES[family])
@@ -164,7 +164,7 @@ ROWS = [torch.randint(3, 64, (n,), generator=torch.Generator().manual_seed(n)).t
 
 @torch.no_grad()
 def truth(model, row):
-    "The law after a row, by the model itself: one row, no mask, no cache"
+    "The distribution after a row, by the model itself: one row, no mask, no cache"
     out = (model(torch.tensor([row]), use_cache=False)
            if 'use_cache' in inspect.signature(model.forward).parameters
            else model(torch.tensor([row])))
@@ -195,15 +195,15 @@ def examine(model):
     """What is wrong with a model in the hands of this package, by name; the model must
     be right by itself"""
     lm, wrong = LanguageModel(model), []
-    laws = torch.stack([truth(model, row) for row in ROWS])
+    dists = torch.stack([truth(model, row) for row in ROWS])
     def check(name, ok):
         if not ok: wrong.append(name)
-    check('alone', near(torch.cat([lm.next_logits([row]) for row in ROWS]), laws))
-    check('padded', near(lm.next_logits(ROWS), laws))
+    check('alone', near(torch.cat([lm.next_logits([row]) for row in ROWS]), dists))
+    check('padded', near(lm.next_logits(ROWS), dists))
     ids, cache = torch.tensor([ROWS[0]]), None
     for start, end in ((0, 17), (17, 18), (18, 19), (19, 20)):
         z, cache = lm.forward(ids[:, start:end], cache=cache)
-    check('cached', near(z[0, -1], laws[0]))
+    check('cached', near(z[0, -1], dists[0]))
     want = [greedy_row(model, row, 4) for row in ROWS]
     out = generate(lm, ROWS, max_new_tokens=4, eos_token_id=())
     check('batch', [row.tolist() for row in out.ids] == want)

@@ -335,13 +335,13 @@ def test_scores_are_the_models(tinies, prompts):
                       length_penalty=.7, eos_token_id=7)
     for i, (ids, logprobs, score) in enumerate(zip(out.ids, out.logprobs, out.scores)):
         prompt = rows[i // 4]
-        laws = lm.forward(torch.cat([prompt, ids])[None])[0][0].log_softmax(
+        dists = lm.forward(torch.cat([prompt, ids])[None])[0][0].log_softmax(
             -1)[len(prompt)-1:-1]
-        assert torch.allclose(laws.gather(1, ids[:, None])[:, 0], logprobs, atol=1e-4)
+        assert torch.allclose(dists.gather(1, ids[:, None])[:, 0], logprobs, atol=1e-4)
         assert score == pytest.approx(logprobs.sum().item() / len(ids)**.7, abs=1e-4)
         assert [s.id for s in out.trace[i]] == ids.tolist()
         assert [s.rank for s in out.trace[i]] == [(l > l[t]).sum().item() + 1
-                                                  for l, t in zip(laws, ids)]
+                                                  for l, t in zip(dists, ids)]
     for r in range(2):
         assert out.scores[4*r:4*r+4] == sorted(out.scores[4*r:4*r+4], reverse=True)
 
@@ -356,12 +356,12 @@ def test_one_beam_is_greedy(early_stopping, tinies, lists, prompts):
         assert lists(a.ids) == lists(b.ids) and a.finish_reasons == b.finish_reasons
 
 
-def enumerate_texts(law, length, eos):
-    "All texts of a memoryless law and their log-probabilities"
+def enumerate_texts(dist, length, eos):
+    "All texts of a memoryless distribution and their log-probabilities"
     live, done = [((), 0.)], []
     for t in range(length):
         new = [(ids + (i,), s + math.log(p)) for ids, s in live
-               for i, p in enumerate(law)]
+               for i, p in enumerate(dist)]
         done += [x for x in new if x[0][-1] == eos or t == length - 1]
         live = [x for x in new if x[0][-1] != eos]
     return done
@@ -370,10 +370,10 @@ def enumerate_texts(law, length, eos):
 @pytest.mark.parametrize('penalty', [0., 1., 2.])
 def test_more_beams_than_words(penalty):
     "Enough beams are an exhaustive search: no hypothesis twice, none missing"
-    law = [.11, .42, .28, .19]
-    lm = LanguageModel(TableModel({(): law}, eos_token_id=0))
+    dist = [.11, .42, .28, .19]
+    lm = LanguageModel(TableModel({(): dist}, eos_token_id=0))
     texts = sorted(((s / len(ids)**penalty, ids)
-                    for ids, s in enumerate_texts(law, 3, 0)), reverse=True)
+                    for ids, s in enumerate_texts(dist, 3, 0)), reverse=True)
     out = beam_search(lm, torch.tensor([[1]]), num_beams=64,
                       num_return_sequences=len(texts), max_new_tokens=3,
                       length_penalty=penalty, early_stopping='never')
@@ -426,15 +426,15 @@ def test_filters(lm):
 
 def test_samples_follow_the_law():
     "One token, two beams: the pair is drawn without replacement"
-    law = torch.tensor([.5, .3, .2])
-    lm = LanguageModel(TableModel({(): law}))
+    dist = torch.tensor([.5, .3, .2])
+    lm = LanguageModel(TableModel({(): dist}))
     out = beam_search(lm, [[0]] * 3000, num_beams=2, num_return_sequences=2,
                       max_new_tokens=1, do_sample=True, seed=torch.arange(3000),
                       eos_token_id=())
     pairs = torch.tensor(out.ids).view(-1, 2)
     assert (pairs[:, 0] < pairs[:, 1]).all()                      # best first
     def both(i, j):
-        return (law[i] * law[j] * (1 / (1 - law[i]) + 1 / (1 - law[j]))).item()
+        return (dist[i] * dist[j] * (1 / (1 - dist[i]) + 1 / (1 - dist[j]))).item()
     frequencies(pairs.sum(-1) - 1, torch.tensor([both(0, 1), both(0, 2), both(1, 2)]))
 
 
@@ -534,7 +534,7 @@ def test_each_token_is_evaluated_once(tinies):
 @pytest.mark.parametrize('search', [beam_search, ls.diverse_beam_search,
                                     ls.stochastic_beam_search])
 def test_measures_of_long_searches(search, tinies):
-    """Laws are forgotten on the way, and what was measured of them is that of forward
+    """Logits are forgotten on the way, and what was measured of them is that of forward
     passes; the tree holds those of eight steps only"""
     lm, held = tinies['gpt2'], []
     TokenTree(lm, [[1]])  # its check of the model makes nodes, too
@@ -553,23 +553,23 @@ def test_measures_of_long_searches(search, tinies):
         out = search(lm, [[5, 6, 7], [8]], num_beams=4, max_new_tokens=45,
                      eos_token_id=(3, 9), **kw)
     assert len(held) >= 4 and max(held) <= 1 + 8 * 4 + 2 * 4
-    # no law was asked for after it was forgotten
+    # no distribution was asked for after it was forgotten
     assert out.stats['tokens_evaluated'] == 4 + sum(made)
     for i, ids in enumerate(out.ids):
         prompt = [[5, 6, 7], [8]][i // 4]
-        laws = lm.forward(torch.tensor([prompt + ids.tolist()]))[0][0, len(
+        dists = lm.forward(torch.tensor([prompt + ids.tolist()]))[0][0, len(
             prompt) - 1:-1].log_softmax(-1)
-        torch.testing.assert_close(out.logprobs[i], laws.gather(1, ids[:, None])[:, 0],
+        torch.testing.assert_close(out.logprobs[i], dists.gather(1, ids[:, None])[:, 0],
                                    atol=1e-4, rtol=1e-4)
-        for step, law, id in zip(out.trace[i], laws, ids.tolist()):
+        for step, dist, id in zip(out.trace[i], dists, ids.tolist()):
             assert step.id == id
-            assert ((law > law[id] + 1e-4).sum()
+            assert ((dist > dist[id] + 1e-4).sum()
                     < step.rank
-                    <= (law > law[id] - 1e-4).sum())
-            assert abs(step.entropy + (law.exp() * law).sum()) < 1e-3
+                    <= (dist > dist[id] - 1e-4).sum())
+            assert abs(step.entropy + (dist.exp() * dist).sum()) < 1e-3
 
 
-def table(laws, **kw): return LanguageModel(TableModel(laws, **kw))
+def table(dists, **kw): return LanguageModel(TableModel(dists, **kw))
 
 
 def test_two_beams_find_what_greedy_misses():

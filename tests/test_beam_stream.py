@@ -58,10 +58,10 @@ def test_stream_of_texts(lm, lookahead):
 
 def two_beams():
     "Beams on the four-word tree, where the leader changes at the third step"
-    laws = {(): [.1, .5, .2, .2], (1,): [.2, .1, .4, .3], (1, 2): [.2, .2, .2, .4],
+    dists = {(): [.1, .5, .2, .2], (1,): [.2, .1, .4, .3], (1, 2): [.2, .2, .2, .4],
             (1, 2, 3): [.6, .1, .1, .2], (1, 3): [.1, .2, .6, .1],
             (1, 3, 2): [.6, .2, .1, .1]}
-    lm = LanguageModel(TableModel(laws, eos_token_id=0))
+    lm = LanguageModel(TableModel(dists, eos_token_id=0))
     return Beams(TokenTree(lm, [[0]]), num_beams=2, max_new_tokens=6, eos=(0,))
 
 

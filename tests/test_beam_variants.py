@@ -67,7 +67,7 @@ def test_each_token_is_evaluated_once(name, eos, tinies, monkeypatch):
 @pytest.mark.parametrize('name', VARIANTS)
 def test_bfloat16_and_a_family_without_a_tree(name, lists, tiny):
     """Half precision, and a model whose branches are rows of their own: a row alone as
-    in the batch, the raw model's laws"""
+    in the batch, the raw model's distributions"""
     rows = [torch.tensor(p) for p in ([3, 4, 5, 6], [9], [11, 12])]
     half, bloom = tiny('llama'), tiny('bloom')
     half.model.bfloat16()

@@ -40,7 +40,7 @@ def named(tiny):
 
 
 def read(model, ids):
-    "Law and states of one row, without cache"
+    "Distribution and states of one row, without cache"
     with torch.no_grad(): out = model(torch.tensor([ids]), output_hidden_states=True)
     return out.logits[0, -1].float(), out.hidden_states[-1][0].float()
 

@@ -130,13 +130,13 @@ def test_padding_is_asked_once_and_only_where_there_are_pads(monkeypatch):
     with quiet(): lm = ls.LanguageModel(tiny('bart'))
     ls.generate(lm, [LONG, LONG], **PLAIN)
     assert not asked
-    laws, want = [None] * 4, truth(lm.model, SHORT)
-    def run(i): laws[i] = lm.next_logits([LONG, SHORT])[1]
+    dists, want = [None] * 4, truth(lm.model, SHORT)
+    def run(i): dists[i] = lm.next_logits([LONG, SHORT])[1]
     threads = [Thread(target=run, args=[i]) for i in range(4)]
     for t in threads: t.start()
     for t in threads: t.join()
     ls.generate(lm, [LONG, SHORT], **PLAIN)
-    assert all(near(z, want) for z in laws) and len(asked) == 1
+    assert all(near(z, want) for z in dists) and len(asked) == 1
 
 
 def test_padding_is_asked_of_a_model_not_of_its_twins(monkeypatch):

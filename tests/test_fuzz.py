@@ -56,14 +56,14 @@ def test_a_newcomer_without_valid_arguments_is_noticed():
 
 # Chains against float64
 
-def law(z):
+def dist(z):
     w = np.exp(z - z.max())
     return w / w.sum()
 
 def surprisal(z):
     with np.errstate(divide='ignore', invalid='ignore'):
         s = np.log(np.exp(z - z.max()).sum()) - (z - z.max())
-        p = law(z)
+        p = dist(z)
         return p, s, np.where(p > 0, p * s, 0).sum()
 
 def above(z, p):
@@ -84,13 +84,13 @@ def deviation(z):
 EPS = 2e-5
 KEPT = dict(
     top_k=lambda z, k, e: z >= np.sort(z)[::-1][min(k, len(z)) - 1],
-    top_p=lambda z, p, e: (above(z, law(z)) < p + e * EPS) | (z == z.max()),
-    min_p=lambda z, q, e: law(z) >= q * law(z).max() * (1 - e * EPS),
-    top_a=lambda z, a, e: law(z) >= a * law(z).max()**2 * (1 - e * EPS),
-    epsilon_cutoff=lambda z, c, e: (law(z) >= c * (1 - e * EPS)) | (z == z.max()),
-    eta_cutoff=lambda z, c, e: (law(z) >= min(
+    top_p=lambda z, p, e: (above(z, dist(z)) < p + e * EPS) | (z == z.max()),
+    min_p=lambda z, q, e: dist(z) >= q * dist(z).max() * (1 - e * EPS),
+    top_a=lambda z, a, e: dist(z) >= a * dist(z).max()**2 * (1 - e * EPS),
+    epsilon_cutoff=lambda z, c, e: (dist(z) >= c * (1 - e * EPS)) | (z == z.max()),
+    eta_cutoff=lambda z, c, e: (dist(z) >= min(
         c, math.sqrt(c) * math.exp(-surprisal(z)[2])) * (1 - e * EPS)) | (z == z.max()),
-    p_less=lambda z, _, e: law(z) >= (law(z)**2).sum() * (1 - e * EPS),
+    p_less=lambda z, _, e: dist(z) >= (dist(z)**2).sum() * (1 - e * EPS),
     top_n_sigma=lambda z, n, e: z >= z.max() - n * deviation(z) - e * EPS
     * (1 + np.abs(z.max())),
     typical_p=lambda z, t, e: nearer(z, -e * EPS) < t + e * EPS,
@@ -195,8 +195,9 @@ def check_walk(family, batch, seed):
                                       1), cache, last_only=True)
     texts = [tree.prompts[i // 2] + tree.path(i // 2, n) + t
              for i, (n, t) in enumerate(zip(nodes.flatten().tolist(), more.tolist()))]
-    for law, text in zip(z[:, -1], texts):
-        torch.testing.assert_close(law, lm.next_logits([text])[0], atol=1e-4, rtol=1e-4)
+    for dist, text in zip(z[:, -1], texts):
+        torch.testing.assert_close(dist, lm.next_logits([text])[0], atol=1e-4,
+                                   rtol=1e-4)
 
 
 def test_walks_on_trees(record_property):
@@ -313,7 +314,7 @@ def test_interrupts_of_strategies(record_property):
 
 def test_interrupts_of_books(record_property):
     """A tree that is interrupted at any line of a call has the paths of before or after
-    it, and their laws, and grows on"""
+    it, and their distributions, and grows on"""
     lm = trees.tiny('llama')
     def planted(seed):
         g = torch.Generator().manual_seed(seed)

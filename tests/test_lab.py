@@ -95,7 +95,8 @@ def wait_for(page, condition, tries=60):
 
 
 def check(box, i, j):
-    "Move both sliders; the bars must show the law that the formula gives there"
+    """Move both sliders; the bars must show the distribution that the formula gives
+    there"""
     box.get_by_label('temperature').fill(str(i))
     box.get_by_label('keep').fill(str(j))
     t, k = box.locator('output').all_inner_texts()

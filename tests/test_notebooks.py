@@ -18,8 +18,8 @@ def _recorded(make):
         w = make(f, *args, **kw)
         names = [k['name'] for k in w.knobs]
         places = _itertools.product(*(k['values'] for k in w.knobs))
-        laws = [[float(x) for x in f(**dict(zip(names, vs)))] for vs in places]
-        _made.append(dict(table=w.table, laws=laws))
+        distributions = [[float(x) for x in f(**dict(zip(names, vs)))] for vs in places]
+        _made.append(dict(table=w.table, distributions=distributions))
         return w
     return slider_bars
 slider_bars = _recorded(slider_bars)
@@ -34,17 +34,17 @@ def sliders(cells):
     return [c for c in cells if c.cell_type == 'code' and CALL.search(c.source)]
 
 
-def same(table, laws):
+def same(table, dists):
     """A table of four digits against exact distributions; what is kept in one is kept
     in the other"""
     return all(abs(a - b) <= 5.01e-5 and (a > 0) == (b > 0)
-               for x, y in zip(table, laws, strict=True)
+               for x, y in zip(table, dists, strict=True)
                for a, b in zip(x, y, strict=True))
 
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebook_shows_what_is_stored(path, tmp_path):
-    file, calls = tmp_path/'laws.json', []
+    file, calls = tmp_path/'distributions.json', []
     def record(cells):
         calls.extend(sliders(cells))
         if not calls: return
@@ -56,4 +56,5 @@ def test_notebook_shows_what_is_stored(path, tmp_path):
     made = json.loads(file.read_text()) if calls else []
     assert len(made) >= len(calls)
     for i, w in enumerate(made):
-        assert same(w['table'], w['laws']), f'slider {i}: no function computes that'
+        computed = same(w['table'], w['distributions'])
+        assert computed, f'slider {i}: no function computes that'

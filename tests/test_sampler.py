@@ -125,10 +125,10 @@ def test_padding_never_counts():
 
 @pytest.mark.parametrize('order', list(ORDERS))
 def test_draws_follow_the_probabilities_in_float64(order):
-    """40,000 draws through each preset against its law, by numpy in float64 for
+    """40,000 draws through each preset against its probabilities, by numpy for
     temperature, top-k, top-p and min-p"""
     row = np.log(np.array([30., 20, 15, 12, 9, 6, 4, 2, 1, 1]))
-    def law(z, steps):
+    def dist(z, steps):
         for name, v in steps:
             p = np.exp(z - z.max()); p /= p.sum()
             if name == 'temperature': z = z / v
@@ -139,7 +139,7 @@ def test_draws_follow_the_probabilities_in_float64(order):
         p = np.exp(z - z.max())
         return p / p.sum()
     knobs = dict(temperature=1.3, top_k=8, top_p=.93, min_p=.06)
-    want = law(row, [(n, knobs[n]) for n in ORDERS[order] if n in knobs])
+    want = dist(row, [(n, knobs[n]) for n in ORDERS[order] if n in knobs])
     n = 40_000
     ids = Sampler(**knobs, order=order,
                   seed=torch.arange(n))(torch.tensor(row).float().expand(n, -1))
@@ -244,7 +244,7 @@ def test_forms_of_a_knob():
 
 
 def test_update_repeats_the_roll():
-    """With a seed `update` sees the law the token was drawn from; without one it
+    """With a seed `update` sees what the token was drawn from; without one it
     cannot, and says so"""
     z = torch.tensor([[2., 1.9, 0, 0]])
     s = Sampler(xtc_probability=.5, adaptive=Mirostat2(3.))

@@ -50,8 +50,8 @@ def test_the_first_is_a_draw_and_the_second_from_the_rest():
 @pytest.mark.parametrize('K', [1, 3, 5])
 def test_inclusion_probabilities(K):
     "All draws without replacement from the nine texts of two steps, enumerated"
-    laws = {(): [.25, .45, .3], (1,): [.5, .2, .3], (2,): [.05, .9, .05]}
-    probs = {(0,): .25} | {(a, b): laws[()][a] * laws[a,][b] for a in (1, 2)
+    dists = {(): [.25, .45, .3], (1,): [.5, .2, .3], (2,): [.05, .9, .05]}
+    probs = {(0,): .25} | {(a, b): dists[()][a] * dists[a,][b] for a in (1, 2)
                            for b in range(3)}
     def include(left, k, chance, out):
         for y, p in left.items():
@@ -61,7 +61,7 @@ def test_inclusion_probabilities(K):
         return out
     want, n = include(probs, K, 1., {}), 3000
     assert sum(want.values()) == pytest.approx(K)
-    out = stochastic_beam_search(LanguageModel(TableModel(laws, eos_token_id=0)),
+    out = stochastic_beam_search(LanguageModel(TableModel(dists, eos_token_id=0)),
                                  [[0]] * n, num_beams=K, max_new_tokens=2,
                                  seed=torch.arange(5000, 5000 + n))
     drawn = [tuple(i.tolist()) for i in out.ids]

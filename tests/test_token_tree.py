@@ -72,14 +72,15 @@ def every(tree):
 
 
 def check(tree, atol=1e-4):
-    "Laws and hidden states of every node against forward passes of its text alone"
+    """Distributions and hidden states of every node against forward passes of its text
+    alone"""
     nodes = every(tree)
-    laws = tree.logits(nodes)
+    dists = tree.logits(nodes)
     for b, row in enumerate(nodes.tolist()):
         for i, node in enumerate(row):
-            if node == -2: assert (laws[b, i] == -torch.inf).all(); continue
+            if node == -2: assert (dists[b, i] == -torch.inf).all(); continue
             want = tree.lm.next_logits([tree.prompts[b] + tree.path(b, node)])[0]
-            torch.testing.assert_close(laws[b, i], want, atol=atol, rtol=1e-4)
+            torch.testing.assert_close(dists[b, i], want, atol=atol, rtol=1e-4)
 
 
 def check_books(tree):
@@ -239,7 +240,7 @@ def test_work_is_counted():
     assert kept.tolist() == [[1], [-1]] and tree.counts.tolist() == [2, 0]
     tree.logits(kept), tree.logits(torch.tensor([[-1], [-1]]))
     assert tree.stats['forward_passes'] == 3
-    tree.logits(torch.tensor([[0], [-2]]))  # an ancestor's law was forgotten
+    tree.logits(torch.tensor([[0], [-2]]))  # an ancestor's distribution was forgotten
     assert tree.stats == dict(forward_passes=4, tokens_evaluated=9)
 
 
