@@ -80,24 +80,13 @@ TEMPERATURE = Knob('a finite number >= 0',
                    lambda v: (v >= 0) & (v <= torch.finfo(torch.float32).max),
                    neutral=1)
 
-# %% ../nbs/01_softmax.ipynb #9592a24e
-def apply_temperature(
-    logits:Tensor,    # Unnormalised scores, shape `(..., vocab)`
-    temperature,      # >= 0, or one per row; 1 or `None` is off, 0 keeps the maxima
-    shift:bool=True,  # Put the row maximum at 0? `False`: for sums over steps
-)->Tensor:            # Same shape and dtype
-    "Divide `logits` by `temperature` (Ackley, Hinton and Sejnowski, 1985)"
-    check_flag('shift', shift)
-    z = upcast(logits)
-    t = TEMPERATURE.read('temperature', temperature, z)
-    if t is None: return logits
-    least = torch.finfo(z.dtype).tiny                 # below it a quotient may be 0/0
-    if isinstance(t, Tensor): cooled = _cool_rows(z, t.to(z.dtype), least, shift)
-    else: cooled = _cool(z, t if t >= least else None, shift)
-    return cooled.to(logits.dtype)
-
 # %% ../nbs/01_softmax.ipynb #155501fb
 def _coldest(lowered): return lowered.masked_fill(lowered < 0, -torch.inf)
+
+# %% ../nbs/01_softmax.ipynb #5da92d9b
+def _heights(z, t):
+    "The row maxima divided, `(..., 1)`; 0 where there is none"
+    return z.amax(-1, keepdim=True).nan_to_num(0., 0., 0.) / t
 
 # %% ../nbs/01_softmax.ipynb #106b9927
 def _cool(z, t, shift):
@@ -115,7 +104,18 @@ def _cool_rows(z, t, least, shift):
     if not shift: cooled = cooled + _heights(z, torch.where(t >= least, t, 1.))
     return torch.where(t == 1, z, cooled)
 
-# %% ../nbs/01_softmax.ipynb #5da92d9b
-def _heights(z, t):
-    "The row maxima divided, `(..., 1)`; 0 where there is none"
-    return z.amax(-1, keepdim=True).nan_to_num(0., 0., 0.) / t
+# %% ../nbs/01_softmax.ipynb #9592a24e
+def apply_temperature(
+    logits:Tensor,    # Unnormalised scores, shape `(..., vocab)`
+    temperature,      # >= 0, or one per row; 1 or `None` is off, 0 keeps the maxima
+    shift:bool=True,  # Put the row maximum at 0? `False`: for sums over steps
+)->Tensor:            # Same shape and dtype
+    "Divide `logits` by `temperature` (Ackley, Hinton and Sejnowski, 1985)"
+    check_flag('shift', shift)
+    z = upcast(logits)
+    t = TEMPERATURE.read('temperature', temperature, z)
+    if t is None: return logits
+    least = torch.finfo(z.dtype).tiny                 # below it a quotient may be 0/0
+    if isinstance(t, Tensor): cooled = _cool_rows(z, t.to(z.dtype), least, shift)
+    else: cooled = _cool(z, t if t >= least else None, shift)
+    return cooled.to(logits.dtype)

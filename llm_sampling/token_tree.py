@@ -239,7 +239,7 @@ def path(self:TokenTree,
 )->list:      # Token ids; [] for -1
     "The tokens from the first after the prompt to a node"
     row, node, ids = _integer('row', row), _integer('node', node), []
-    if not 0 <= row < self.batch or not -1 <= node < self.counts[row]:
+    if not 0 <= row < self.batch or not -1 <= node < self.counts[row].item():
         raise ValueError(f'row {row} has no node {node}')
     while node >= 0:
         ids.append(self.tokens[row, node].item())
