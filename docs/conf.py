@@ -32,6 +32,9 @@ add_module_names = False               # signatures read `top_k_filter(logits, k
 toc_object_entries_show_parents = 'hide'
 python_display_short_literal_types = True
 
+# a list of all chapters takes half of the time of a page of source, which needs none
+html_sidebars = {'_modules/**': []}
+
 nb_execution_mode = 'off'              # outputs are those stored in the notebooks
 nb_merge_streams = True
 nb_ipywidgets_js = {}                  # no CDN: a widget brings its static HTML

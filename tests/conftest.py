@@ -82,8 +82,8 @@ def left_for_long(items):
     tests = groupby(items, lambda item: (item.path, item.originalname))
     for _, cases in tests:
         cases = [*cases]
-        if cases[0].get_closest_marker('long'): yield from cases
-        elif some := cases[0].get_closest_marker('some'):
+        yield from (case for case in cases if case.get_closest_marker('long'))
+        if some := cases[0].get_closest_marker('some'):
             n, = some.args
             yield from {*cases} - {cases[i * len(cases) // n] for i in range(n)}
 
