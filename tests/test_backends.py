@@ -85,7 +85,7 @@ def test_windows_longer_than_a_default_prompt():
     check(tree)
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize('family', ['llama', 'mistral', 'gemma3'])
 @pytest.mark.parametrize('batch', [1, 3])
 def test_a_pass_reads_only_the_columns_it_may_see(family, batch):

@@ -364,7 +364,7 @@ INTERRUPTED = dict(
 )
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize('family, backend, name',
                          [('llama', 'tree', name) for name in INTERRUPTED]
                          + [('llama', 'rows', 'extend'), ('mamba', 'rows', 'keep')])
