@@ -355,6 +355,21 @@ def fold_plumbing(cells):
         elif only_imports(cell): fold(cell, 'Imports')
         elif section == 'See': fold(cell, 'The code')
 
+def borrowed(module):
+    "Where the names come from that the source of a chapter takes from other chapters"
+    nodes = ast.parse(inspect.getsource(module)).body if module else ()
+    said = [f"{', '.join(f'`{a.name}`' for a in n.names)} ([{n.module}]({n.module}.md))"
+            for n in nodes if isinstance(n, ast.ImportFrom) and n.level and n.module]
+    return f"Names of other chapters: {'; '.join(said)}." if said else ''
+
+def tell_borrowed(cells, module):
+    "Say so below the first paragraph of `Prove`, where the source begins"
+    line = borrowed(module)
+    for cell in cells:
+        if not line or cell.cell_type != 'markdown': continue
+        cell.source = re.sub(r'^## Prove.*\n+(?:[^#\n].*\n)*[^#\n].*$',
+                             lambda m: f'{m[0]}\n\n{line}', cell.source, flags=re.M)
+
 def code_cell(cell):
     "A code cell for MyST-NB"
     if cell.directives_.get('output') == 'asis':
@@ -369,6 +384,7 @@ def page(path, nb):
     "The notebook that Sphinx reads"
     module = module_of(path)
     fold_plumbing(nb.cells)
+    tell_borrowed(nb.cells, module)
     cells = [mk_cell(opening(path, nb.cells[0].source, module_of(path)), 'markdown')]
     for cell in nb.cells[1:]:
         cells += [mk_cell(api_block(module, *symbol), 'markdown')

@@ -112,6 +112,18 @@ def test_what_would_leak_into_a_page_is_refused(source, kind):
         docs.check(cell(source, kind), Path('x.ipynb'))
 
 
+def test_prove_names_what_comes_from_other_chapters():
+    from llm_sampling import top_k
+    cells = [cell('## See\n\nA figure.', 'markdown'),
+             cell('## Prove\n\nOne check:\ntwo.\n\n### Source', 'markdown')]
+    docs.tell_borrowed(cells, top_k)
+    docs.tell_borrowed(cells, None)
+    said = ('Names of other chapters: `Knob` ([knobs](knobs.md)); `upcast` '
+            '([softmax](softmax.md)).')
+    assert [c.source for c in cells] == [
+        '## See\n\nA figure.', f'## Prove\n\nOne check:\ntwo.\n\n{said}\n\n### Source']
+
+
 def test_dead_widgets_and_errors_are_refused():
     for output in ({'output_type': 'display_data', 'data': {docs.WIDGET: {}}},
                    {'output_type': 'error'}):
