@@ -16,6 +16,7 @@
 - `llm_sampling.folders`: Safetensors only, no remote code, every tensor from the file
 - `llm_sampling.gallery`: Seven cuts more, measured on one page: top-a, top-nσ, p-less, tail-free, epsilon, eta, top-H
 - `llm_sampling.generation`: From one token to a text: many rows, many endings, and a stream that never takes a word back
+- `llm_sampling.hf`: One argument of `model.generate` brings back what transformers 5 removed, and what it never had
 - `llm_sampling.knobs`: What a value may be, and the error that says so: one vocabulary for filters, samplers and strategies
 - `llm_sampling.logit_contrast`: What one model says and another does not
 - `llm_sampling.mcts`: Try a beginning to its end before choosing it, and try most where it pays
@@ -92,7 +93,7 @@ _names = {
     'rerank': 'best_of_n',
     'vote': 'majority_vote minimum_bayes_risk',
 }
-_modules = [*_names, 'architectures', 'backends', 'batches', 'cli',
+_modules = [*_names, 'architectures', 'backends', 'batches', 'cli', 'hf',
             'default_model', 'explain', 'folders', 'knobs', 'path_record', 'plots',
             'prompts', 'request', 'rollouts', 'rows', 'selection', 'shortlist', 'steps',
             'sums', 'testing', 'text_stream', 'token_texts', 'tree_books', 'widgets']

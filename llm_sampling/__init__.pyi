@@ -15,6 +15,7 @@ from . import explain as explain
 from . import folders as folders
 from . import gallery as gallery
 from . import generation as generation
+from . import hf as hf
 from . import knobs as knobs
 from . import logit_contrast as logit_contrast
 from . import mcts as mcts

@@ -285,9 +285,11 @@ def check_beams(lm, num_beams, max_new_tokens, length_penalty, early_stopping,
 # %% ../nbs/13_beam.ipynb #4120b867
 def stop_check(request):
     "A function that tells in which candidates a stop string stands; None without one"
-    if not request.stop: return None
+    if not request.stop and not request.until: return None
     lm, contexts = request.lm, request.contexts
     def stands(row, path):
+        if request.ended_by(row, path): return True
+        if not request.stop: return False
         stream = TextStream(lm, contexts[row], request.stop)
         stream.add(path)
         return stream.stopped is not None

@@ -165,7 +165,7 @@ def stream(
     *,
     max_new_tokens=60,   # Each row ends after so many tokens at the latest; 0: no token
     n=1,                 # Samples of each prompt
-    stop=None,           # A string, or several, that end a row; no part of its text
+    stop=None,           # What ends a row: strings (no part of it), `f(prompt, ids)`
     seed=None,           # One, or one per prompt; None: the sampler's, else fresh ones
     attention_mask=None, # With ids: True = a token, pads on the left
     eos_token_id=None,   # Id or ids that end a row; None: the model's, (): none
@@ -183,7 +183,7 @@ def generate(
     *,
     max_new_tokens=60,   # Each row ends after so many tokens at the latest; 0: no token
     n=1,                 # Samples of each prompt
-    stop=None,           # A string, or several, that end a row; no part of its text
+    stop=None,           # What ends a row: strings (no part of it), `f(prompt, ids)`
     seed=None,           # One, or one per prompt; None: the sampler's, else fresh ones
     attention_mask=None, # With ids: True = a token, pads on the left
     eos_token_id=None,   # Id or ids that end a row; None: the model's, (): none

@@ -112,7 +112,7 @@ def stream(
         sampler: A `Sampler`, knobs for all, per prompt or row; None: greedy
         max_new_tokens: Each row ends after so many tokens at the latest; 0: no token
         n: Samples of each prompt
-        stop: A string, or several, that end a row; no part of its text
+        stop: What ends a row: strings (no part of it), `f(prompt, ids)`
         seed: One, or one per prompt; None: the sampler's, else fresh ones
         attention_mask: With ids: True = a token, pads on the left
         eos_token_id: Id or ids that end a row; None: the model's, (): none
@@ -141,7 +141,7 @@ def generate(
         sampler: A `Sampler`, knobs for all, per prompt or row; None: greedy
         max_new_tokens: Each row ends after so many tokens at the latest; 0: no token
         n: Samples of each prompt
-        stop: A string, or several, that end a row; no part of its text
+        stop: What ends a row: strings (no part of it), `f(prompt, ids)`
         seed: One, or one per prompt; None: the sampler's, else fresh ones
         attention_mask: With ids: True = a token, pads on the left
         eos_token_id: Id or ids that end a row; None: the model's, (): none

@@ -194,7 +194,8 @@ def endings(request):
         stream.add([i for i in ids if i not in eos])
         return stream
     def ended(row, ids):
-        return ids[-1] in eos or bool(stop) and said(row, ids).stopped is not None
+        if ids[-1] in eos or request.ended_by(row, ids): return True
+        return bool(stop) and said(row, ids).stopped is not None
     def write(row, ids):
         stream = said(row, ids)
         stream.finish()

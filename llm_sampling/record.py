@@ -48,7 +48,7 @@ class Piece:
     row:int             # Its number; prompt-major, as in `Generation`
     text:str            # The text that became certain; '' without a tokenizer
     ids:list            # The tokens chosen since the row's last piece
-    finish_reason:str   # 'stop' or 'length' in a row's last piece, None before
+    finish_reason:str   # 'stop', 'length', 'loop' in a row's last piece, None before
 
 # %% ../nbs/10c_record.ipynb #9d690e34
 def measure(
@@ -170,8 +170,8 @@ class Completion:
     ids:Tensor          # 1-D
     logprobs:Tensor     # 1-D float32, nats
     score:float
-    finish_reason:str   # 'stop' or 'length'
-    stop:object         # The stop string or end-of-text id that ended it; None: neither
+    finish_reason:str   # 'stop', 'length', or the `reason` of a stop function
+    stop:object         # End-of-text id, stop string, function's name; None: length
 
 # %% ../nbs/10c_record.ipynb #4583e845
 @dataclass(repr=False, eq=False)
@@ -181,10 +181,10 @@ class Generation:
     ids:list  # 1-D tensors, without prompt, with the end-of-text that ended it
     logprobs:list        # 1-D float32 tensors, in nats: of each token, by the raw model
     scores:list          # The strategy's criterion; here the sum of the row's logprobs
-    finish_reasons:list  # 'stop' (end-of-text or stop string) or 'length'
+    finish_reasons:list  # 'stop', 'length', or the `reason` of a stop function
     stats:dict           # What it has cost: passes, tokens, seconds, bytes of the cache
     trace:Sequence=None  # Per row a list of `TokenStep`
-    stops:list=None      # The stop string or end-of-text id of each row; None: neither
+    stops:list=None      # What ended each row: id, string, function's name; or None
 
     def __len__(self): return len(self.ids)
 
@@ -240,11 +240,12 @@ class Writer:
     def __init__(self,
         request:Request,
         row:int,         # Its number
+        prompt:int,      # That of its prompt
         context,         # The last ids of its prompt
         read_along,      # Is its text needed token by token?
     ):
-        self.lm, self.eos = request.lm, request.eos
-        self.row, self.context = row, context
+        self.request, self.lm, self.eos = request, request.lm, request.eos
+        self.row, self.prompt, self.context = row, prompt, context
         self.ids, self.sent, self.reason, self.stop = [], 0, None, None
         self.stream = None
         if read_along: self.stream = TextStream(request.lm, context, request.stop)
@@ -257,6 +258,9 @@ class Writer:
         elif self.stream: text = self.stream.add([id])
         if self.stream and self.stream.stopped:
             self.reason, self.stop = 'stop', self.stream.stopped
+        if not self.reason and (f := self.request.ended_by(self.prompt, self.ids)):
+            self.reason = getattr(f, 'reason', 'stop')
+            self.stop = getattr(f, '__name__', type(f).__name__)
         if last and not self.reason: self.reason = 'length'
         if self.stream and self.reason: text += self.stream.finish()
         return self.piece(text) if text or self.reason or not self.stream else None
@@ -288,7 +292,7 @@ def writers(
     "A `Writer` for each row, prompt-major"
     read_along = request.lm.tokenizer is not None and bool(read_along or request.stop)
     contexts = [c for c in request.contexts for _ in range(n)]
-    return [Writer(request, row, context, read_along)
+    return [Writer(request, row, row // n, context, read_along)
             for row, context in enumerate(contexts)]
 
 # %% ../nbs/10c_record.ipynb #12a851a7

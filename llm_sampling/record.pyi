@@ -41,7 +41,7 @@ class Piece:
         row: Its number; prompt-major, as in `Generation`
         text: The text that became certain; '' without a tokenizer
         ids: The tokens chosen since the row's last piece
-        finish_reason: 'stop' or 'length' in a row's last piece, None before
+        finish_reason: 'stop', 'length', 'loop' in a row's last piece, None before
     """
     row: int
     text: str
@@ -123,8 +123,8 @@ class Completion:
         text: None without a tokenizer
         ids: 1-D
         logprobs: 1-D float32, nats
-        finish_reason: 'stop' or 'length'
-        stop: The stop string or end-of-text id that ended it; None: neither
+        finish_reason: 'stop', 'length', or the `reason` of a stop function
+        stop: End-of-text id, stop string, function's name; None: length
     """
     text: str
     ids: Tensor
@@ -142,10 +142,10 @@ class Generation:
         ids: 1-D tensors, without prompt, with the end-of-text that ended it
         logprobs: 1-D float32 tensors, in nats: of each token, by the raw model
         scores: The strategy's criterion; here the sum of the row's logprobs
-        finish_reasons: 'stop' (end-of-text or stop string) or 'length'
+        finish_reasons: 'stop', 'length', or the `reason` of a stop function
         stats: What it has cost: passes, tokens, seconds, bytes of the cache
         trace: Per row a list of `TokenStep`
-        stops: The stop string or end-of-text id of each row; None: neither
+        stops: What ended each row: id, string, function's name; or None
     """
     texts: list[str] | Any
     ids: list[Tensor]
@@ -191,12 +191,15 @@ class Writer:
 
     Args:
         row: Its number
+        prompt: That of its prompt
         context: The last ids of its prompt
         read_along: Is its text needed token by token?
     """
+    request: Request
     lm: Any
     eos: Any
     row: int
+    prompt: int
     context: Any
     ids: list[Any]
     sent: int
@@ -207,6 +210,7 @@ class Writer:
         self,
         request: Request,
         row: int,
+        prompt: int,
         context: Any,
         read_along: Any,
     ) -> None: ...

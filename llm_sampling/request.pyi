@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from typing import Any
 
-__all__ = ['per_prompt', 'stop_strings', 'eos_ids', 'own_sampler', 'Request',
-           'check_room', 'ask']
+__all__ = ['per_prompt', 'read_stop', 'eos_ids', 'own_sampler', 'Request', 'check_room',
+           'ask']
 
 def per_prompt(name: str, knob: Any, value: Any, ids: Tensor) -> Tensor:
     """A strategy's own knob as a number for each prompt; raises `ValueError`
@@ -23,18 +23,15 @@ def per_prompt(name: str, knob: Any, value: Any, ids: Tensor) -> Tensor:
         `(B,)`, float32, on their device
     """
 
-def stop_strings(
-    lm: LanguageModel,
-    stop: str | Sequence[str] | None,
-) -> tuple[Any, ...]:
+def read_stop(lm: LanguageModel, stop: str | Sequence[str] | None) -> tuple[Any, ...]:
     """What ends a text; raises `ValueError`
 
     Args:
         lm: The model, a `LanguageModel`
-        stop: A string, several, or None
+        stop: A string, a function `f(prompt, ids) -> bool`, several of them, or None
 
     Returns:
-        Of strings
+        Of the strings; of the functions
     """
 
 def eos_ids(lm: LanguageModel, eos: Any) -> tuple[Any, ...]:
@@ -80,6 +77,7 @@ class Request:
         mask: `(B, S)`, True = a token, pads on the left
         n: Rows of each prompt
         stop: Strings that end a text
+        until: Functions `f(prompt, ids) -> bool` that end one
         eos: Ids that end a text
         sampler: With knobs and a seed for each row; None: there is none
         seed: What the caller gave in place of the sampler's
@@ -91,6 +89,7 @@ class Request:
     n: int
     max_new_tokens: int
     stop: str | Sequence[str] | None
+    until: tuple[Any, ...]
     eos: tuple[Any, ...]
     sampler: Sampler
     seed: object
@@ -98,6 +97,14 @@ class Request:
     @property
     def contexts(self) -> Any:
         """The last ids of each prompt: a text may go on with a character begun there"""
+    def prompts(self) -> Any:
+        """The ids of each prompt, without pads"""
+    def ended_by(
+        self,
+        prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
+        ids: Tensor,
+    ) -> Any:
+        """The function that ends a text `ids` of the prompt with this number, or None"""
     def seeds(self) -> Any:
         """A seed for each row `(B * n,)`: the sampler's, or fresh ones"""
 

@@ -302,8 +302,8 @@ def follow(
     index:Tensor,  # Numbers of the rows that stay, or are repeated
 ):
     "The step for some rows of its batch, or `ValueError`"
-    if not remembers(f): return f
     if callable(getattr(f, 'rows', None)): return f.rows(index)
+    if not remembers(f): return f
     raise ValueError('processors must offer rows(index) where they have a memory, and '
                      f'{name!r} does not: rows of the batch are dropped or reordered')
 

@@ -1,6 +1,9 @@
 "What is asked: knobs, seeds, room, and errors before any work"
+import json
+
 import pytest
 
+import llm_sampling as ls
 from llm_sampling.generation import generate
 from llm_sampling.noise import row_seeds
 from llm_sampling.request import ask
@@ -60,3 +63,32 @@ def test_seeds_of_a_request(lm, seed):
         drawn = ask(lm, ['Once', 'The king'], Sampler(temperature=1.), max_new_tokens=3,
                     n=2, seed=seed)
         assert drawn.seeds().tolist() == want.tolist()
+
+
+@pytest.mark.parametrize('search', [
+    ls.generate, ls.contrastive_search, ls.beam_search, ls.stochastic_beam_search,
+    lambda *a, **kw: ls.mcts_decode(*a, num_simulations=3, **kw),
+    lambda *a, **kw: ls.dola(*a, dola_layers='low', **kw)])
+def test_a_function_ends_texts(lm, search):
+    "It is shown prompt and text, and every text ends where it first says so"
+    asked = []
+    def twelve(prompt, ids):
+        asked.append(prompt)
+        return sum(ids) % 12 == 0
+    twelve.reason = 'dozen'
+    prompts = ['Once upon a time', 'The king']
+    out = search(lm, prompts, max_new_tokens=30, stop=[twelve, '#'], eos_token_id=())
+    for ids, why, stop in zip(out.ids, out.finish_reasons, out.stops):
+        sums = ids.cumsum(0) % 12 == 0
+        assert not sums[:-1].any()
+        assert (why, stop) == (('dozen', 'twelve') if sums[-1] else ('length', None))
+    assert 'dozen' in out.finish_reasons
+    known = [ids[mask].tolist() for ids, mask in zip(*lm.encode(prompts))]
+    assert all(p in known for p in asked)
+    json.dumps(out.to_dict(trace=True))
+
+
+@pytest.mark.parametrize('stop', [7, [None], [''], [b'x'], {'a': 1}])
+def test_what_is_no_stop(lm, stop):
+    with pytest.raises(ValueError, match='stop must be a string, a function or a list'):
+        ls.generate(lm, 'Once', stop=stop)
