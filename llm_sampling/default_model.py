@@ -1,10 +1,10 @@
 """Five million parameters, taught on fairy tales: how the model of every example was trained, and how good it is
 
-How the model that comes with the package was made, in code that makes it again.
+What writes every example of this book, and how good is it?
 
-Stories are cleaned and split by a hash of their titles, a tokenizer is trained, and a small Llama reads the training
-stories between five and six times. The held-out stories come with the package, so its figures are computed, not quoted: bits per
-character, loss by position, and the phenomena that the chapters show.
+A small Llama that has read children's stories between five and six times, and nothing else. It needs 1.22 bits for a
+character of stories that it has not read, where single letters need 4.4. Stories are cleaned and split by a hash of their titles, a
+tokenizer is trained, then the model; the held-out stories come with the package, so its figures are computed, not quoted.
 
 `make model CORPUS=stories.jsonl` trains it anew.
 

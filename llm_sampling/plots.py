@@ -142,6 +142,9 @@ def plot_lines(
            yscale='log' if logy else 'linear')
     # a change of scale makes new ticks
     ax.tick_params(which='both', colors=ink, labelsize=8)
+    for axis, log in ((ax.xaxis, logx), (ax.yaxis, logy)):
+        # not as a formula, 10^{-5}, which takes long to set
+        if log: axis.set_major_formatter('{x:g}')
     if len(ys) > 1: ax.legend(labelcolor=ink, frameon=False, fontsize=8)
     return ax
 

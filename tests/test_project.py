@@ -264,3 +264,58 @@ def test_modules_are_short():
     lengths = {m: len((ROOT/f'llm_sampling/{m}.py').read_text().splitlines())
                for m in parsed()}
     assert {m: n for m, n in lengths.items() if n > LONG.get(m, 350)} == {}
+
+
+# Words of the primer, as prose has them
+PRIMER = dict(token='tokens?', vocabulary='vocabular(y|ies)', logit='logits?',
+              distribution='distributions?', entropy='entrop(y|ies)',
+              row='(?<!in a )rows?', batch='batch(es)?', pad='pads?', mask='masks?',
+              key='keys and values', value='keys and values', cache='caches?',
+              window='windows?', seed='seeds?')
+
+def prose(path):
+    """The sentences of a chapter: no title, headings, code, formulas, references. Links
+    to the primer stand in ⟦ ⟧, other links are left out"""
+    cells = [''.join(c['source']) for c in json.loads(path.read_text())['cells']
+             if c['cell_type'] == 'markdown']
+    text = '\n\n'.join(c for c in cells if not re.match(r'# |#\| export', c))
+    text = text.split('\n## References')[0]
+    text = re.sub(r'```.*?```|\$\$.*?\$\$|`[^`]*`|\$[^$]*\$|^#+ .*?$', '', text,
+                  flags=re.S | re.M)
+    text = re.sub(r'\[([^\]]*)\]\(00_primer\.ipynb#[\w-]+\)', r'⟦\1⟧', text)
+    return re.sub(r'\[[^\]]*\]\([^)]*\)', '', text)
+
+
+def linked(word, text):
+    "Whether each use of a word in a text is a link"
+    uses = re.finditer(rf'(?<![\w-]){PRIMER[word]}(?![\w-])', text, flags=re.I)
+    places = [m.start() for m in uses]
+    return [text.rfind('⟦', 0, i) > text.rfind('⟧', 0, i) for i in places]
+
+
+def test_the_primer_defines_its_words():
+    "Each in bold, once, and in the glossary"
+    text = prose(ROOT/'nbs/00_primer.ipynb')
+    bold = ', '.join(re.findall(r'\*\*(.*?)\*\*', text))
+    listed = ', '.join(re.findall(r'^\| ([\w, -]+) \|', text, flags=re.M))
+    for word in PRIMER:
+        use = rf'\b{word}s?\b'
+        assert len(re.findall(use, bold, flags=re.I)) == 1, word
+        assert re.search(use, listed), word
+
+
+CHAPTERS = [f.stem for f in sorted((ROOT/'nbs').glob('*.ipynb'))
+            if re.match(r'0[1-9]|1|2', f.name)]
+# Chapters where links are missing still
+TO_LINK = ['05_min_p', '06a_gallery', '07_penalties', '07a_repeats', '08_adaptive',
+           '08a_mirostat', '10_models', '11_token_tree', '11a_rows', '12_generation',
+           '12b_sums', '13_beam', '13a_beam_stream', '14_diverse', '14a_constrained',
+           '15_contrastive', '16_logit_contrast', '17_mcts', '18_rerank']
+
+@pytest.mark.parametrize('chapter', [c for c in CHAPTERS if c not in TO_LINK])
+def test_words_of_the_primer_are_linked(chapter):
+    "Where a chapter uses one first, and there only"
+    text = prose(ROOT/f'nbs/{chapter}.ipynb')
+    wrong = [w for w in PRIMER if (uses := linked(w, text))
+             and (not uses[0] or sum(uses) > 1)]
+    assert wrong == []
