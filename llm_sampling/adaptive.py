@@ -4,7 +4,8 @@ Can a step look at what the model is sure of?
 
 The filters of the earlier chapters have one fixed knob. Two steps here adapt to the present token. Dynamic temperature sets
 the temperature anew at each step, from the entropy: low where the model is sure, high where it is open. XTC (exclude top
-choices) now and then removes the most likely tokens, all but the least likely of the good ones, by a roll of its own.
+choices) now and then, by a roll of its own, removes the most likely tokens: of those above a threshold only the least likely
+stays.
 
 Neither remembers anything: the same logits, seed and position give the same result, in any batch.
 

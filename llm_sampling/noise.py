@@ -2,10 +2,10 @@
 
 Why does a row draw another token when its neighbours change?
 
-Because random numbers come from a stream, in the order of asking. Here the noise is computed from (seed, position, token id) by
-integer arithmetic. So from the same logits a row draws the same token alone, in any batch and on any device. `sample` adds this
-noise to the logits and takes the largest: Gumbel-max. A prompt's own ids are mixed into its seed, so that one seed serves a
-batch of prompts.
+Because random numbers come from a stream, in the order of asking. Here the noise is computed from (seed, position, token id)
+by integer arithmetic. So from the same logits a row draws the same token alone and in any batch, and on another device but
+for near ties, where the last digit of a logarithm decides. `sample` adds this noise to the logits and takes the largest:
+Gumbel-max. A prompt's own ids are mixed into its seed, so that one seed serves a batch of prompts.
 
 Docs: https://llm-sampling.github.io/llm_sampling/noise.html.md"""
 

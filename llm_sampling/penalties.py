@@ -3,8 +3,8 @@
 How does a text get out of a loop?
 
 A language model that has said a thing twice finds it likelier to say it again. A penalty looks at the tokens so far and
-lowers the logits of those that were said: each of them alike (repetition, presence), or in proportion to its count
-(frequency). What would repeat a whole sequence is the subject of the chapter on repeats and bans.
+lowers the logits of those that were said: once, however often they were said (repetition, presence), or again for
+each time (frequency). What would repeat a whole sequence is the subject of the chapter on repeats and bans.
 
 All of them take a batch, left padding and one strength per row. A history token that the mask hides is treated as if it
 were not there. A penalty lowers a logit but never to -inf, so it cannot leave a row without a token.

@@ -2,10 +2,10 @@
 
 How does one compare strategies that do different amounts of work?
 
-With a task whose answers can be checked, and with one axis for the work: the tokens that the model evaluates. Here a
-small model adds four numbers and writes the working, a line for each addition. It is right about half of the time, so that
-greedy decoding, sampling, beams, votes, best of n and tree search all have something to gain. All of them solve the same
-problems, and every difference comes with an interval.
+With a task whose answers can be checked, and with one axis for the work: the tokens that the model evaluates. Here a small
+model adds four numbers and writes the working, a line for each addition. Greedily it is right on .56 of the problems, with
+one sample at temperature 1 on .37, so that greedy decoding, sampling, beams, votes, best of n and tree search all have
+something to gain. All of them solve the same problems, and every difference comes with an interval.
 
 Docs: https://llm-sampling.github.io/llm_sampling/sums.html.md"""
 
