@@ -159,6 +159,24 @@ def test_few_cells_are_hidden():
     assert sum(hidden) <= .06 * len(hidden)
 
 
+def headings(path):
+    "Anchors of a notebook's headings down to the third level, as its page will have"
+    marks = [''.join(c['source']) for c in json.loads(path.read_text())['cells']
+             if c['cell_type'] == 'markdown']
+    names = re.findall(r'^#{1,3} (.+)$', '\n'.join(marks), flags=re.M)
+    return {re.sub(r'[^\w -]', '', name.lower()).replace(' ', '-') for name in names}
+
+
+def test_links_between_chapters_name_headings():
+    "`[..](03_top_k.ipynb#edges)`: the built site checks pages, this needs no build"
+    nbs = {f.name: f for f in (ROOT/'nbs').glob('*.ipynb')}
+    links = [(f.name, *found) for f in nbs.values()
+             for found in re.findall(r'\]\((\w+\.ipynb)#([^)]+)\)', f.read_text())]
+    assert len(links) > 100
+    anchors = {name: headings(nbs[name]) for name in {to for _, to, _ in links}}
+    assert [link for link in links if link[2] not in anchors[link[1]]] == []
+
+
 def test_each_module_has_its_tests():
     modules = {f.stem for f in (ROOT/'llm_sampling').glob('[!_]*.py')}
     assert modules <= {f.stem.removeprefix('test_')
