@@ -26,10 +26,9 @@ from .knobs import check_count, check_number, in_short
 from .models import LanguageModel, check_lm
 from .noise import gumbel_noise
 from .path_record import PathRecord, split_rows
-from .record import Generation, Record, collect_whole, measure
+from .record import Generation, Record, collect_whole, measure, stops
 from .request import ask
 from .steps import memories
-from .text_stream import TextStream
 from .token_tree import TokenTree
 from .tree_books import pick
 
@@ -284,17 +283,11 @@ def check_beams(lm, num_beams, max_new_tokens, length_penalty, early_stopping,
 
 # %% ../nbs/13_beam.ipynb #4120b867
 def stop_check(request):
-    "A function that tells in which candidates a stop string stands; None without one"
+    "A function that tells which candidates a stop ends; None without one"
     if not request.stop and not request.until: return None
-    lm, contexts = request.lm, request.contexts
-    def stands(row, path):
-        if request.ended_by(row, path): return True
-        if not request.stop: return False
-        stream = TextStream(lm, contexts[row], request.stop)
-        stream.add(path)
-        return stream.stopped is not None
     def stopped(beams, parents, tokens):
-        rows = [[bool(path) and stands(row, path) for path in beams.paths(row, *x)]
+        rows = [[bool(path) and stops(request, row, path)
+                 for path in beams.paths(row, *x)]
                 for row, x in enumerate(zip(parents, tokens))]
         return torch.tensor(rows, device=tokens.device)
     return stopped

@@ -152,7 +152,7 @@ def check_beams(
     """
 
 def stop_check(request: Any) -> Any:
-    """A function that tells in which candidates a stop string stands; None without one"""
+    """A function that tells which candidates a stop ends; None without one"""
 
 def ask_beams(
     lm: Any,

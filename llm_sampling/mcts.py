@@ -26,7 +26,7 @@ from .knobs import check_count, check_flag, check_number, in_short
 from .models import LanguageModel
 from .noise import mix
 from .plots import plot_tree
-from .record import Generation, Record, collect_whole
+from .record import Generation, Record, collect_whole, stops
 from .request import ask
 from .rollouts import Rollout, Rollouts
 from .sampler import check_sampler
@@ -187,20 +187,13 @@ def check_mcts(value, num_simulations, c_puct, max_new_tokens, top_k, temperatur
 # %% ../nbs/17_mcts.ipynb #9d617275
 def endings(request):
     "`ended` and `write` of a `Search`"
-    lm, stop, eos = request.lm, request.stop, request.eos
-    contexts = request.contexts
-    def said(row, ids):
-        stream = TextStream(lm, contexts[row], stop)
-        stream.add([i for i in ids if i not in eos])
-        return stream
-    def ended(row, ids):
-        if ids[-1] in eos or request.ended_by(row, ids): return True
-        return bool(stop) and said(row, ids).stopped is not None
+    def ended(row, ids): return ids[-1] in request.eos or stops(request, row, ids)
     def write(row, ids):
-        stream = said(row, ids)
+        stream = TextStream(request.lm, request.contexts[row], request.stop)
+        stream.add([i for i in ids if i not in request.eos])
         stream.finish()
         return stream.text
-    return ended, write if lm.tokenizer is not None else None
+    return ended, write if request.lm.tokenizer is not None else None
 
 # %% ../nbs/17_mcts.ipynb #b0a152f2
 @patch

@@ -10,7 +10,7 @@ from typing import Literal
 from typing import overload
 
 __all__ = ['TokenStep', 'Piece', 'measure', 'Record', 'Trace', 'Completion',
-           'Generation', 'Writer', 'writers', 'collect', 'collect_whole']
+           'Generation', 'Writer', 'writers', 'stops', 'collect', 'collect_whole']
 
 @dataclass
 class TokenStep:
@@ -228,6 +228,14 @@ def writers(request: Request, n: int, read_along: Any) -> list[Any]:
     Args:
         n: Rows of each prompt
         read_along: Is somebody shown the pieces?
+    """
+
+def stops(request: Request, prompt: int, ids: Tensor) -> bool:
+    """Does a stop string stand in a text, or a stop function end it?
+
+    Args:
+        prompt: Its number
+        ids: A text after it
     """
 
 def collect(

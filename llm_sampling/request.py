@@ -110,7 +110,7 @@ class Request:
     seed:object         # What the caller gave in place of the sampler's
     start:float         # When the question came, by `time.perf_counter`
 
-    @property
+    @cached_property
     def contexts(self):
         "The last ids of each prompt: a text may go on with a character begun there"
         return [ids[real][-6:].tolist() for ids, real in zip(self.ids, self.mask)]

@@ -94,7 +94,6 @@ class Request:
     sampler: Sampler
     seed: object
     start: float
-    @property
     def contexts(self) -> Any:
         """The last ids of each prompt: a text may go on with a character begun there"""
     def prompts(self) -> Any:
