@@ -16,6 +16,7 @@ import re
 import shutil
 import sys
 import tomllib
+from functools import cached_property
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
@@ -175,15 +176,17 @@ def api_names(cell):
              for name in listify(patch_name(node))]
     return [(name, inner) for name, inner in pairs if is_public(name.split('.')[-1])]
 
+PROPERTY = property, cached_property
+
 def kind(name, obj, owner):
     "Directive of Sphinx's Python domain that describes `obj`"
-    if isinstance(obj, property): return 'property'
+    if isinstance(obj, PROPERTY): return 'property'
     if inspect.isclass(obj): return 'class'
     return 'method' if owner or '.' in name else 'function'
 
 def signature(obj):
     "Arguments and defaults; types stand in the list below"
-    if isinstance(obj, property): return ''
+    if isinstance(obj, PROPERTY): return ''
     if inspect.isclass(obj) and not {'__init__', '__new__'} & set(vars(obj)):
         return ''  # it inherits them
     sig = inspect.signature(obj)
@@ -229,7 +232,7 @@ def api_text(obj):
 def api_block(module, name, inner=(), owner=None):
     "MyST for one symbol: signature, docstring, parameters, and for a class its members"
     obj = attrgetter(f'{owner}.{name}' if owner else name)(module)
-    target = obj.fget if isinstance(obj, property) else obj
+    target = getattr(obj, 'fget', getattr(obj, 'func', obj))
     body = [inline(summary(target)), parameters(target) if signature(obj) else '']
     body += [api_block(module, member, owner=name) for member in inner]
     fence, place = ((':::::', '') if owner
@@ -252,7 +255,12 @@ def public():
     modules = [import_module(f'{lib}.{name}') for name in order]
     return {f'{m.__name__}.{name}': getattr(m, name) for m in modules
             for name in getattr(m, '__all__', ())
-            if callable(getattr(m, name)) and getattr(m, name).__module__ == m.__name__}
+            if defines(m, getattr(m, name))}
+
+def defines(module, obj):
+    "Is it a function or a class of this module?"
+    made = inspect.isroutine(obj) or inspect.isclass(obj)
+    return made and obj.__module__ == module.__name__
 
 def call(name):
     "What one types to get the object of this dotted name"
@@ -359,7 +367,7 @@ def fold_plumbing(cells):
 def borrowed(module):
     "Where the names come from that the source of a chapter takes from other chapters"
     nodes = ast.parse(inspect.getsource(module)).body if module else ()
-    said = [f"{', '.join(f'`{a.name}`' for a in n.names)} ([{n.module}]({n.module}.md))"
+    said = [f"{', '.join(f'`{a.name}`' for a in n.names)} ([{n.module}]({n.module}.ipynb))"
             for n in nodes if isinstance(n, ast.ImportFrom) and n.level and n.module]
     return f"Names of other chapters: {'; '.join(said)}." if said else ''
 

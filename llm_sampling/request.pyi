@@ -94,8 +94,10 @@ class Request:
     sampler: Sampler
     seed: object
     start: float
+    @property
     def contexts(self) -> Any:
         """The last ids of each prompt: a text may go on with a character begun there"""
+    @property
     def prompts(self) -> Any:
         """The ids of each prompt, without pads"""
     def ended_by(

@@ -118,8 +118,8 @@ def test_prove_names_what_comes_from_other_chapters():
              cell('## Prove\n\nOne check:\ntwo.\n\n### Source', 'markdown')]
     docs.tell_borrowed(cells, top_k)
     docs.tell_borrowed(cells, None)
-    said = ('Names of other chapters: `Knob` ([knobs](knobs.md)); `upcast` '
-            '([softmax](softmax.md)).')
+    said = ('Names of other chapters: `Knob` ([knobs](knobs.ipynb)); `upcast` '
+            '([softmax](softmax.ipynb)).')
     assert [c.source for c in cells] == [
         '## See\n\nA figure.', f'## Prove\n\nOne check:\ntwo.\n\n{said}\n\n### Source']
 

@@ -386,6 +386,7 @@ class Stubs:
         patch = used.get('patch', '')
         lines = [f'{indent}@{used[name]}' for name in DECORATORS if name in used]
         lines += [f'{indent}@{name}' for flag, name in FLAGS.items() if flag in patch]
+        if 'cached_property' in used: lines.append(f'{indent}@property')
         args, results = comments(module, fn)
         text = help_text(fn, Args=args, Returns=results)
         if not text or fn.name == '__init__': lines.append(f'{signature} ...')
