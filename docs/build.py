@@ -367,8 +367,9 @@ def fold_plumbing(cells):
 def borrowed(module):
     "Where the names come from that the source of a chapter takes from other chapters"
     nodes = ast.parse(inspect.getsource(module)).body if module else ()
-    said = [f"{', '.join(f'`{a.name}`' for a in n.names)} ([{n.module}]({n.module}.ipynb))"
-            for n in nodes if isinstance(n, ast.ImportFrom) and n.level and n.module]
+    froms = [n for n in nodes if isinstance(n, ast.ImportFrom) and n.level and n.module]
+    said = [', '.join(f'`{a.name}`' for a in n.names)
+            + f' ([{n.module}]({n.module}.ipynb))' for n in froms]
     return f"Names of other chapters: {'; '.join(said)}." if said else ''
 
 def tell_borrowed(cells, module):
