@@ -313,7 +313,7 @@ def tags(cell):
     d, found = cell.directives_, []
     if d.get('echo') == 'false': found.append('remove-input')
     if d.get('output') == 'false': found.append('remove-output')
-    if 'code-fold' in d:
+    if d.get('code-fold', 'false') != 'false':
         solution = d.get('code-summary', '').strip('"\'').startswith('Solution')
         found.append('hide-cell' if cell.outputs and solution else 'hide-input')
     if 'exports' in d: found.append('exported')

@@ -132,6 +132,13 @@ def test_dead_widgets_and_errors_are_refused():
     docs.check(cell('#| varies\n#| code-fold: true\n1'), Path('x.ipynb'))
 
 
+@pytest.mark.parametrize('said, hidden', [('true', ['hide-input']), ('false', [])])
+def test_code_is_folded_where_a_directive_says_so(said, hidden):
+    cells = [cell('## See', 'markdown'), cell(f'#| code-fold: {said}\nx = 1')]
+    docs.fold_plumbing(cells)
+    assert docs.tags(cells[1]) == hidden
+
+
 def test_figures_without_words_are_refused():
     png = AttrDict(output_type='display_data', data={'image/png': ''})
     with pytest.raises(ValueError, match='fig-alt'):
