@@ -104,15 +104,20 @@ def link(app, doctree):
         ref += literal
 
 
+THIN = '<mspace width="0.17em"/>'
+
 def mathml(latex, display):
     "A formula as browsers draw it by themselves"
     latex = re.sub(r'\\arg(?![a-z])', r'\\operatorname{arg}', latex)
     formula = convert(latex, display=display)
     unknown = re.search(r'<mi>\\[a-z]+', formula)
     if unknown: raise ValueError(f'no MathML for {unknown[0]!r} in {latex!r}')
-    # a little space between the name of a function and what it is applied to
-    return re.sub(r'(<mi>(?:log|ln|exp|cos|max|min)</mi>)(?=<m(?!o))',
-                  r'\1<mspace width="0.17em"/>', formula)
+    # a little space around the name of a function, but none before its base: that would
+    # be a third part of two
+    formula = re.sub(r'(</m[in]>)(?=<mi>(?:log|ln|exp|cos|max|min)</mi>)',
+                     rf'\1{THIN}', formula)
+    return re.sub(r'(?<!<msub>)(?<!<msup>)(<mi>(?:log|ln|exp|cos|max|min)</mi>)'
+                  r'(?=<m(?!o))', rf'\1{THIN}', formula)
 
 
 def inline_math(self, node):

@@ -13,6 +13,7 @@ from itertools import product
 from os.path import normpath
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree
 
 import nbformat
 import pytest
@@ -319,6 +320,21 @@ def test_no_dollar_is_left_of_a_formula(site, name):
         '<article')[-1].split('</article>')[0]
     text = re.sub(r'<(pre|code|script|style|svg)\b.*?</\1>', '', text, flags=re.S)
     assert re.findall(r'.{0,40}\$.{0,40}', re.sub('<[^>]+>', '', text)) == []
+
+
+PARTS = dict(msub=2, msup=2, mfrac=2, munder=2, mover=2, mroot=2, msubsup=3,
+             munderover=3)
+
+
+@pytest.mark.parametrize('name', PAGES)
+def test_formulas_have_all_their_parts(site, name):
+    "An index has a base and nothing more: browsers draw three parts side by side"
+    text = (site/f'{name}.html').read_text(encoding='utf-8')
+    trees = [ElementTree.fromstring(m)
+             for m in re.findall(r'<math.*?</math>', text, flags=re.S)]
+    parts = [e for tree in trees for e in tree.iter() if e.tag.split('}')[-1] in PARTS]
+    assert [ElementTree.tostring(e)[:120] for e in parts
+            if len(e) != PARTS[e.tag.split('}')[-1]]] == []
 
 
 def called(link):
