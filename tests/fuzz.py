@@ -143,7 +143,7 @@ COUNTS = ('n', 'batch', 'max_new_tokens', 'num_simulations', 'num_beams',
           'lookahead')
 
 
-FUNCTIONS = 'answer', 'score', 'similarity', 'value', 'streamer'
+FUNCTIONS = 'answer', 'score', 'similarity', 'value', 'streamer', 'stop'
 
 
 def unfair(f, name, value):
