@@ -113,8 +113,8 @@ def main():
     ap.add_argument('paths', nargs='*', type=Path,
                     help='notebooks; default: all in nbs/')
     ap.add_argument('--check', action='store_true', help='compare instead of writing')
-    ap.add_argument('--flags', nargs='*', default=[], metavar='FLAG',
-                    help='run cells marked so too, e.g. cuda slow')
+    ap.add_argument('--flags', nargs='*', default=[], metavar='FLAG', choices=flags(),
+                    help='run cells marked so too, e.g. cuda slow; after the notebooks')
     a = ap.parse_args()
     paths = a.paths or sorted((ROOT/'nbs').glob('[!_.]*.ipynb'))
     failed = 0
