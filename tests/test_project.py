@@ -334,3 +334,13 @@ def test_words_of_the_primer_are_linked(chapter):
     wrong = [w for w in PRIMER if (uses := linked(w, text))
              and (not uses[0] or sum(uses) > 1)]
     assert wrong == []
+
+
+@pytest.mark.parametrize('path', sorted((ROOT/'nbs').glob('*.ipynb')),
+                         ids=lambda p: p.stem)
+def test_no_output_is_the_name_of_an_object(path):
+    "`<Axes: …>` beside a figure, or an address that no two runs share"
+    outputs = [o.get('data', {}) for c in json.loads(path.read_text())['cells']
+               for o in c.get('outputs', ())]
+    said = [''.join(o.get('text/plain', '')) for o in outputs if 'image/png' not in o]
+    assert [t for t in said if re.search(r'<(Axes|Figure)|at 0x[0-9a-f]{6}', t)] == []
