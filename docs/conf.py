@@ -139,7 +139,7 @@ def inventory(section):
     source = count(r'^(def|class) ', 'tag_exported')
     checks = count(r'\bassert |\btest_')
     said = [f'the source ({source})' if source else '',
-            f'{checks} checks, all passed' if checks > 1 else 'a check' if checks else '']
+            f'{checks} checks, all passed' if checks > 1 else 'a check' * checks]
     return 'Open: ' + (', '.join(filter(None, said)) or 'the details')
 
 
