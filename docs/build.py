@@ -395,7 +395,7 @@ def page(path, nb):
     module = module_of(path)
     fold_plumbing(nb.cells)
     tell_borrowed(nb.cells, module)
-    cells = [mk_cell(opening(path, nb.cells[0].source, module_of(path)), 'markdown')]
+    cells = [mk_cell(opening(path, nb.cells[0].source, module), 'markdown')]
     for cell in nb.cells[1:]:
         cells += [mk_cell(api_block(module, *symbol), 'markdown')
                   for symbol in cell.get('api_', [])]

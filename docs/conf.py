@@ -105,6 +105,7 @@ def link(app, doctree):
 
 
 THIN = '<mspace width="0.17em"/>'
+FUNCTION = '<mi>(?:log|ln|exp|cos|max|min)</mi>'
 
 def mathml(latex, display):
     "A formula as browsers draw it by themselves"
@@ -114,10 +115,9 @@ def mathml(latex, display):
     if unknown: raise ValueError(f'no MathML for {unknown[0]!r} in {latex!r}')
     # a little space around the name of a function, but none before its base: that would
     # be a third part of two
-    formula = re.sub(r'(</m[in]>)(?=<mi>(?:log|ln|exp|cos|max|min)</mi>)',
-                     rf'\1{THIN}', formula)
-    return re.sub(r'(?<!<msub>)(?<!<msup>)(<mi>(?:log|ln|exp|cos|max|min)</mi>)'
-                  r'(?=<m(?!o))', rf'\1{THIN}', formula)
+    formula = re.sub(rf'(</m[in]>)(?={FUNCTION})', rf'\1{THIN}', formula)
+    return re.sub(rf'(?<!<msub>)(?<!<msup>)({FUNCTION})(?=<m(?!o))', rf'\1{THIN}',
+                  formula)
 
 
 def inline_math(self, node):
@@ -138,8 +138,8 @@ def inventory(section):
                    if {*tags} <= {*c['classes']})
     source = count(r'^(def|class) ', 'tag_exported')
     checks = count(r'\bassert |\btest_')
-    said = [f'the source ({source})' if source else '',
-            f'{checks} checks, all passed' if checks > 1 else 'a check' * checks]
+    passed = {0: '', 1: 'a check'}.get(checks, f'{checks} checks, all passed')
+    said = [f'the source ({source})' if source else '', passed]
     return 'Open: ' + (', '.join(filter(None, said)) or 'the details')
 
 

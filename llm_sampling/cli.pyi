@@ -50,13 +50,6 @@ def read_signature(path: str) -> Signature:
 class Strategy(NamedTuple):
     """A strategy on the command line
 
-    Args:
-        native: The function of this package
-        draws: Does its sampler draw the tokens?
-        scored: Is it a search, with a score for each text?
-        apart: Arguments that are named like a field and are none: to be bound
-        **given: Other defaults than those of this package
-
     Attributes:
         function: `module.function` of this package
         stream: The generator that streams it; None: its `streamer`, or nothing
@@ -67,36 +60,6 @@ class Strategy(NamedTuple):
     stream: str | None = ...
     fixed: dict[Any, Any] = ...
     demo: tuple[Any, ...] = ...
-    native: Any
-    draws: bool
-    scored: bool
-    given: Any
-    takes: Any
-    fields: Any
-    apart: Any
-    own: Any
-    __name__: Any
-    __doc__: Any
-    __signature__: Any
-    def __init__(
-        self,
-        native: Any,
-        draws: bool = False,
-        scored: bool = False,
-        apart: Any = (),
-        **given: Any,
-    ) -> None: ...
-    def __repr__(self) -> str: ...
-    def __call__(self, model: Any = None, input_ids: Any = None, **given: Any) -> Any: ...
-    def bind(self, **given: Any) -> Strategy:
-        """Bind arguments; raises `TypeError` for those that it does not take
-
-        Args:
-            **given: What transformers would not hand over, and arguments of its own
-
-        Returns:
-            Another one, that has them
-        """
 
 STRATEGIES: dict[Any, Any]
 

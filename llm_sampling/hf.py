@@ -13,7 +13,7 @@ Docs: https://llm-sampling.github.io/llm_sampling/hf.html.md"""
 # %% auto #0
 __all__ = ['MIRRORED', 'sample', 'contrastive_search', 'dola', 'contrastive_decoding', 'beam_search', 'diverse_beam_search',
            'constrained_beam_search', 'stochastic_beam_search', 'best_of_n', 'mcts_decode', 'Batched',
-           'read_processors', 'Strategy']
+           'read_processors', 'DropIn']
 
 # %% ../nbs/24_hf.ipynb #f4831f03
 import inspect
@@ -95,11 +95,12 @@ def _rounds(
     return [[*found.values()] for found in lists]
 
 # %% ../nbs/24_hf.ipynb #3a2259d1
-class _Seen:
+class _Seen(Batched):
     "A step that changes nothing, and keeps the logits of every row that pass it"
-    memory, rows = True, Batched.rows
-    def __init__(self): self.live, self.size, self.steps = None, 0, []
-    past = {}
+    def __init__(self):
+        super().__init__(None, memory=True)
+        self.steps = []
+
     def __call__(self, ids, logits):
         whole = logits.new_zeros(self.size, logits.shape[-1])
         whole[self.live] = logits
@@ -135,9 +136,9 @@ def read_processors(
     processors, # Of transformers, in the order of their application
     draws=True, # Is a token drawn at the end? False: the likeliest is taken
     fill=0,     # As for `Batched`
-    watch=None, # A `Seen`, to come after them
+    watch=None, # A `_Seen`, to come after them; None: nobody asks for the logits
     **given,    # Of `Sampler`
-)->Sampler:     # With our steps where we have them; None: there is nothing to do
+)->Sampler:     # With our steps where we have them
     "A sampler that does what a list of processors does, in its order"
     knobs, own, order = {}, {}, []
     for p in processors:
@@ -304,7 +305,7 @@ _LENT = {'lm', 'prompt', 'sampler', 'amateur', 'attention_mask', 'max_new_tokens
         'eos_token_id', 'stop', 'streamer'}
 _BOUND = {'streamer', 'tokenizer', 'stop_strings', 'assistant_model', 'sampler'}
 
-class Strategy:
+class DropIn:
     "A strategy of this package for `model.generate(custom_generate=...)`"
     def __init__(self,
         native,       # The function of this package
@@ -341,9 +342,9 @@ def _signature_of(own):
 
 # %% ../nbs/24_hf.ipynb #e45c8d33
 @patch
-def bind(self:Strategy,
+def bind(self:DropIn,
     **given, # What transformers would not hand over, and arguments of its own
-)->Strategy: # Another one, that has them
+)->DropIn: # Another one, that has them
     "Bind arguments; raises `TypeError` for those that it does not take"
     lent = {name for name in _BOUND if self._lends(name)}
     takes = self.own | self.apart | lent
@@ -356,14 +357,14 @@ def bind(self:Strategy,
     return new
 
 @patch
-def _lends(self:Strategy, name):
+def _lends(self:DropIn, name):
     "Has the strategy a use for what transformers keeps to itself?"
     ours = dict(tokenizer='stop', stop_strings='stop', assistant_model='amateur')
     return ours.get(name, name) in self.takes
 
 # %% ../nbs/24_hf.ipynb #e6f7232d
 @patch
-def _check(self:Strategy, call, given):
+def _check(self:DropIn, call, given):
     "Raise for what was given to `model.generate` and will not arrive"
     here = f'custom_generate=ls.hf.{self.__name__}'
     for name, value in _kept_back().items():
@@ -385,7 +386,7 @@ def _check(self:Strategy, call, given):
 
 # %% ../nbs/24_hf.ipynb #3b69013a
 @patch
-def _arguments(self:Strategy, call, given):
+def _arguments(self:DropIn, call, given):
     "What the function of this package is asked"
     config = call.config
     stop = given.get('stop_strings') or []
@@ -403,7 +404,7 @@ def _arguments(self:Strategy, call, given):
 
 # %% ../nbs/24_hf.ipynb #caac001c
 @patch
-def _decode(self:Strategy, model, input_ids, logits_processor=(), stopping_criteria=(),
+def _decode(self:DropIn, model, input_ids, logits_processor=(), stopping_criteria=(),
            generation_config=None, attention_mask=None, position_ids=None, **rest):
     "What `model.generate` calls when it has prepared everything"
     given = self.given | {k: rest.pop(k) for k in self.own & {*rest}}
@@ -425,13 +426,13 @@ def _decode(self:Strategy, model, input_ids, logits_processor=(), stopping_crite
     return call.output(out, self.scored)
 
 # %% ../nbs/24_hf.ipynb #dc7ac7c0
-sample = Strategy(_sample, draws=True)
-contrastive_search = Strategy(contrastive.contrastive_search)
-dola = Strategy(exits.dola, draws=True, published=True)
-contrastive_decoding = Strategy(logit_contrast.contrastive_decoding, draws=True)
-beam_search = Strategy(beam.beam_search, scored=True)
-diverse_beam_search = Strategy(diverse.diverse_beam_search, scored=True)
-constrained_beam_search = Strategy(constrained.constrained_beam_search, scored=True)
-stochastic_beam_search = Strategy(stochastic.stochastic_beam_search, scored=True)
-best_of_n = Strategy(rerank.best_of_n, scored=True)
-mcts_decode = Strategy(mcts.mcts_decode, draws=True, scored=True, apart=['temperature'])
+sample = DropIn(_sample, draws=True)
+contrastive_search = DropIn(contrastive.contrastive_search)
+dola = DropIn(exits.dola, draws=True, published=True)
+contrastive_decoding = DropIn(logit_contrast.contrastive_decoding, draws=True)
+beam_search = DropIn(beam.beam_search, scored=True)
+diverse_beam_search = DropIn(diverse.diverse_beam_search, scored=True)
+constrained_beam_search = DropIn(constrained.constrained_beam_search, scored=True)
+stochastic_beam_search = DropIn(stochastic.stochastic_beam_search, scored=True)
+best_of_n = DropIn(rerank.best_of_n, scored=True)
+mcts_decode = DropIn(mcts.mcts_decode, draws=True, scored=True, apart=['temperature'])

@@ -8,7 +8,7 @@ from typing import Any
 __all__ = ['MIRRORED', 'sample', 'contrastive_search', 'dola', 'contrastive_decoding',
            'beam_search', 'diverse_beam_search', 'constrained_beam_search',
            'stochastic_beam_search', 'best_of_n', 'mcts_decode', 'Batched',
-           'read_processors', 'Strategy']
+           'read_processors', 'DropIn']
 
 class Batched:
     """A processor of transformers as a step: it always sees the batch it was made for
@@ -44,14 +44,14 @@ def read_processors(
         processors: Of transformers, in the order of their application
         draws: Is a token drawn at the end? False: the likeliest is taken
         fill: As for `Batched`
-        watch: A `Seen`, to come after them
+        watch: A `_Seen`, to come after them; None: nobody asks for the logits
         **given: Of `Sampler`
 
     Returns:
-        With our steps where we have them; None: there is nothing to do
+        With our steps where we have them
     """
 
-class Strategy:
+class DropIn:
     """A strategy of this package for `model.generate(custom_generate=...)`
 
     Args:
@@ -82,7 +82,7 @@ class Strategy:
     ) -> None: ...
     def __repr__(self) -> str: ...
     def __call__(self, model: Any = None, input_ids: Any = None, **given: Any) -> Any: ...
-    def bind(self, **given: Any) -> Strategy:
+    def bind(self, **given: Any) -> DropIn:
         """Bind arguments; raises `TypeError` for those that it does not take
 
         Args:
@@ -92,22 +92,22 @@ class Strategy:
             Another one, that has them
         """
 
-sample: Strategy
+sample: DropIn
 
-contrastive_search: Strategy
+contrastive_search: DropIn
 
-dola: Strategy
+dola: DropIn
 
-contrastive_decoding: Strategy
+contrastive_decoding: DropIn
 
-beam_search: Strategy
+beam_search: DropIn
 
-diverse_beam_search: Strategy
+diverse_beam_search: DropIn
 
-constrained_beam_search: Strategy
+constrained_beam_search: DropIn
 
-stochastic_beam_search: Strategy
+stochastic_beam_search: DropIn
 
-best_of_n: Strategy
+best_of_n: DropIn
 
-mcts_decode: Strategy
+mcts_decode: DropIn

@@ -258,7 +258,7 @@ def test_settings_are_read_from_the_config(llama, rows):
     "Whatever the signature says: a parameter named like a field would swallow it"
     names = {*vars(GenerationConfig())}
     for f in vars(ls.hf).values():
-        if isinstance(f, ls.hf.Strategy):
+        if isinstance(f, ls.hf.DropIn):
             own = {*f.__signature__.parameters} - {'generation_config'}
             assert not own & names, f
     config = GenerationConfig(penalty_alpha=.4, top_k=3, max_new_tokens=6,

@@ -324,10 +324,8 @@ def test_the_primer_defines_its_words():
 
 CHAPTERS = [f.stem for f in sorted((ROOT/'nbs').glob('*.ipynb'))
             if re.match(r'0[1-9]|1|2', f.name)]
-# Chapters where links are missing still
-TO_LINK = []
 
-@pytest.mark.parametrize('chapter', [c for c in CHAPTERS if c not in TO_LINK])
+@pytest.mark.parametrize('chapter', CHAPTERS)
 def test_words_of_the_primer_are_linked(chapter):
     "Where a chapter uses one first, and there only"
     text = prose(ROOT/f'nbs/{chapter}.ipynb')

@@ -136,3 +136,10 @@ def test_unknown_types_are_loud(stubs):
     assert 'loose(strange)' in stubs.Stubs(SOURCES, {'a': ['loose']}).untyped()
     told = stubs.TYPES | {'Box.fill.what': 'object', 'Box.full.return': 'bool'}
     assert stubs.Stubs(SOURCES, {'a': ['make']}, told).untyped() == []
+
+
+def test_two_classes_of_one_name_are_refused(stubs):
+    "A stub would give each the methods of both"
+    twins = dict(a='__all__ = []\nclass Twin: pass', b='__all__ = []\nclass Twin: pass')
+    with pytest.raises(ValueError, match='a and b must not both have a class Twin'):
+        stubs.Stubs(twins, {})

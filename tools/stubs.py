@@ -312,7 +312,13 @@ class Stubs:
         self.types, self.public = types, public
         self.modules = {name: Module(name, source) for name, source in sources.items()}
         nodes = [(m, n) for m in self.modules.values() for n in m.tree.body]
-        self.classes = {n.name: (m, n) for m, n in nodes if isinstance(n, ast.ClassDef)}
+        classes = [(m, n) for m, n in nodes if isinstance(n, ast.ClassDef)]
+        self.classes = {n.name: (m, n) for m, n in classes}
+        for m, n in classes:
+            other = self.classes[n.name][0]
+            if other is not m:   # each would get the methods of both
+                raise ValueError(f'{m.name} and {other.name} must not both have a '
+                                 f'class {n.name}')
         self.patches = {}
         for m, n in nodes:
             for owner in owners(n): self.patches.setdefault(owner, {})[n.name] = (m, n)
