@@ -115,6 +115,25 @@ def fresh_seeds(
     "Seeds from torch's default generator, so that `torch.manual_seed` decides them"
     return torch.randint(-2**63, 2**63 - 1, tuple(shape))
 
+# %% ../nbs/02a_noise.ipynb #3f6a2265
+_BLOCK = 2**18   # numbers that the cache of a core holds
+
+def _largest(
+    z:Tensor,     # Scores, `(..., n)`
+    seed:Tensor, position:Tensor,  # One number, or one per row
+    ids=None,     # Of the columns, `(..., n)`; `None`: 0 to n - 1
+)->tuple:         # The largest sums `(...)`, and their columns
+    "Where scores and their noise together are largest"
+    width, rows = z.shape[-1], max(1, _BLOCK // max(1, z.shape[-1]))
+    if z.device.type != 'cpu' or z.numel() <= rows * width:
+        return (z + gumbel_noise(seed, position, width if ids is None else ids)).max(-1)
+    flat = z.reshape(-1, width)
+    own = [x.expand(z.shape[:-1]).reshape(-1) for x in (seed, position)]
+    if ids is not None: own.append(ids.expand_as(z).reshape(-1, width))
+    blocks = [slice(i, i + rows) for i in range(0, len(flat), rows)]
+    parts = [_largest(flat[b], *(x[b] for x in own)) for b in blocks]
+    return tuple(torch.cat(part).view(z.shape[:-1]) for part in zip(*parts))
+
 # %% ../nbs/02a_noise.ipynb #2ad212c4
 def sample(
     logits:Tensor,    # Unnormalised scores, shape `(..., vocab)`; -inf is never drawn
@@ -130,8 +149,7 @@ def sample(
     seed, position = (one_or_each(name, value, z.shape[:-1], z.device)
                       for name, value in (('seed', seed), ('position', position)))
     if ids is not None: check_ids('ids', ids, z.shape)
-    noise = gumbel_noise(seed, position, z.shape[-1] if ids is None else ids)
-    top, column = (z + noise).max(-1)
+    top, column = _largest(z, seed, position, ids)
     drawn = column if ids is None else ids.gather(-1, column.unsqueeze(-1)).squeeze(-1)
     return checked(top, drawn, check)
 

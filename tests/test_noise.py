@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from llm_sampling import row_seeds, sample
+from llm_sampling import noise, row_seeds, sample
 from llm_sampling.noise import gumbel_noise, mix, uniform_noise
 
 M = 2**32 - 1
@@ -76,3 +76,20 @@ def test_no_rows_have_no_noise():
     assert mix(none, 1).shape == (0,)
     assert gumbel_noise(none, 0, 5).shape == (0, 5)
     assert row_seeds(1, none.new_zeros(0, 3)).shape == (0,)
+
+
+@pytest.mark.parametrize('lead', [(7,), (2, 3)])
+@pytest.mark.parametrize('named', [False, True])
+def test_a_draw_in_blocks_is_the_draw_at_once(monkeypatch, lead, named):
+    g = torch.Generator().manual_seed(3)
+    z = torch.randn(*lead, 40, generator=g)
+    ids = torch.randint(0, 500, (*lead, 40), generator=g).sort(-1).values
+    ids += torch.arange(40)                             # ascending
+    seeds = torch.randint(-2**63, 2**63 - 1, lead, generator=g)
+    places = torch.randint(0, 99, lead, generator=g)
+    draw = lambda: [noise.sample(z, s, p, ids=ids if named else None).tolist()
+                    for s in (seeds, 5) for p in (places, 7)]
+    whole = draw()
+    for block in (1, 40, 81, 200):
+        monkeypatch.setattr(noise, '_BLOCK', block)
+        assert draw() == whole
