@@ -6,6 +6,7 @@
 - `llm_sampling.batches`: A sampler for the rows of each prompt, and one sampler of many requests
 - `llm_sampling.beam`: Keep the best few beginnings of a text, not only the best one
 - `llm_sampling.beam_stream`: The beginning of an answer, shown while the search for it goes on
+- `llm_sampling.call`: What a sampler is called with is checked once, and becomes what its steps look at and what the draw needs
 - `llm_sampling.cli`: Generate, explain and compare from a terminal
 - `llm_sampling.constrained`: Beams whose texts contain given words, wherever they fit
 - `llm_sampling.contrastive`: Of the likely next tokens, the one whose state is unlike all before it
@@ -37,6 +38,7 @@
 - `llm_sampling.rows`: Prompts of different lengths that grow together, share what is equal, and forget what the window cannot hold
 - `llm_sampling.sampler`: Every filter, penalty and adaptive step in the order of your system, one draw, and a report of what each step did
 - `llm_sampling.selection`: Walk down the tree, to what was good so far or was hardly tried
+- `llm_sampling.settings`: A configuration of transformers, vLLM, llama.cpp or an OpenAI request becomes a sampler, or an error that names what cannot be had
 - `llm_sampling.shortlist`: The few largest logits are enough for a draw, and the result is exact
 - `llm_sampling.softmax`: From scores to probabilities, and one knob that sharpens or flattens them
 - `llm_sampling.steps`: Every step of a sampler in one table: the function, what its knob may be, and the order of four systems
@@ -93,10 +95,10 @@ _names = {
     'rerank': 'best_of_n',
     'vote': 'majority_vote minimum_bayes_risk',
 }
-_modules = [*_names, 'architectures', 'backends', 'batches', 'cli', 'hf',
-            'default_model', 'explain', 'folders', 'knobs', 'path_record', 'plots',
-            'prompts', 'request', 'rollouts', 'rows', 'selection', 'shortlist', 'steps',
-            'sums', 'testing', 'text_stream', 'token_texts', 'tree_books', 'widgets']
+_modules = [*_names, 'architectures', 'backends', 'batches', 'call', 'cli',
+            'hf', 'default_model', 'explain', 'folders', 'knobs', 'path_record', 'plots',
+            'prompts', 'request', 'rollouts', 'rows', 'selection', 'settings', 'shortlist',
+            'steps', 'sums', 'testing', 'text_stream', 'token_texts', 'tree_books', 'widgets']
 _home = {name: module for module, names in _names.items() for name in names.split()}
 __all__ = [*_home]
 

@@ -5,6 +5,7 @@ from . import backends as backends
 from . import batches as batches
 from . import beam as beam
 from . import beam_stream as beam_stream
+from . import call as call
 from . import cli as cli
 from . import constrained as constrained
 from . import contrastive as contrastive
@@ -36,6 +37,7 @@ from . import rollouts as rollouts
 from . import rows as rows
 from . import sampler as sampler
 from . import selection as selection
+from . import settings as settings
 from . import shortlist as shortlist
 from . import softmax as softmax
 from . import steps as steps

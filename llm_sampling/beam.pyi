@@ -4,6 +4,7 @@ from .record import Generation
 from .record import Record
 from .sampler import Sampler
 from .token_tree import TokenTree
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from torch import Tensor
@@ -197,7 +198,7 @@ def beam_search(
     num_return_sequences: int = 1,
     sampler: Sampler | None = None,
     do_sample: bool = False,
-    stop: str | Sequence[str] | None = None,
+    stop: str | Callable[[list[int], list[int]], object] | Sequence[str | Callable[[list[int], list[int]], object]] | None = None,
     seed: int | Sequence[int] | Tensor | None = None,
     attention_mask: Tensor | None = None,
     eos_token_id: int | Sequence[int] | None = None,

@@ -4,6 +4,7 @@ from .models import LanguageModel
 from .record import Generation
 from .record import Piece
 from .sampler import Sampler
+from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -64,7 +65,7 @@ def stream_beam_search(
     lookahead: int | None = None,
     sampler: Sampler | None = None,
     do_sample: bool = False,
-    stop: str | Sequence[str] | None = None,
+    stop: str | Callable[[list[int], list[int]], object] | Sequence[str | Callable[[list[int], list[int]], object]] | None = None,
     seed: int | Sequence[int] | Tensor | None = None,
     attention_mask: Tensor | None = None,
     eos_token_id: int | Sequence[int] | None = None,

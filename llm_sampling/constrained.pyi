@@ -3,6 +3,7 @@ from .beam import Beams
 from .models import LanguageModel
 from .record import Generation
 from .sampler import Sampler
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from torch import Tensor
@@ -134,7 +135,7 @@ def constrained_beam_search(
     early_stopping: bool | Literal['never'] = False,
     num_return_sequences: int = 1,
     sampler: Sampler | None = None,
-    stop: str | Sequence[str] | None = None,
+    stop: str | Callable[[list[int], list[int]], object] | Sequence[str | Callable[[list[int], list[int]], object]] | None = None,
     seed: int | Sequence[int] | Tensor | None = None,
     attention_mask: Tensor | None = None,
     eos_token_id: int | Sequence[int] | None = None,

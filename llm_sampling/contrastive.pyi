@@ -110,7 +110,7 @@ def contrastive_search(
     penalty_alpha: float | Sequence[float | None] | Tensor | None = 0.6,
     max_new_tokens: int = 60,
     sampler: Sampler | None = None,
-    stop: str | Sequence[str] | None = None,
+    stop: str | Callable[[list[int], list[int]], object] | Sequence[str | Callable[[list[int], list[int]], object]] | None = None,
     seed: int | Sequence[int] | Tensor | None = None,
     attention_mask: Tensor | None = None,
     eos_token_id: int | Sequence[int] | None = None,

@@ -117,7 +117,7 @@ def dola(
     sampler: Sampler | None = None,
     max_new_tokens: int = 60,
     n: int = 1,
-    stop: str | Sequence[str] | None = None,
+    stop: str | Callable[[list[int], list[int]], object] | Sequence[str | Callable[[list[int], list[int]], object]] | None = None,
     seed: int | Sequence[int] | Tensor | None = None,
     attention_mask: Tensor | None = None,
     eos_token_id: int | Sequence[int] | None = None,

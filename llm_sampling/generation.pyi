@@ -13,7 +13,7 @@ from torch import Tensor
 from typing import Any
 
 __all__ = ['Policy', 'blame', 'write_rows', 'rows_for', 'run_whole', 'check_streamer',
-           'stream', 'generate', 'rep_n']
+           'tell_settings', 'stream', 'generate', 'rep_n']
 
 class Policy:
     """Chooses the next token of each row: the likeliest, or by a sampler
@@ -92,6 +92,14 @@ def run_whole(
 def check_streamer(streamer: Callable[[Piece], object] | None) -> None:
     """Raise `TypeError` unless it is a function or None"""
 
+def tell_settings(lm: LanguageModel, sampler: Sampler | None = None) -> None:
+    """Warn once if a model's own settings ask for sampling, and the caller for nothing
+
+    Args:
+        lm: The model, a `LanguageModel`
+        sampler: What the caller gave
+    """
+
 def stream(
     lm: LanguageModel,
     prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
@@ -99,7 +107,7 @@ def stream(
     *,
     max_new_tokens: int = 60,
     n: int = 1,
-    stop: str | Sequence[str] | None = None,
+    stop: str | Callable[[list[int], list[int]], object] | Sequence[str | Callable[[list[int], list[int]], object]] | None = None,
     seed: int | Sequence[int] | Tensor | None = None,
     attention_mask: Tensor | None = None,
     eos_token_id: int | Sequence[int] | None = None,
@@ -128,7 +136,7 @@ def generate(
     *,
     max_new_tokens: int = 60,
     n: int = 1,
-    stop: str | Sequence[str] | None = None,
+    stop: str | Callable[[list[int], list[int]], object] | Sequence[str | Callable[[list[int], list[int]], object]] | None = None,
     seed: int | Sequence[int] | Tensor | None = None,
     attention_mask: Tensor | None = None,
     eos_token_id: int | Sequence[int] | None = None,

@@ -175,7 +175,10 @@ def _as_lm(
 ):                  # Gives a `LanguageModel`
     "A model in eval mode as long as a call lasts; a trainer finds its own mode again"
     training = [part for part in model.modules() if part.training]
-    try: yield LanguageModel(model, tokenizer)
+    try:
+        lm = LanguageModel(model, tokenizer)
+        lm.advised = True      # `model.generate` has read the model's settings
+        yield lm
     finally:
         for part in training: part.training = True
 

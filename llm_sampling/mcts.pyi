@@ -111,7 +111,7 @@ def mcts_decode(
     rollout_tokens: int | None = None,
     leaves: int = 16,
     return_best: bool = True,
-    stop: str | Sequence[str] | None = None,
+    stop: str | Callable[[list[int], list[int]], object] | Sequence[str | Callable[[list[int], list[int]], object]] | None = None,
     seed: int | Sequence[int] | Tensor | None = None,
     attention_mask: Tensor | None = None,
     eos_token_id: int | Sequence[int] | None = None,

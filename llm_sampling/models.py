@@ -35,6 +35,7 @@ from .prompts import encode_prompt, text_of
 class LanguageModel:
     "A causal language model and its tokenizer: text or ids in, float32 logits out"
     origin = None      # of a twin: the module whose answers hold for it, too
+    advised = False    # was it said that its own settings ask for sampling?
     def __init__(self,
         model:nn.Module, # From ids `(B, S)` to logits `(B, S, V)`; set to eval mode
         tokenizer=None,  # A tokenizer of transformers; None: works on ids alone

@@ -18,6 +18,7 @@ class LanguageModel:
         tokenizer: A tokenizer of transformers; None: works on ids alone
     """
     origin: Any
+    advised: bool
     model: Any
     tokenizer: Any
     takes: Any

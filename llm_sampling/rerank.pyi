@@ -49,7 +49,7 @@ def best_of_n(
     max_new_tokens: int = 60,
     num_return_sequences: int = 1,
     sampler: Sampler | None = None,
-    stop: str | Sequence[str] | None = None,
+    stop: str | Callable[[list[int], list[int]], object] | Sequence[str | Callable[[list[int], list[int]], object]] | None = None,
     seed: int | Sequence[int] | Tensor | None = None,
     attention_mask: Tensor | None = None,
     eos_token_id: int | Sequence[int] | None = None,

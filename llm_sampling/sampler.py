@@ -19,18 +19,14 @@ from copy import copy
 from importlib import import_module
 from itertools import chain
 
-import torch
 from fastcore.basics import patch
 from torch import Tensor
 
-from .knobs import (check_flag, check_rows, integers, one_or_each, in_short,
-                                take_rows)
-from .multinomial import greedy
-from .noise import fresh_seeds, sample
+from .call import begin, choose, is_cold
+from .knobs import check_flag, in_short, integers, take_rows
 from .shortlist import pays, shorten, split_tail
-from .softmax import shifted, upcast
-from .steps import (EXTRA, PAST, PROCESSORS, STEPS, Context, as_entries,
-                                check_memory, follow, is_custom, read_order, step_of)
+from .steps import (EXTRA, PROCESSORS, STEPS, as_entries, check_memory,
+                                follow, is_custom, read_order, step_of)
 from .token_texts import as_ids, texts_in
 
 # %% ../nbs/09_sampler.ipynb #73c0dadb
@@ -118,10 +114,9 @@ class Sampler:
         return f"Sampler({', '.join(words)})"
 
 # %% ../nbs/09_sampler.ipynb #92ed14fd
-_MACHINERY = ('__call__', '__getattr__', '_begin', '_apply', '_walk', '_position')
+_MACHINERY = ('__call__', '__getattr__', '_apply', '_walk')
 
 def _name(f): return getattr(f, '__name__', None) or repr(f)
-def _cold(t): return t < torch.finfo(torch.float32).tiny  # 0, or too small for float32
 
 def _plain(sampler):
     "What decides over tokens, without tensors"
@@ -134,7 +129,7 @@ def _plain(sampler):
 def draws(self:Sampler)->bool:
     "Does a draw use random numbers? Not at temperature 0"
     t = self.knobs.get('temperature', 1)
-    return not (_cold(t).all().item() if isinstance(t, Tensor) else _cold(t))
+    return not (is_cold(t).all().item() if isinstance(t, Tensor) else is_cold(t))
 
 # %% ../nbs/09_sampler.ipynb #03c2e6e2
 @patch
@@ -171,48 +166,6 @@ def check_sampler(
     raise TypeError('sampler must be a Sampler or None (greedy), not '
                     f'{in_short(sampler)}; for example ls.Sampler(temperature=0.8)')
 
-# %% ../nbs/09_sampler.ipynb #118e3ce1
-@patch
-def _begin(self:Sampler, logits, ids, mask, position, state, draw=False, shift=True):
-    "float32 logits, and the context of the steps"
-    z, seed = upcast(logits), self.seed
-    if z.dtype == torch.float64:  # only these steps look at more than differences
-        plain = not any(n == 'repetition_penalty' or is_custom(n) for n in self.steps)
-        z = (shifted(z) if plain and shift else z).float()
-    for name in self.steps:
-        if name in PAST and ids is None:
-            raise ValueError(f'ids must be given for {name}: the tokens so far, '
-                             'shape (batch, length)')
-    if 'adaptive' in self.knobs and state is None:
-        raise ValueError('state must be given for adaptive: sampler.init(batch), then '
-                         'sampler.update(...)')
-    if self.unread: self.lend(None)              # raises
-    for name, value in self.knobs.items():       # named as the user knows it
-        if isinstance(value, Tensor) and value.ndim:
-            check_rows(name, value, z.shape[:-1])
-    rolls = draw and self.draws or 'xtc_probability' in self.knobs
-    position = self._position(position, z, ids is not None, rolls and seed is not None)
-    if seed is None and rolls: seed = fresh_seeds(z.shape[:-1])
-    return z, Context(ids, mask, position, seed, state, self.knobs, shift)
-
-# %% ../nbs/09_sampler.ipynb #c5a3b072
-@patch
-def _position(self:Sampler, position, z, history, seeded):
-    "The position, or an error: to guess it would be a silent wrong token"
-    if position is None:
-        output = 'frequency_penalty', 'presence_penalty'
-        needy = [n for n in output if n in self.knobs]
-        needy += ['seed'] * seeded
-        if history and needy:
-            raise ValueError(f'position must be given for {needy[0]}: the number of '
-                             'tokens of the text that were generated before this one')
-        return 0
-    if type(position) is not int:
-        return one_or_each('position', position, z.shape[:-1], z.device)
-    if 0 <= position < 2**63: return position
-    raise ValueError('position must be >= 0 and fit in 64 bits, '
-                     f'not {in_short(position)}')
-
 # %% ../nbs/09_sampler.ipynb #3b6f4472
 @patch
 def _apply(self:Sampler, name, z, context):
@@ -236,7 +189,7 @@ def stages(self:Sampler,
 )->Iterator[tuple[str, Tensor, Tensor]]:
     "Name of each step, logits before and after it; the first, 'model', in float32"
     check_flag('shift', shift)
-    z, context = self._begin(logits, ids, mask, position, state, shift=shift)
+    z, context = begin(self, logits, ids, mask, position, state, shift=shift)
     return chain([('model', z, z)], self._walk(self.steps, z, context))
 
 # %% ../nbs/09_sampler.ipynb #a5c528ab
@@ -262,17 +215,12 @@ def __call__(self:Sampler,
     state=None,     # Of the adaptive sampler, from `init` and `update`
 )->Tensor:          # Token ids, shape `(...)`; a row that cannot be drawn from raises
     "Filter, then draw a token per row; at temperature 0 the lowest id of the maximum"
-    z, context = self._begin(logits, ids, mask, position, state, draw=True)
+    z, context = begin(self, logits, ids, mask, position, state, draw=True)
     head, tail = split_tail(self.steps) if pays(z) else (self.steps, [])
     for _, _, z in self._walk(head, z, context): pass
     z, vocab = tail and shorten(z, [(n, self.knobs[n]) for n in tail]) or (z, None)
     for _, _, z in self._walk(tail if vocab is None else [], z, context): pass
-    t = self.knobs.get('temperature', 1)
-    draw = lambda: sample(z, context.seed, context.position, ids=vocab)
-    if not isinstance(t, Tensor) and self.draws: return draw()
-    best = greedy(z)
-    if vocab is not None: best = vocab.gather(-1, best.unsqueeze(-1)).squeeze(-1)
-    return torch.where(_cold(t).to(z.device), best, draw()) if self.draws else best
+    return choose(z, context, self.draws, vocab)
 
 # %% ../nbs/09_sampler.ipynb #ff1e3bd8
 @patch
@@ -330,7 +278,7 @@ def update(self:Sampler,
     if self.seed is None and 'xtc_probability' in self.knobs:
         raise ValueError('seed must be given for xtc_probability with adaptive: '
                          'update repeats the roll of the call')
-    z, context = self._begin(logits, history, mask, position, state)
+    z, context = begin(self, logits, history, mask, position, state)
     names = self.steps[:self.steps.index('adaptive')]
     for _, _, z in self._walk(names, z, context): pass
     return self.adaptive.update(state, z, ids)
@@ -348,3 +296,47 @@ def explain(self:Sampler,
     stages = [((name, self.knobs.get(name)), z)
               for name, _, z in self.stages(logits, ids, mask, position, state)]
     return import_module('llm_sampling.explain').Explanation(stages, tokenizer)
+
+# %% ../nbs/09_sampler.ipynb #54fff0a0
+def _settings(): return import_module('llm_sampling.settings')
+
+@patch(cls_method=True)
+def from_generation_config(cls:Sampler,
+    settings,   # A `GenerationConfig` of transformers, or a dict
+    accept=(),  # Keys whose difference is accepted: ours is taken where there is one
+)->Sampler:     # Greedy without `do_sample`
+    "The sampler of a model's settings; `ValueError` names what cannot be honoured"
+    return _settings().read_settings('transformers', settings, accept, cls).sampler
+
+# %% ../nbs/09_sampler.ipynb #c5888bc6
+@patch(cls_method=True)
+def from_vllm(cls:Sampler,
+    settings,   # A dict: of `SamplingParams`, or a request to its server
+    accept=(),  # As above
+)->Sampler:     # In vLLM's order
+    "The sampler of a request to vLLM; `ValueError` names what cannot be honoured"
+    return _settings().read_settings('vllm', settings, accept, cls).sampler
+
+@patch(cls_method=True)
+def from_llama_cpp(cls:Sampler,
+    settings,   # A dict: a request to its server; what is absent has its defaults
+    accept=(),  # As above
+)->Sampler:     # In llama.cpp's order, or that of `samplers`
+    "The sampler of a request to llama.cpp; `ValueError` names what cannot be honoured"
+    return _settings().read_settings('llama_cpp', settings, accept, cls).sampler
+
+@patch(cls_method=True)
+def from_openai(cls:Sampler,
+    settings,   # A dict: a request for a completion or a chat
+    accept=(),  # As above
+)->Sampler:
+    "The sampler of a request to OpenAI; `ValueError` names what cannot be honoured"
+    return _settings().read_settings('openai', settings, accept, cls).sampler
+
+# %% ../nbs/09_sampler.ipynb #264b475d
+@patch
+def to_transformers(self:Sampler,
+    inputs=None,  # Of `model.generate`; needed by a seed, and where the past counts
+):                # A `LogitsProcessorList`; with a seed it draws, too
+    "The steps for `model.generate(logits_processor=...)`, made anew for each call"
+    return _settings().as_processors(self, inputs)

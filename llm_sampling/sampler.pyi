@@ -327,6 +327,72 @@ class Sampler:
         Returns:
             An `Explanation`: a table in print; `.plot()` draws it
         """
+    @classmethod
+    def from_generation_config(
+        cls,
+        settings: Any,
+        accept: Sequence[str] = (),
+    ) -> Sampler:
+        """The sampler of a model's settings; `ValueError` names what cannot be honoured
+
+        Args:
+            settings: A `GenerationConfig` of transformers, or a dict
+            accept: Keys whose difference is accepted: ours is taken where there is one
+
+        Returns:
+            Greedy without `do_sample`
+        """
+    @classmethod
+    def from_vllm(
+        cls,
+        settings: Mapping[str, Any],
+        accept: Sequence[str] = (),
+    ) -> Sampler:
+        """The sampler of a request to vLLM; `ValueError` names what cannot be honoured
+
+        Args:
+            settings: A dict: of `SamplingParams`, or a request to its server
+            accept: As above
+
+        Returns:
+            In vLLM's order
+        """
+    @classmethod
+    def from_llama_cpp(
+        cls,
+        settings: Mapping[str, Any],
+        accept: Sequence[str] = (),
+    ) -> Sampler:
+        """The sampler of a request to llama.cpp; `ValueError` names what cannot be honoured
+
+        Args:
+            settings: A dict: a request to its server; what is absent has its defaults
+            accept: As above
+
+        Returns:
+            In llama.cpp's order, or that of `samplers`
+        """
+    @classmethod
+    def from_openai(
+        cls,
+        settings: Mapping[str, Any],
+        accept: Sequence[str] = (),
+    ) -> Sampler:
+        """The sampler of a request to OpenAI; `ValueError` names what cannot be honoured
+
+        Args:
+            settings: A dict: a request for a completion or a chat
+            accept: As above
+        """
+    def to_transformers(self, inputs: Tensor | Mapping[str, Any] | None = None) -> Any:
+        """The steps for `model.generate(logits_processor=...)`, made anew for each call
+
+        Args:
+            inputs: Of `model.generate`; needed by a seed, and where the past counts
+
+        Returns:
+            A `LogitsProcessorList`; with a seed it draws, too
+        """
 
 def check_sampler(sampler: Sampler | None) -> None:
     """Raise `TypeError` unless it is a `Sampler` or `None`

@@ -43,7 +43,8 @@ OWN = dict(  # valid values of parameters, by their names
     num_simulations=3, num_beams=2, model=LM.model, tokenizer=LM.tokenizer,
     table={(): [.5, .5], (1,): [.25, .75]}, nodes=torch.tensor([[-1], [-1]]),
     parents=torch.tensor([[-1], [-1]]), tokens=torch.tensor([[5], [6]]), row=0, node=-1,
-    texts=['a'], index=[0, 1], hidden=True)
+    texts=['a'], index=[0, 1], hidden=True, settings={'temperature': .7},
+    inputs=ROWS)
 HERE = {                                        # where a name means something else
     ('Generation', 'ids'): [ROWS[0]], ('Generation', 'logprobs'): [torch.zeros(3)],
     ('Generation', 'scores'): [0.],

@@ -11,7 +11,7 @@ from llm_sampling.sampler import Sampler
 def rows(rows): return [*rows, torch.tensor([10, 4, 22, 21, 38])]
 
 
-@pytest.mark.some(4)
+@pytest.mark.some(2)
 @pytest.mark.parametrize('family', ['gpt2', 'llama', 'qwen3', 'mistral', 'opt'])
 @pytest.mark.parametrize('count', [1, 4])
 def test_greedy_is_transformers(family, count, rows, tiny):
@@ -29,6 +29,7 @@ def test_greedy_is_transformers(family, count, rows, tiny):
     assert len(ours[0]) <= 7
 
 
+@pytest.mark.long
 def test_order_of_a_batch_does_not_matter(lm):
     prompts = ['', 'Once', 'Once upon a time', 'The king',
                'In the middle of the forest', 'A', 'When the prince awoke', 'Deep']
@@ -59,7 +60,7 @@ def test_fresh_seeds_come_from_torch(lm):
     assert a == once() and a[0] != a[1]
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize('stop',
                          [None, ' the', [', and', 'ing ', '\n\n'], ['e', 'xyz']])
 def test_stream_is_generate(lm, stop, lists):
@@ -122,6 +123,7 @@ def test_penalties_and_memory_survive_batching_and_samples(lm):
             assert alone.ids[j].tolist() == together.ids[2*i + j].tolist()
 
 
+@pytest.mark.long
 def test_a_row_emptied_by_bans_is_named(lm):
     from llm_sampling import Sampler
     everything = {i: float('-inf') for i in range(lm.vocab_size)}
@@ -141,3 +143,19 @@ def test_rows_end_at_their_own_time():
     # a table reads all again each time: three steps of both rows, two of the second
     assert both.stats['tokens_evaluated'] == sum(range(1, 4)) * 2 + 4 + 5
     assert (both.texts, both.trace[0][0].text) == (None, None)
+
+
+@pytest.mark.parametrize('call', [generate, stream])
+def test_settings_of_the_makers_are_told_once(call, tiny, recwarn):
+    "Where they ask for sampling, and the caller for nothing"
+    def said(lm, *args):
+        result = call(lm, [[5, 6]], *args, max_new_tokens=1)
+        if call is stream: [*result]
+        return [w for w in recwarn if 'from_generation_config' in str(w.message)]
+    lm = tiny('llama')
+    assert said(lm) == []
+    lm.model.generation_config.do_sample = True
+    assert said(lm, Sampler(temperature=0)) == []
+    first = said(lm)
+    assert len(first) == 1 and first[0].filename == __file__
+    assert said(lm) == first

@@ -27,12 +27,15 @@ PROMPT = ('str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor]'
 BIAS = 'Mapping[int, float] | Mapping[str, float] | Mapping[int | str, float] | None'
 PRESETS = "'transformers', 'vllm', 'llama.cpp', 'mlx'"
 STREAM = 'Generator[Piece, None, Generation]'
+# a string, or a function of the ids of prompt and text
+ENDING = 'str | Callable[[list[int], list[int]], object]'
 JUDGE = 'Callable[[list[str], list[Tensor]], {} | Tensor] | None'
 
 # By the name of a parameter. `function.parameter`, `Class.method.parameter` and
 # `function.return` go before the annotation; `Class.attribute` may be a field, too.
 # A default of `None` adds `| None`.
 TYPES = dict.fromkeys(KNOBS.split(), KNOB) | {
+    'accept': 'Sequence[str]',
     'adaptive': 'Mirostat1 | Mirostat2 | AdaptiveP | None',
     'amateur_context': 'int | None',
     'answer': 'Callable[[str, Tensor], object] | None',
@@ -75,10 +78,11 @@ TYPES = dict.fromkeys(KNOBS.split(), KNOB) | {
     'score': JUDGE.format('Sequence[float]'),
     'seed': 'int | Sequence[int] | Tensor | None',
     'sequences': 'Sequence[str | Sequence[int]] | None',
+    'settings': 'Mapping[str, Any]',
     'similarity': JUDGE.format('Sequence[Sequence[float]]'),
     'size': 'int | None',
     'state': 'Tensor | None',
-    'stop': 'str | Sequence[str] | None',
+    'stop': f'{ENDING} | Sequence[{ENDING}] | None',
     'streamer': 'Callable[[Piece], object] | None',
     'surprise': "Literal['original', 'kept']",
     'tokenizer': 'Any',
@@ -119,11 +123,14 @@ TYPES = dict.fromkeys(KNOBS.split(), KNOB) | {
     'Piece.finish_reason': 'str | None',
     'Piece.ids': 'list[int]',
     'Sampler.explain.return': 'Explanation',
+    'Sampler.from_generation_config.settings': 'Any',
     'Sampler.init.return': 'Tensor | None',
     'Sampler.knobs': 'dict[str, Any]',
     'Sampler.seed': 'Tensor | None',
     'Sampler.stack.samplers': 'Sequence[Sampler]',
     'Sampler.steps': 'list[str]',
+    'Sampler.to_transformers.inputs': 'Tensor | Mapping[str, Any] | None',
+    'Sampler.to_transformers.return': 'Any',
     'Sampler.update.return': 'Tensor | None',
     'StepReport.removed': 'list[int]',
     'TableModel.forward.input_ids': 'Tensor',
