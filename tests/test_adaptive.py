@@ -192,6 +192,7 @@ FILTERS = {'dynamic': lambda z: dynamic_temperature(z, .3, 1.7, 1.2),
            'xtc': lambda z: xtc_filter(z, .08, 1, seed=0),
            'xtc 0': lambda z: xtc_filter(z, 0, 1, seed=0)}
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize('name', FILTERS)
 @settings(max_examples=25)
 @given(z=batches())

@@ -45,7 +45,7 @@ def compare(lm, rows, eos, extra=None, **kw):
     return ours
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize('seed', range(8))
 def test_beams_are_transformers(seed, tinies, prompts):
     """24 random cases each, 192 in all; batches are left-padded, and many hypotheses
@@ -101,7 +101,7 @@ def all_tied(tiny):
     return lm
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize('seed', range(4))
 def test_ties_are_transformers(seed, all_tied, prompts):
     """All words equally likely. Which of them transformers takes depends on the order
@@ -266,7 +266,7 @@ def test_torchs_generator_moves_only_if_something_is_drawn(search, draws, lists)
     assert run() == run()
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize('extra',
                          [dict(repetition_penalty=1.7), dict(no_repeat_ngram_size=2),
                           dict(repetition_penalty=.8, no_repeat_ngram_size=3)])
@@ -279,6 +279,7 @@ def test_penalties_are_transformers(extra, tinies, prompts):
                     num_return_sequences=2, max_new_tokens=14)
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize('T', [.5, 3., [.7, 1.]])
 def test_temperature_divides_log_probabilities(T, tinies, lists, prompts):
     "Also the largest: a step that shifts a row would make every beam's best word free"
@@ -314,7 +315,7 @@ def test_bundled_model_is_transformers(lm):
                 max_new_tokens=30)
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize('family', ['llama', 'gpt2', 'mistral', 'bloom', 'mamba'])
 def test_row_is_row_alone(family, lists, prompts, tiny):
     lm, dice = tiny(family), random.Random(1)
@@ -395,6 +396,7 @@ def test_eos_that_never_stops(tinies):
     assert [len(i) for i in out.ids] == [9] * 4 and out.finish_reasons == ['length'] * 4
 
 
+@pytest.mark.long
 def test_stop_strings(lm, lists):
     free = beam_search(lm, 'Once upon a time', max_new_tokens=30)
     word = free.texts[0].split()[5]
@@ -429,7 +431,8 @@ def test_filters(lm):
     assert not any((i == banned).any() for i in out.ids)
 
 
-def test_samples_follow_the_law():
+@pytest.mark.long
+def test_samples_follow_the_distribution():
     "One token, two beams: the pair is drawn without replacement"
     dist = torch.tensor([.5, .3, .2])
     lm = LanguageModel(TableModel({(): dist}))
@@ -443,6 +446,7 @@ def test_samples_follow_the_law():
     frequencies(pairs.sum(-1) - 1, torch.tensor([both(0, 1), both(0, 2), both(1, 2)]))
 
 
+@pytest.mark.long
 def test_seeds(lm):
     kw = dict(do_sample=True, max_new_tokens=12, sampler=Sampler(temperature=1.))
     a = beam_search(lm, ['Once', 'The king'], seed=[5, 6], **kw)
@@ -536,6 +540,7 @@ def test_each_token_is_evaluated_once(tinies):
     assert out.stats['peak_cache_bytes'] > 0
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize('search', [beam_search, ls.diverse_beam_search,
                                     ls.stochastic_beam_search])
 def test_measures_of_long_searches(search, tinies):
@@ -624,6 +629,7 @@ def test_one_beam_draws_its_last_word_only():
     assert abs(share[3] - .4) < 4.5 * math.sqrt(.24 / 500)
 
 
+@pytest.mark.long
 def test_likelier_texts_repeat_themselves(lm):
     "More beams find likelier texts, with more loops than samples; a ban takes them out"
     texts = ['Once upon a time', 'The king had three sons, and the youngest',

@@ -16,7 +16,7 @@ from llm_sampling.token_tree import TokenTree
 def tinies(tiny): return {f: tiny(f, layers=1) for f in ('llama', 'gpt2')}
 
 
-@pytest.mark.some(1)
+@pytest.mark.long
 @pytest.mark.parametrize('seed', range(4))
 def test_safe_stream_is_beam_search(seed, tinies, lists, prompts):
     "What was shown is never taken back, whatever ends and wins"
@@ -43,7 +43,7 @@ def test_safe_stream_is_beam_search(seed, tinies, lists, prompts):
                     assert lists(hasty.ids) == lists(greedy.ids)
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize('lookahead', [None, 1, 3])
 def test_stream_of_texts(lm, lookahead):
     "Texts, stop strings and a stop that comes at once"

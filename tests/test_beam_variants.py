@@ -30,6 +30,7 @@ def test_reference_cases_say_something():
     assert len(single) >= 20 and not any('transformers_4_55' in c for c in single)
 
 
+@pytest.mark.long
 def test_rows_alone(tinies, lists):
     for f, cases in ((diverse_beam_search, GROUPS), (constrained_beam_search, FORCED)):
         for c in [c for c in cases if len(c['prompts']) > 1 and c['expected']][:12]:
@@ -43,7 +44,7 @@ def test_rows_alone(tinies, lists):
                                                      abs=1e-4)
 
 
-@pytest.mark.some(4)
+@pytest.mark.some(2)
 @pytest.mark.parametrize('name', VARIANTS)
 @pytest.mark.parametrize('eos', [(), (2, 3, 4, 5)])
 def test_each_token_is_evaluated_once(name, eos, tinies, monkeypatch):
@@ -65,6 +66,7 @@ def test_each_token_is_evaluated_once(name, eos, tinies, monkeypatch):
     assert any(b < a for a, b in zip(columns, columns[1:])), 'nothing was forgotten'
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize('name', VARIANTS)
 def test_bfloat16_and_a_family_without_a_tree(name, lists, tiny):
     """Half precision, and a model whose branches are rows of their own: a row alone as

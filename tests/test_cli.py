@@ -305,6 +305,7 @@ def test_generate_json_and_seed(here):
     assert a['stats']['forward_passes'] > 0
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize('options', [[], ['--seed', '3'],
                                      ['--strategy', 'beam', '--num-beams', '3'],
                                      ['--strategy', 'contrastive'],
@@ -351,6 +352,7 @@ def test_explain_escapes_a_prompt_once(here):
 
 # prompts
 
+@pytest.mark.long
 def test_a_file_of_prompts(tmp_path, here):
     file = tmp_path/'prompts'
     file.write_bytes(
@@ -596,6 +598,7 @@ def generating(*args, **kw):
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kw)
 
 
+@pytest.mark.long
 def test_letters_under_a_poor_locale_and_a_broken_pipe():
     p = generating('café 🙂', '--max-new-tokens', '100',
                    env=ENV | dict(LANG='C', LC_ALL='C'))
@@ -604,6 +607,7 @@ def test_letters_under_a_poor_locale_and_a_broken_pipe():
     assert p.wait(120) == 141 and p.stderr.read() == b''
 
 
+@pytest.mark.long
 def test_interrupt_ends_cleanly():
     # a job in the background would inherit deafness to the signal
     hearing = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -10,6 +10,7 @@ from llm_sampling.constrained import Words, begun, constrained_beam_search
 def tinies(): return tiny_models()
 
 
+@pytest.mark.some(12)
 @pytest.mark.parametrize('n', range(70))
 def test_constraints_are_transformers(n, tinies):
     c, words = FORCED[n], FORCED[n]['force_words_ids']

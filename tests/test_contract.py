@@ -13,6 +13,7 @@ PROMPTS = [f'The {a} {b}' for a in ('king', 'fox', 'old woman', 'wind', 'sea') f
 
 # One seed, many prompts
 
+@pytest.mark.long
 def test_one_seed_serves_many_prompts(lm):
     """Rows of a batch draw as independently as with a seed each: expected distinct
     first tokens by the exact probabilities"""
@@ -197,6 +198,7 @@ def test_a_prompt_longer_than_the_window_is_refused(tiny):
     hook.remove()
 
 
+@pytest.mark.some(3)
 @pytest.mark.parametrize('family', ['gpt2', 'llama', 'mamba'])
 @pytest.mark.parametrize('n', [1, 3])
 def test_a_prompt_as_long_as_the_window_is_read_whole(family, n, tiny):

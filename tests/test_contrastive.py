@@ -115,7 +115,7 @@ def test_tokens_are_transformers(named, part):
     assert chosen > 11
 
 
-@pytest.mark.some(3)
+@pytest.mark.some(2)
 @pytest.mark.parametrize('family',
                          ['llama', 'gpt2', 'mistral', 'gemma2', 'bloom', 'mamba'])
 def test_tokens_are_those_of_a_plain_loop(family, prompts, tiny):
@@ -132,7 +132,7 @@ def test_tokens_are_those_of_a_plain_loop(family, prompts, tiny):
         assert said(out) == [want] and out.scores == pytest.approx([score], abs=1e-3)
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize('family', ['llama', 'gpt2', 'mistral', 'bloom', 'mamba'])
 def test_row_is_row_alone(family, prompts, tiny):
     lm, dice = tiny(family), random.Random(1)
@@ -174,6 +174,7 @@ def test_pads_are_no_context(monkeypatch, prompts, tiny):
             == want)
 
 
+@pytest.mark.long
 def test_one_candidate_or_no_penalty_is_greedy(lm):
     rows = ['Once upon a time', 'The king had three sons, and the youngest']
     want = generate(lm, rows, max_new_tokens=20)
@@ -233,7 +234,7 @@ def test_near_ties_keep_the_order_of_the_logits():
     assert best_first(z, 2)[1].tolist() == [[1, 0]]
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize('sampler', [dict(repetition_penalty=1.5), dict(temperature=2.),
                                      dict(top_p=.3), dict(no_repeat_ngram_size=2),
                                      dict(presence_penalty=1.,
@@ -352,6 +353,7 @@ def test_ends_and_stop_strings(lm):
     assert none.stats['forward_passes'] == 0
 
 
+@pytest.mark.long
 def test_stream_is_search(lm, tiny):
     rows = ['Once upon a time', 'When the prince awoke']
     kw = dict(max_new_tokens=24, top_k=5, stop='ing')

@@ -69,6 +69,7 @@ def test_a_run_that_was_interrupted_ends_with_the_same_weights(stream, tmp_path,
     for a, b in zip(whole.parameters(), resumed.parameters()): assert torch.equal(a, b)
 
 
+@pytest.mark.long
 def test_the_whole_run_on_twelve_stories(tmp_path, capsys):
     "All parts fit together, and a checkpoint of another run is refused"
     stories = [{**s, 'book': 'one', 'title': f'tale {i}', 'text': s['text'][:1500]}

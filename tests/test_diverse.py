@@ -23,7 +23,7 @@ def test_groups_are_transformers(n, tinies):
                  sampler=group_sampler(c)), c, c['expected'])
 
 
-@pytest.mark.some(1)
+@pytest.mark.long
 @pytest.mark.parametrize('groups', [1, 3])
 def test_one_group_or_no_penalty_is_beam_search(groups, tinies, lists):
     rows = [torch.tensor(p) for p in ([3, 4, 5, 6], [9])]

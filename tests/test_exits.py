@@ -86,7 +86,7 @@ def called(c):
     return f"{c['family']}-{c['layers']}-{tied}-{c['dola_layers']}-{c['corrected']}"
 
 
-@pytest.mark.some(12)
+@pytest.mark.some(4)
 @pytest.mark.parametrize('case', CASES, ids=called)
 def test_dola_is_transformers_455(case, rows, lists):
     """The cases were written by transformers 4.55.4, each prompt alone and all as a
@@ -103,7 +103,7 @@ def test_dola_is_transformers_455(case, rows, lists):
 HELD_OUT = json.loads((Path(__file__).parent/'data'/'dola_published.json').read_text())
 
 
-@pytest.mark.some(3)
+@pytest.mark.some(1)
 @pytest.mark.parametrize('part', range(7))
 def test_dola_as_published(part):
     """Four single prompts of 28, written by transformers 4.55.4 after `published` was
@@ -150,7 +150,7 @@ def exits_by_hidden_states(lm, ids, layers):
         [lm.model.get_output_embeddings()(norm(states[i][:, -1])) for i in layers], 1)
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize('family', ['llama', 'gpt2', 'qwen3', 'mistral'])
 @torch.no_grad()
 def test_dola_is_a_plain_loop(family, rows, tiny):
@@ -175,7 +175,7 @@ def test_dola_is_a_plain_loop(family, rows, tiny):
             assert abs(out.scores[i] - total) < 1e-2
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize('family', ['llama', 'gpt2', 'mistral', 'bloom', 'mamba'])
 def test_dola_rows_windows_samples(family, rows, lists, tiny):
     "A row alone, without cache, past the window, and sampled; some rows end early"

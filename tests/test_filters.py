@@ -53,6 +53,7 @@ def apply(name, z, value):
     return ls.p_less_filter(z) if name == 'p_less' else FILTERS[name](z, value)
 
 
+@pytest.mark.some(6)
 @pytest.mark.parametrize('name', OFTEN)
 @settings(max_examples=2 * settings.default.max_examples)  # over three or four values
 @given(batch=batches(finite=False), data=st.data())
@@ -90,6 +91,7 @@ def test_dtypes(name, value, dtype):
     on_meta(partial(apply, name, value=value), z)
 
 
+@pytest.mark.some(6)
 @each
 @given(data=st.data())
 def test_knob_per_row(name, data):

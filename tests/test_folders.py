@@ -46,6 +46,7 @@ def save(lm, path, tokenizer=True):
     return str(path)
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize('family', ['llama', 'gpt2', 'qwen3', 'mistral'])
 def test_folder_round_trip(family, tmp_path, rows):
     lm = tiny(family)

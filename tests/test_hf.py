@@ -30,6 +30,7 @@ def batch(rows):
 def llama(tiny): return tiny('llama').model
 
 
+@pytest.mark.some(10)
 @pytest.mark.parametrize('family', FAMILIES)
 @pytest.mark.parametrize('own', [
     dict(), dict(num_beams=3, num_return_sequences=2, length_penalty=.5),

@@ -25,6 +25,7 @@ STEPS = [(repetition_penalty, loop_repetition, [.5, 1.2, 3.]),
 NAMES = ['repetition', 'normalised', 'frequency', 'presence', 'n-gram', 'dry', 'ban']
 each_step = pytest.mark.parametrize('f, loop, knobs', STEPS, ids=NAMES)
 
+@pytest.mark.some(4)
 @each_step
 @settings(max_examples=40)
 @given(text=texts(), data=st.data())
@@ -37,6 +38,7 @@ def test_definition(f, loop, knobs, text, data):
     same(out, by_rows(loop, z, ids, mask, knob), rtol=1e-5, atol=1e-4)
     for a, b in zip((z, ids, mask), copies): assert a.equal(b)
 
+@pytest.mark.some(4)
 @each_step
 @settings(max_examples=15)
 @given(text=texts(), data=st.data())
@@ -83,6 +85,7 @@ def test_finite_rows_stay(f, loop, knobs, text, data):
 PER_ROW = [(repetition_penalty, 1.), (partial(repetition_penalty, normalize=True), 1.),
            (frequency_penalty, 0.), (presence_penalty, 0.), (dry_penalty, 0.)]
 
+@pytest.mark.some(3)
 @pytest.mark.parametrize('f, neutral', PER_ROW)
 @settings(max_examples=15)
 @given(text=texts(), data=st.data())

@@ -127,7 +127,7 @@ def test_bad_rows_stay_bad():
 
 # contrastive decoding
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize('families',
                          [('llama', 'gpt2'), ('gpt2', 'gpt2'), ('bloom', 'llama'),
                           ('llama', 'mamba'), ('mistral', 'opt')])
@@ -146,7 +146,7 @@ def test_two_models_are_two_plain_loops(families, rows, tiny, weaker):
             assert abs(out.scores[i] - total) < 1e-2
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize('windows', [(12, 17), (20, 13), (None, 12), (14, None),
                                      (11, None), (11, 12), (13, 11)])
 def test_each_model_has_its_own_window(windows, rows, tiny, weaker):
@@ -206,7 +206,7 @@ def test_knobs_are_given_by_name(rows, tiny):
             == guided(lm, rows, rows, guidance_scale=1.5, max_new_tokens=3).scores)
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize('families',
                          [('llama', 'gpt2'), ('gpt2', 'llama'), ('bloom', 'mamba')])
 def test_sampled_rows_are_alone_and_uncached(families, rows, lists, tiny, weaker):
@@ -275,7 +275,7 @@ def test_hotter_copy_is_a_temperature(rows, lists, tiny):
 
 # guidance
 
-@pytest.mark.some(4)
+@pytest.mark.some(2)
 @pytest.mark.parametrize('family', ['llama', 'gpt2', 'qwen3', 'opt'])
 @pytest.mark.parametrize('scale', [.5, 1.5, 4.])
 def test_guidance_is_transformers(family, scale, rows, tiny):
@@ -292,7 +292,7 @@ def test_guidance_is_transformers(family, scale, rows, tiny):
         assert ours.ids[0].tolist() == theirs[0, len(prompt):].tolist()
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize('family', ['llama', 'gpt2', 'bloom', 'mamba'])
 def test_each_prompt_has_its_own_negative_and_scale(family, rows, tiny):
     lm, scales = tiny(family), [3., 1., .4]
@@ -309,6 +309,7 @@ def test_each_prompt_has_its_own_negative_and_scale(family, rows, tiny):
                                                steps=12)[0]
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize('family', ['llama', 'gpt2'])
 def test_padded_negatives_are_transformers_alone(family, rows, tiny):
     """In a batch the processor of transformers 5.23 gives no positions, so with
@@ -346,6 +347,7 @@ def three(lm, prompt, **kw):
             guided(lm, prompt, 'The princess', guidance_scale=1.5, **kw)]
 
 
+@pytest.mark.long
 def test_stop_strings_streams_seeds(lm):
     prompts = ['Once upon a time', 'The wolf said to the little pig']
     s = Sampler(temperature=.8, top_p=.9)
@@ -367,6 +369,7 @@ def test_stop_strings_streams_seeds(lm):
         assert out.texts == i.texts[2:]
 
 
+@pytest.mark.long
 def test_fresh_seeds_follow_torch(lm):
     s = Sampler()
     torch.manual_seed(0); a = three(lm, 'Once', sampler=s, max_new_tokens=8)
@@ -438,6 +441,7 @@ def test_tiny_vocabularies_and_tables():
     with pytest.raises(ValueError, match='shows no layers'): with_exits(one, [0])
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize('family', ['llama', 'gpt2'])
 def test_bfloat16(family, rows, tiny):
     half = LanguageModel(tiny(family).model.to(torch.bfloat16))

@@ -183,7 +183,7 @@ FLAVOURS = [dict(), dict(value=odd, top_k=4),
             dict(value=odd, num_simulations=1),
             dict(sampler=dict(xtc_probability=.5, xtc_threshold=.05), value=odd)]
 
-@pytest.mark.some(7)
+@pytest.mark.some(2)
 @pytest.mark.parametrize('leaves', [1, 3])
 @pytest.mark.parametrize('flavour', range(len(FLAVOURS)))
 def test_plain_search_gives_the_same_tokens_and_visits(flavour, leaves, tinies,
@@ -204,7 +204,7 @@ def test_plain_search_gives_the_same_tokens_and_visits(flavour, leaves, tinies,
             assert out.ids[i].tolist() == text
 
 
-@pytest.mark.some(4)
+@pytest.mark.some(2)
 @pytest.mark.parametrize('seed', range(8))
 def test_enough_budget_finds_the_best_of_all_texts(seed):
     "81 texts; greedy misses the best in some of the tables"
@@ -230,6 +230,7 @@ def test_greedy_misses_some_of_them():
     assert missed >= 5
 
 
+@pytest.mark.long
 def test_never_worse_than_greedy(tinies, lists, prompts):
     "The first rollout is the greedy text"
     for lm in tinies.values():
@@ -256,7 +257,7 @@ def test_first_rollout_is_the_sample_of_generate(tinies, lists, prompts):
                                       eos_token_id=()).ids)
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize('family', ['llama', 'gpt2', 'mistral', 'bloom', 'mamba'])
 def test_row_is_row_alone(family, prompts, tiny):
     lm, dice = tiny(family), random.Random(1)
@@ -281,7 +282,7 @@ def test_padding_and_mask_are_the_rows(tinies, lists, prompts):
     assert lists(a.ids) == lists(b.ids)
 
 
-@pytest.mark.some(5)
+@pytest.mark.some(2)
 @pytest.mark.parametrize('kw',
                          [dict(leaves=1), dict(leaves=4, value=odd),
                           dict(leaves=3, sampler=Sampler(temperature=2.), value=odd),
@@ -401,6 +402,7 @@ def test_leaves_share_passes(tinies):
     assert passes[0] > 2 * passes[1] > 2 * passes[2]
 
 
+@pytest.mark.long
 def test_rollouts_share_passes_by_default(tinies):
     lm = tinies['gpt2']
     one, many = (mcts_decode(lm, [[4, 9]], num_simulations=24, max_new_tokens=10,

@@ -116,7 +116,7 @@ def steer(m, steps, n, many=fresh_rows, keep=slice(None)):
         trace.append(state)
     return torch.stack(ids, 1), torch.stack(bits, 1), torch.stack(trace, 1)
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize('kind', [Mirostat1, Mirostat2])
 @pytest.mark.parametrize('surprise', ['original', 'kept'])
 def test_mean_surprise_comes_to_the_target(kind, surprise):
@@ -151,6 +151,7 @@ METHODS = {'v1': Mirostat1([3, 4., 5], .3), 'v2': Mirostat2([3, 4., 5], .3),
            'kept': Mirostat2([3, 4., 5], .3, 'kept'),
            'adaptive': AdaptiveP([.05, .2, .01], .8)}
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize('name', METHODS)
 def test_rows_alone_and_reordered(name):
     "A row's tokens and states depend on its own logits, seed and target only"
@@ -332,7 +333,7 @@ def test_knobs_are_checked(make):
 
 # --- the bundled model
 
-@pytest.mark.some(1)
+@pytest.mark.long
 @pytest.mark.parametrize('kind', [Mirostat1, Mirostat2])
 def test_target_on_the_bundled_model(kind, lm):
     taus = torch.tensor([2., 3.]).repeat_interleave(6)

@@ -25,7 +25,7 @@ def drawn(ax):
     return figure
 
 
-@pytest.mark.some(5)
+@pytest.mark.some(3)
 @pytest.mark.filterwarnings('ignore:Glyph')
 @pytest.mark.parametrize('token', HOSTILE)
 def test_any_token_is_a_label(token):

@@ -69,6 +69,7 @@ def test_dry_knobs(text, base, allowed, breakers):
     same(dry_penalty(z, ids, .5, base, allowed,
                      torch.tensor(breakers, dtype=torch.long), mask), out)
 
+@pytest.mark.some(24)
 @pytest.mark.parametrize('look', [True, False])
 @pytest.mark.parametrize('length', [2, 3, 7, 64, 65, 300])
 @pytest.mark.parametrize('limit', [1, 2, 5, 63, 158, 400])

@@ -30,6 +30,7 @@ def plain_samples(lm, prompt, n, seed, max_new_tokens, eos_token_id):
 
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize('n', [1, 2, 3, 6])
 def test_best_of_n_has_its_exact_chances(n):
     "By brute force over all counts, and by F(x)^n - F(x-)^n, for a score with ties"
@@ -84,7 +85,7 @@ def run(f, lm, prompt, n, **kw):
     return f(lm, prompt, n, **how, **kw)
 
 
-@pytest.mark.some(4)
+@pytest.mark.some(2)
 @pytest.mark.parametrize('family', ['llama', 'gpt2', 'bloom', 'mamba'])
 @pytest.mark.parametrize('f', ALL)
 def test_choice_among_separate_samples(f, family, rows, tiny):
@@ -112,6 +113,7 @@ def test_choice_among_separate_samples(f, family, rows, tiny):
             == ids_of(batch))
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize('f', ALL)
 def test_all_rows_are_the_samples_best_first(f, lm):
     prompts, n = ['The king', 'Once upon a time there was'], 6

@@ -11,7 +11,7 @@ from llm_sampling.sampler import Sampler
 def rows(rows): return [*rows, torch.tensor([10, 4, 22, 21, 38])]
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize('family', ['gpt2', 'llama', 'qwen3', 'mamba'])
 def test_window_restarts_are_uncached_ones(family, rows, lists, tiny):
     """Rows reach the window at different steps, some drop out, and a model without
@@ -29,7 +29,7 @@ def test_window_restarts_are_uncached_ones(family, rows, lists, tiny):
         assert lists(alone.ids) == lists(a.ids[2*i:2*i+2])
 
 
-@pytest.mark.some(5)
+@pytest.mark.some(3)
 @pytest.mark.parametrize('least', [0, 1, 2**40])
 @pytest.mark.parametrize('family', ['gpt2', 'llama', 'mistral', 'bloom'])
 def test_samples_share_their_prompt(family, least, rows, monkeypatch, tiny):

@@ -14,7 +14,7 @@ from llm_sampling.stochastic import stochastic_beam_search, truncated_gumbels
 def tinies(): return tiny_models()
 
 
-@pytest.mark.some(3)
+@pytest.mark.some(1)
 @pytest.mark.parametrize('eos', [(), tuple(range(2, 6))])
 @pytest.mark.parametrize('family', TINY)
 def test_stochastic_rows_alone_and_nested(tinies, family, eos):
@@ -48,7 +48,7 @@ def test_the_first_is_a_draw_and_the_second_from_the_rest():
         frequencies(pairs[pairs[:, 0] == first, 1], rest / rest.sum())
 
 
-@pytest.mark.some(2)
+@pytest.mark.some(1)
 @pytest.mark.parametrize('K', [1, 3, 5])
 def test_inclusion_probabilities(K):
     "All draws without replacement from the nine texts of two steps, enumerated"
@@ -72,6 +72,7 @@ def test_inclusion_probabilities(K):
     assert all(len(set(drawn[i*K:i*K+K])) == K for i in range(n))
 
 
+@pytest.mark.long
 def test_weighted_means_are_unbiased():
     """Texts weighted by their chance to get in give the mean length of the model's
     texts, and their plain mean is another"""

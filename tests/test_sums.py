@@ -48,6 +48,7 @@ def test_tracks():
     assert is_right(p, '=1\n=100\n') and not is_right(p, '=101\n')
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize('error', [0., .1, .3, 1.])
 def test_a_verifier_is_wrong_as_often_as_it_says(error):
     "On right and on wrong texts; the same verdict each time; other seeds, other errors"
@@ -117,6 +118,7 @@ def test_training_learns_and_repeats():
     assert len(asked) == 5
 
 
+@pytest.mark.long
 def test_the_command_writes_a_model_that_loads(tmp_path):
     assert sums.main(['--out', str(tmp_path), '--steps', '2']) == 0
     lm = ls.load(tmp_path)

@@ -64,6 +64,7 @@ SPACES = dict(
               lambda d: d.Sequence(
         [d.Replace('▁', ' '), d.ByteFallback(), d.Fuse(), d.Strip(' ', 1, 0)])))
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize('kind', SPACES)
 def test_streams_of_other_tokenizers(kind):
     """Special tokens in mid-text, spaces that depend on neighbours, broken bytes: the

@@ -75,7 +75,7 @@ def hooks(model):
                for m in model.modules())
 
 
-@pytest.mark.some(6)
+@pytest.mark.some(3)
 @pytest.mark.parametrize('name', STRATEGIES)
 def test_four_threads_write_what_each_writes_alone(name, rows, monkeypatch, tiny):
     monkeypatch.setattr(Branches, 'least', 0)  # samples stay on a tree, however short
@@ -90,6 +90,7 @@ def test_four_threads_write_what_each_writes_alone(name, rows, monkeypatch, tiny
                for n, x in lm.model.state_dict().items())
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize('family', ['gpt2', 'mistral', 'bloom', 'mamba'])
 def test_states_of_other_families(family, rows, tiny):
     """Contrastive search and DoLa look inside the model: on a tree, with rows, without

@@ -125,7 +125,7 @@ def wander(tree, g, steps=7, n=4):
         check_books(tree)
 
 
-@pytest.mark.some(10)
+@pytest.mark.some(5)
 @pytest.mark.parametrize('batch', [1, 3])
 @pytest.mark.parametrize('family', FAMILIES)
 def test_node_is_its_path_alone(family, batch):

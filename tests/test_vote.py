@@ -15,6 +15,7 @@ from llm_sampling.sampler import Sampler
 from llm_sampling.vote import majority_vote, minimum_bayes_risk, ngram_similarity
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize('n', [1, 2, 5])
 def test_vote_has_its_exact_chances(n):
     "The answer is the last token; ties go to the answer drawn first"
@@ -25,6 +26,7 @@ def test_vote_has_its_exact_chances(n):
                 exact(answers, n, lambda counts: counts))
 
 
+@pytest.mark.some(1)
 @pytest.mark.parametrize('n', [1, 2, 3])
 def test_risk_has_its_exact_chances(n):
     "A similarity that is not symmetric, so that rows and columns cannot be exchanged"

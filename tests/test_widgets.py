@@ -184,6 +184,7 @@ def at(player):
 def want(n): return n, f'{n} words', f'{n-1} of 4', str(n-2)
 
 
+@pytest.mark.some(2)
 def test_buttons_slider_and_keyboard(show):
     page = show(film(start=1).to_html())
     player = page.locator('.llms-player')
@@ -214,6 +215,7 @@ def test_buttons_slider_and_keyboard(show):
     assert player.locator('svg').get_attribute('aria-label') == '3 words'
 
 
+@pytest.mark.some(1)
 def test_players_and_sliders_on_one_page(show):
     bars = slider_bars(lambda k: [k, 1-k], ['a', 'b'], k=[.25, .5]).to_html()
     other = frames(['<i>one</i>', '<i>two</i>']).to_html()
@@ -248,6 +250,7 @@ def test_frames_really_differ_to_the_eye(show):
     assert len(set(seen)) == 4 and len(sizes) == 1, 'the page jumps'
 
 
+@pytest.mark.some(1)
 def test_captions_are_never_markup(show):
     page = show(frames(['<i>x</i>'] * len(NAMES), NAMES, label='<b>').to_html())
     for name in NAMES:
@@ -256,6 +259,7 @@ def test_captions_are_never_markup(show):
     assert page.locator('.llms-player b').count() == 0
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
 def test_fits_a_phone_in_either_scheme(show, scheme):
     page = show(
@@ -284,6 +288,7 @@ def test_fits_a_phone_in_either_scheme(show, scheme):
     assert (ink == 'rgb(255, 255, 255)') == (scheme == 'dark') and ink != ground
 
 
+@pytest.mark.some(1)
 def test_printed_and_without_scripts_the_start_shows(chrome, tmp_path):
     (tmp_path/'index.html').write_text('<!doctype html><meta charset=utf-8>'
                                        + film(start=2).to_html())

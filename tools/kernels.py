@@ -15,9 +15,14 @@ def serve(address):
     # neither pyplot nor widgets: they look for a kernel when they are imported
     os.environ['MPLBACKEND'] = 'module://matplotlib_inline.backend_inline'
     import ipykernel.kernelapp
-    import matplotlib.axes, torch, transformers                         # noqa: F401
+    import matplotlib.backends.backend_svg, matplotlib.figure           # noqa: F401
+    import torch.testing                                                # noqa: F401
     from transformers import GPT2LMHeadModel, LlamaForCausalLM          # noqa: F401
     from transformers import AutoModelForCausalLM, AutoTokenizer        # noqa: F401
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+    get_checkpoint_conversion_mapping('llama')      # builds a table, the first time
+    # a figure is drawn when it is shown, and not once more before
+    matplotlib.backend_bases.FigureCanvasBase.draw_idle = lambda *a, **kw: None
     door, copies = socket.socket(socket.AF_UNIX), {}
     door.bind(address)
     door.listen()
@@ -89,7 +94,7 @@ def client(nb, **kw):
     "nbclient's `NotebookClient` whose kernel is a copy"
     from nbclient import NotebookClient
     os.environ[ADDRESS] = start()
-    client = NotebookClient(nb, **kw)
+    client = NotebookClient(nb, shutdown_kernel='immediate', **kw)
     manager = client.create_kernel_manager()
     manager.kernel_spec.argv = [sys.executable, __file__, '-f', '{connection_file}']
     client.owns_km = True
