@@ -8,7 +8,7 @@ WORKERS := -n 2
 
 MINUTES := 60
 
-.PHONY: help demo test test-long test-oldest fuzz docs lab bench compute model sums notebooks export clean
+.PHONY: help demo test test-long test-oldest fuzz docs lab bench compute model sums hub notebooks export clean
 
 help:
 	@echo "make demo                generate and explain real text with the bundled model"
@@ -22,6 +22,7 @@ help:
 	@echo "make export              write the package from the notebooks: modules, stubs, help texts"
 	@echo "make notebooks           run all notebooks and store their outputs"
 	@echo "make compute             measure every strategy on sums: accuracy against tokens (chapter Sums), some 10 minutes"
+	@echo "make hub                 write a folder per strategy for the Hub of transformers into dist/hub/"
 	@echo "make sums                train the small model of the chapter Sums anew, some 2 minutes"
 	@echo "make model CORPUS=file   train the bundled model anew from a stories.jsonl (COMPILE=1: faster, needs a C++ compiler)"
 
@@ -75,6 +76,9 @@ bench: .venv/dev
 
 compute: .venv/base
 	$(BIN)/python benchmarks/compute.py
+
+hub: .venv/base
+	$(BIN)/python tools/hub.py
 
 # one thread: sums of floats depend on how threads share them
 sums: .venv/base
