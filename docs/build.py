@@ -40,7 +40,7 @@ REFERENCE = ['api', 'changelog']
 TASKS = {
     'Temperature and probabilities': 'softmax',
     'Filters': 'top_k top_p min_p typical gallery',
-    'Filters that move with the text or a roll': 'adaptive mirostat',
+    'Filters that move with the text or a roll': 'adaptive mirostat budgets',
     'History': 'penalties repeats',
     'Draws': 'multinomial noise',
     'The sampler': 'sampler call batches steps shortlist token_texts explain',

@@ -6,6 +6,7 @@
 - `llm_sampling.batches`: A sampler for the rows of each prompt, and one sampler of many requests
 - `llm_sampling.beam`: Keep the best few beginnings of a text, not only the best one
 - `llm_sampling.beam_stream`: The beginning of an answer, shown while the search for it goes on
+- `llm_sampling.budgets`: A text that repeats itself is ended, and a block of thinking is closed in time, softly where the model nearly closes it itself
 - `llm_sampling.call`: What a sampler is called with is checked once, and becomes what its steps look at and what the draw needs
 - `llm_sampling.cli`: Generate, explain and compare from a terminal
 - `llm_sampling.constrained`: Beams whose texts contain given words, wherever they fit
@@ -82,6 +83,7 @@ _names = {
     'models': 'LanguageModel load',
     'record': 'Generation',
     'token_tree': 'TokenTree',
+    'budgets': 'LoopStop ThinkingBudget',
     'generation': 'generate stream',
     'beam': 'beam_search',
     'beam_stream': 'stream_beam_search',

@@ -5,6 +5,7 @@ from . import backends as backends
 from . import batches as batches
 from . import beam as beam
 from . import beam_stream as beam_stream
+from . import budgets as budgets
 from . import call as call
 from . import cli as cli
 from . import constrained as constrained
@@ -89,6 +90,8 @@ from .models import LanguageModel as LanguageModel
 from .models import load as load
 from .record import Generation as Generation
 from .token_tree import TokenTree as TokenTree
+from .budgets import LoopStop as LoopStop
+from .budgets import ThinkingBudget as ThinkingBudget
 from .generation import generate as generate
 from .generation import stream as stream
 from .beam import beam_search as beam_search
@@ -113,8 +116,8 @@ __all__ = ['apply_temperature', 'entropy', 'greedy', 'sample_cdf', 'row_seeds',
            'presence_penalty', 'repetition_penalty', 'ban_tokens', 'dry_penalty',
            'logit_bias', 'no_repeat_ngram', 'dynamic_temperature', 'xtc_filter',
            'AdaptiveP', 'Mirostat1', 'Mirostat2', 'Sampler', 'TableModel',
-           'LanguageModel', 'load', 'Generation', 'TokenTree', 'generate', 'stream',
-           'beam_search', 'stream_beam_search', 'diverse_beam_search',
-           'constrained_beam_search', 'stochastic_beam_search', 'contrastive_search',
-           'contrastive_decoding', 'guided', 'dola', 'mcts_decode', 'best_of_n',
-           'majority_vote', 'minimum_bayes_risk']
+           'LanguageModel', 'load', 'Generation', 'TokenTree', 'LoopStop',
+           'ThinkingBudget', 'generate', 'stream', 'beam_search', 'stream_beam_search',
+           'diverse_beam_search', 'constrained_beam_search', 'stochastic_beam_search',
+           'contrastive_search', 'contrastive_decoding', 'guided', 'dola',
+           'mcts_decode', 'best_of_n', 'majority_vote', 'minimum_bayes_risk']
