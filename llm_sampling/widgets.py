@@ -149,6 +149,7 @@ _style = '''
   background: var(--llms-bar, #3b7dd8); }
 .llms-dropped .llms-label, .llms-dropped .llms-value { opacity: .55; }
 .llms-note { display: flex; flex-wrap: wrap; gap: .2em 1.6em; }
+@media (max-width: 600px) { .llms-knob input { min-height: 40px; } }
 '''
 
 # %% ../nbs/00b_widgets.ipynb #e1013540
@@ -370,8 +371,13 @@ _player_style = '''
   border-radius: 4px; cursor: pointer; }
 .llms-steps button[aria-disabled=true] { opacity: .4; cursor: default; }
 .llms-stage { margin: .6em 0 .3em; overflow-x: auto; }
-.llms-stage svg, .llms-frames svg { max-width: max(100%, 30rem); height: auto; }
+.llms-stage svg, .llms-frames svg { max-width: 100%; height: auto; }
 .llms-caption { min-height: 1.45em; }
+@media (max-width: 600px) {  /* letters of 11 px: a wide picture scrolls */
+  .llms-stage svg, .llms-frames svg { max-width: none; zoom: .9; }
+  .llms-steps { gap: .4em; }
+  .llms-steps button { min-width: 40px; min-height: 40px; }
+}
 '''
 
 # %% ../nbs/00b_widgets.ipynb #461fbb3b
