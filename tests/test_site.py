@@ -546,9 +546,9 @@ PHONE = '''() => {
     // what scrolls says so by a shade at its edge
     unmarked: say(all("*").filter(wider),
                   e => !getComputedStyle(e).backgroundImage.includes("gradient")),
-    // letters of 8 points, at 110 dots per inch, have 11 pixels
+    // letters of 8 points, at 110 dots per inch, have 11 pixels, and exponents 7.7
     small: [...say(all(".cell_output img"), e => box(e).width < .89 * e.naturalWidth),
-            ...say(all(".llms-stage svg"), e => letters(e) < 8)],
+            ...say(all(".llms-stage svg"), e => letters(e) < 7.6)],
     pinched: say(all("summary, .llms-steps button, .llms-knob input"),
                  e => box(e).height < 39.5)};
 }'''
