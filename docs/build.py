@@ -61,7 +61,7 @@ META = tomllib.loads((ROOT/'pyproject.toml').read_text(encoding='utf-8'))
 URLS = META['project']['urls']
 NBDEV = ('default_exp export exports exporti exportd hide hide_line filter_stream '
          'notest cuda slow net')
-OURS = 'varies echo output code-fold code-summary fig-cap fig-alt label'
+OURS = 'varies echo output code-fold code-summary fig-cap fig-alt'
 KNOWN = {*NBDEV.split(), *OURS.split()}
 ALERTS = {'note', 'tip', 'important', 'warning', 'caution'}
 # Pages that have moved: what stands at an old address leads to the new page
@@ -220,12 +220,12 @@ def parameters(obj):
     return '\n'.join(rows)
 
 def summary(obj):
-    """First line of a docstring: the package adds the parameters below it, which a page
-    lists by itself"""
-    return (inspect.getdoc(obj) or '').partition('\n')[0]
+    """First paragraph of a docstring, as one line: the package adds the parameters
+    below it, which a page lists by itself"""
+    return ' '.join((inspect.getdoc(obj) or '').partition('\n\n')[0].split('\n'))
 
 def api_text(obj):
-    "A signature with its comments, and the docstring's first line"
+    "A signature with its comments, and the docstring's first paragraph"
     words = f'\n    "{summary(obj)}"' if summary(obj) else ''
     return str(DocmentText(obj, docstring=False)) + words
 
@@ -280,7 +280,7 @@ def api_page():
                 if name.split('.')[1] in modules.split()]
         lines += [f'## {task}', '', '| name | what it does |', '|---|---|']
         for called, name, obj in sorted(rows, key=lambda r: r[0].count('.')):
-            says = (inspect.getdoc(obj) or '').split('\n')[0].replace('|', r'\|')
+            says = summary(obj).replace('|', r'\|')
             lines.append(f'| {{py:obj}}`{called} <{name}>` | {inline(says)} |')
         lines.append('')
     return '\n'.join(lines)
@@ -316,6 +316,7 @@ def tags(cell):
     if d.get('code-fold', 'false') != 'false':
         solution = d.get('code-summary', '').strip('"\'').startswith('Solution')
         found.append('hide-cell' if cell.outputs and solution else 'hide-input')
+    if 'below' in d: found.append('below')
     if 'exports' in d: found.append('exported')
     if any(map(is_prose, texts(cell.outputs))): found.append('prose')
     return found
@@ -332,13 +333,15 @@ def figure(cell):
     if 'code-summary' in d:
         meta['code_prompt_show'] = meta['code_prompt_hide'] = d['code-summary'].strip(
             '"\'')
-    caption = d.get('fig-cap', '').strip('"\'')
-    if caption:
-        meta['figure'] = {'caption': caption,
-                          **({'name': d['label']} if 'label' in d else {})}
-    if any('image/png' in o.get('data', {}) for o in cell.outputs):
-        meta['image'] = {'alt': d.get('fig-alt', '').strip('"\'') or caption}
+    caption, alt = (d.get(key, '').strip('"\'') for key in ('fig-cap', 'fig-alt'))
+    drawn = any('image/png' in o.get('data', {}) for o in cell.outputs)
+    if drawn: meta['image'] = {'alt': alt or caption}
+    if caption or drawn: meta['figure'] = {'caption': caption or as_is(alt)}
     return meta
+
+def as_is(text):
+    "Text for MyST in which no sign has a meaning"
+    return inline(re.sub(r'[\\`*_{}\[\]<>$|~^]', r'\\\g<0>', text))
 
 def texts(outputs, kind='text/plain'):
     "What a cell printed, or displayed as text of this kind"
@@ -354,15 +357,36 @@ def fold(cell, title):
     if not {'code-fold', 'exports', 'echo'} & {*cell.directives_}:
         cell.directives_ |= {'code-fold': 'true', 'code-summary': title}
 
+PLUMBING = IMPORTS, SETUP, CODE = 'Imports', 'Imports and set-up', 'The code'
+
 def fold_plumbing(cells):
-    "Imports are folded, and all code of `See`, where the figure comes first"
+    """Imports are folded, what is set up before `See`, and all code of `See`, where the
+    figure comes first and its code below"""
     section = ''
+    see = any(re.search('^## See$', c.source, flags=re.M) for c in cells)
     for cell in cells:
         if cell.cell_type == 'markdown':
             heads = re.findall(r'^## (.+)', cell.source, flags=re.M)
             section = heads[-1] if heads else section
-        elif only_imports(cell): fold(cell, 'Imports')
-        elif section == 'See': fold(cell, 'The code')
+        elif only_imports(cell): fold(cell, IMPORTS)
+        elif see and not section and not cell.outputs: fold(cell, SETUP)
+        elif section == 'See':
+            fold(cell, CODE)
+            if cell.outputs: cell.directives_['below'] = ''
+
+def join_folds(cells):
+    "Folded code that shows nothing moves into the fold that follows at once"
+    def plumbing(cell):
+        title = cell.cell_type == 'code' and cell.directives_.get('code-summary')
+        return title in PLUMBING and title
+    before = None
+    for cell in cells:
+        if not cell.source.strip() and not cell.get('api_'): continue
+        if before and plumbing(before) and plumbing(cell) and not before.outputs:
+            title = max(plumbing(before), plumbing(cell), key=PLUMBING.index)
+            cell.directives_['code-summary'] = title
+            cell.source, before.source = f'{before.source}\n\n{cell.source}', ''
+        before = cell
 
 def borrowed(module):
     "Where the names come from that the source of a chapter takes from other chapters"
@@ -394,6 +418,7 @@ def page(path, nb):
     "The notebook that Sphinx reads"
     module = module_of(path)
     fold_plumbing(nb.cells)
+    join_folds(nb.cells)
     tell_borrowed(nb.cells, module)
     cells = [mk_cell(opening(path, nb.cells[0].source, module), 'markdown')]
     for cell in nb.cells[1:]:

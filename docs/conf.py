@@ -27,7 +27,6 @@ extensions = ['myst_nb', 'sphinx_copybutton', 'sphinx_design', 'sphinx.ext.viewc
 exclude_patterns = ['_nb']
 # a reference that leads nowhere is a warning, and build.py makes those errors
 nitpicky = True
-numfig = True
 add_module_names = False               # signatures read `top_k_filter(logits, k)`
 toc_object_entries_show_parents = 'hide'
 python_display_short_literal_types = True
@@ -105,12 +104,18 @@ def link(app, doctree):
 
 
 THIN = '<mspace width="0.17em"/>'
+SIGN, PRIME = '<m[in]>[^<]*</m[in]>', '<m[io]>&#x02032;</m[io]>'
+RAISED = '<mo lspace="0" rspace="0">&#x02032;</mo>'
 FUNCTION = '<mi>(?:log|ln|exp|cos|max|min)</mi>'
 
 def mathml(latex, display):
     "A formula as browsers draw it by themselves"
     latex = re.sub(r'\\arg(?![a-z])', r'\\operatorname{arg}', latex)
     formula = convert(latex, display=display)
+    # a prime is raised by its own form: as an index it would float
+    formula = re.sub(rf'<msup>({SIGN}){PRIME}</msup>', rf'\1{RAISED}', formula)
+    formula = re.sub(rf'<msubsup>({SIGN})({SIGN}){PRIME}</msubsup>',
+                     rf'<msub><mrow>\1{RAISED}</mrow>\2</msub>', formula)
     unknown = re.search(r'<mi>\\[a-z]+', formula)
     if unknown: raise ValueError(f'no MathML for {unknown[0]!r} in {latex!r}')
     # a little space around the name of a function, but none before its base: that would
@@ -138,7 +143,7 @@ def inventory(section):
                    if {*tags} <= {*c['classes']})
     source = count(r'^(def|class) ', 'tag_exported')
     checks = count(r'\bassert |\btest_')
-    passed = {0: '', 1: 'a check'}.get(checks, f'{checks} checks, all passed')
+    passed = {0: '', 1: '1 check, passed'}.get(checks, f'{checks} checks, all passed')
     said = [f'the source ({source})' if source else '', passed]
     return 'Open: ' + (', '.join(filter(None, said)) or 'the details')
 
@@ -152,6 +157,20 @@ def fold(app, doctree):
         summary = f'<summary>{inventory(section)}</summary>'
         section[1:] = [raw(f'<details class="prove">{summary}'), *body,
                        raw('</details>')]
+
+
+def settle(app, doctree, name):
+    """Code of `See` stands below its figure; figures are numbered, chapter by chapter;
+    one that is wider than a phone scrolls in a box of its own"""
+    for cell in doctree.findall(nodes.container):
+        if 'tag_below' in cell['classes']: cell[:] = cell.children[::-1]
+    for n, figure in enumerate(doctree.findall(nodes.figure), 1):
+        number = nodes.inline('', f'Figure {n}. ', classes=['caption-number'])
+        figure.next_node(nodes.caption).insert(0, number)
+    for image in list(doctree.findall(nodes.image)):
+        box = nodes.container('', classes=['wide'])
+        image.replace_self(box)
+        box += image
 
 
 def describe(app, name, template, context, doctree):
@@ -181,4 +200,5 @@ def setup(app):
     app.connect('doctree-read', anchors)
     app.connect('doctree-read', link)
     app.connect('doctree-read', fold)
+    app.connect('doctree-resolved', settle, priority=900)
     app.connect('html-page-context', describe)

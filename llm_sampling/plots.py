@@ -18,7 +18,8 @@ __all__ = ['KEPT', 'GONE', 'OTHER', 'ink', 'new_figure', 'literal', 'printable',
 import html, itertools, unicodedata
 
 # %% ../nbs/00a_plots.ipynb #825e8c35
-KEPT, GONE, OTHER = '#3b7dd8', '#b9bec7', '#e07b39'
+# GONE lets half of the page through: it is pale on a white one and on a black one
+KEPT, GONE, OTHER = '#3b7dd8', '#7d828a80', '#e07b39'
 ink = '#7d828a'
 
 # %% ../nbs/00a_plots.ipynb #c6303a0c
@@ -92,7 +93,7 @@ def plot_probs(
                   [i+.42 for i in range(len(p))], OTHER, lw=2)
     for i, v in enumerate(p if len(p) <= 12 else []):
         ax.annotate(f'{v:.3f}', (i, v), (0, 2), textcoords='offset points', ha='center',
-                    fontsize=7, color=ink)
+                    fontsize=8, color=ink)
     ax.set(ylabel=ylabel, title=title and literal(title),
            ylim=(0, 1.12 * max(p + _numbers([] if compare is None else compare))))
     crowded = max(map(len, labels)) * len(p) >= 70
@@ -190,6 +191,35 @@ def _check_tree(parents, texts, live, notes):
             raise ValueError(f'parents: node {node} must come after its parent, '
                              f'-1 or an earlier node, not {parent}')
 
+# %% ../nbs/00a_plots.ipynb #e5e4573d
+def _node(
+    ax,     # Axes to draw on
+    place,  # Column and line
+    text,   # Of the node
+    strong, # White on blue, or else grey in a pale frame
+):          # The box around the text
+    "Draw a node of a tree"
+    ground, edge, pen = (KEPT, KEPT, 'white') if strong else ('none', GONE, ink)
+    return ax.text(*place, literal(text), ha='center', va='center', fontsize=8,
+                   color=pen, bbox=dict(boxstyle='round,pad=.25', fc=ground, ec=edge)
+                   ).get_bbox_patch()
+
+# %% ../nbs/00a_plots.ipynb #d46795fc
+def _branch(
+    ax,     # Axes to draw on
+    places, # Column and line of each node
+    boxes,  # Box of each node that is drawn
+    parent, # Node where the line begins
+    node,   # Node where it ends
+    strong, # Blue, or else pale
+):
+    "Draw the line between the boxes of two nodes; it would be seen through a pale box"
+    from matplotlib.patches import FancyArrowPatch
+    ax.add_patch(FancyArrowPatch(
+        places[parent], places[node], arrowstyle='-', shrinkA=0, shrinkB=0,
+        patchA=boxes.get(parent), patchB=boxes[node], color=KEPT if strong else GONE,
+        lw=1.6 if strong else 1, zorder=4))   # a box has its size once it is drawn
+
 # %% ../nbs/00a_plots.ipynb #aea80b77
 def plot_tree(
     parents,    # Parent of each node, an earlier one; -1: the root
@@ -202,19 +232,11 @@ def plot_tree(
     places, strong = _tree_places(parents), _live_paths(parents, live)
     columns, lines = (max(x) for x in zip(*places.values()))
     ax = new_figure((1.3 + .95 * columns, .9 + .42 * lines))[1][0, 0]
-    for node, place in places.items():
-        text = 'prompt' if node < 0 else texts[node]
-        if text is None: continue
-        line, weight, ground, pen = ((KEPT, 1.6, KEPT, 'white') if node in strong
-                                     else (GONE, 1, '#eceef1', ink))
-        text = literal(text)
-        if node >= 0:
-            xs, ys = zip(places[parents[node]], place)
-            ax.plot(xs, ys, color=line, lw=weight, zorder=0)
-            if notes: text += '\n' + literal(notes[node])
-        box = dict(boxstyle='round,pad=.25', ec='none', fc=ground)
-        ax.text(*place, text, ha='center', va='center', fontsize=8, bbox=box,
-                color=pen)
+    said = {-1: 'prompt'} | {i: f'{t}\n{notes[i]}' if notes else t
+                             for i, t in enumerate(texts) if t is not None}
+    boxes = {i: _node(ax, places[i], t, i in strong) for i, t in said.items()}
+    for i in range(len(parents)):
+        if i in boxes: _branch(ax, places, boxes, parents[i], i, i in strong)
     ax.set(xlim=(-.5, columns + .5), ylim=(lines + .6, -.6))
     ax.set_axis_off()
     return ax

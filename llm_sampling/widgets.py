@@ -132,12 +132,13 @@ export default { render };
 
 # %% ../nbs/00b_widgets.ipynb #8f2d10fb
 _style = '''
-.llms-bars { max-width: 40rem; padding: .3em 0; color: inherit;
-  font: 14px/1.45 system-ui, sans-serif; }
+.llms-bars, .llms-player, .llms-frames figure { margin: 0; padding: .3em 0;
+  color: inherit; font: 14px/1.45 system-ui, sans-serif; }
+.llms-bars { max-width: 40rem; }
 .llms-knob { display: grid; grid-template-columns: 7.5em minmax(0, 1fr) 3.6em;
   gap: .8em; align-items: center; }
 .llms-knob input { width: 100%; accent-color: var(--llms-bar, #3b7dd8); }
-.llms-bars output, .llms-value, .llms-note { font-variant-numeric: tabular-nums; }
+.llms-knob output, .llms-value, .llms-note { font-variant-numeric: tabular-nums; }
 .llms-chart { display: grid; gap: .25em .8em; align-items: center; margin: .7em 0 .5em;
   grid-template-columns: fit-content(40%) minmax(0, 1fr) 3.6em; }
 .llms-row { display: contents; }
@@ -358,20 +359,19 @@ export default { render };
 
 # %% ../nbs/00b_widgets.ipynb #38ec6582
 _player_style = '''
-.llms-player, .llms-frames figure { margin: 0; padding: .3em 0; color: inherit;
-  font: 14px/1.45 system-ui, sans-serif; }
 .llms-steps { display: grid; grid-template-columns: auto minmax(0, 1fr) auto;
   gap: .8em; align-items: center; max-width: 40rem; }
 .llms-steps .llms-knob { grid-template-columns: auto minmax(0, 1fr) 4.6em; }
-.llms-steps output { font-variant-numeric: tabular-nums; text-align: right; }
-.llms-steps button { min-width: 2.4em; padding: .2em .6em; font: inherit;
-  color: inherit; background: color-mix(in srgb, currentColor 8%, transparent);
-  border: 1px solid color-mix(in srgb, currentColor 30%, transparent);
-  border-radius: 4px; cursor: pointer; }
+.llms-steps button { min-width: 40px; min-height: 40px; padding: .2em .6em;
+  font: inherit; color: inherit; border-radius: 4px; cursor: pointer;
+  background: color-mix(in srgb, currentColor 8%, transparent);
+  border: 1px solid color-mix(in srgb, currentColor 30%, transparent); }
 .llms-steps button[aria-disabled=true] { opacity: .4; cursor: default; }
 .llms-stage { margin: .6em 0 .3em; overflow-x: auto; }
-.llms-stage svg, .llms-frames svg { max-width: max(100%, 30rem); height: auto; }
-.llms-caption { min-height: 1.45em; }
+.llms-stage svg, .llms-frames svg { max-width: 100%; height: auto; }
+.llms-caption { min-height: 1.45em; } .llms-steps output { text-align: right; }
+@media (max-width: 600px) {  /* letters of 11 px: a wide picture scrolls */
+  .llms-stage svg, .llms-frames svg { max-width: none; zoom: .9; } }
 '''
 
 # %% ../nbs/00b_widgets.ipynb #461fbb3b

@@ -3,6 +3,7 @@ import io
 
 import matplotlib.pyplot as plt
 import pytest
+from matplotlib.colors import to_rgba
 
 import llm_sampling as ls
 from llm_sampling.plots import (GONE, KEPT, highlight_text, plot_lines, plot_probs,
@@ -70,14 +71,64 @@ def test_a_tree_is_drawn_in_its_final_places():
     assert places([], [], []) == {('prompt', (0, 0))}
 
 
+def small_tree():
+    return plot_tree([-1, -1, 0, 1], 'abcd', [False, False, True, False],
+                     notes=['1', '2', '3', '4'])
+
+
 def test_live_branches_are_strong():
-    ax = plot_tree([-1, -1, 0, 1], 'abcd', [False, False, True, False],
-                   notes=['1', '2', '3', '4'])
+    ax = small_tree()
     strong = {t.get_text(): t.get_bbox_patch().get_facecolor() for t in ax.texts}
     assert len({strong[x] for x in ('prompt', 'a\n1', 'c\n3')}) == 1
     assert strong['b\n2'] == strong['d\n4'] != strong['a\n1']
-    colours = {tuple(line.get_xydata()[1]): line.get_color() for line in ax.lines}
-    assert colours == {(1, 0): KEPT, (1, 1): GONE, (2, 0): KEPT, (2, 1): GONE}
+    colours = [line.get_edgecolor() for line in ax.patches]
+    assert colours == [to_rgba(c) for c in (KEPT, GONE, KEPT, GONE)]
+
+
+def light(rgb):
+    "Relative luminance of a colour with parts from 0 to 1"
+    parts = [v / 12.92 if v <= .04045 else ((v + .055) / 1.055)**2.4 for v in rgb]
+    return sum(v * w for v, w in zip(parts, (.2126, .7152, .0722)))
+
+
+def contrast(colour, ground):
+    "Of a colour that may be half transparent, on a ground"
+    *rgb, alpha = to_rgba(colour)
+    seen = [alpha * v + (1 - alpha) * g for v, g in zip(rgb, to_rgba(ground))]
+    low, high = sorted([light(seen), light(to_rgba(ground)[:3])])
+    return (high + .05) / (low + .05)
+
+
+GROUNDS = 'white', '#16181c'      # of a light and of a dark page
+
+
+@pytest.mark.parametrize('ground', GROUNDS)
+def test_pale_is_pale_and_strong_is_strong_on_any_page(ground):
+    bars = plot_probs([.5, .3, .2], highlight=[True, False, False]).patches
+    strong, pale, _ = [contrast(bar.get_facecolor(), ground) for bar in bars]
+    assert 1.5 < pale < 2.5 < 3.5 < strong
+
+
+@pytest.mark.parametrize('ground', GROUNDS)
+def test_words_of_a_tree_are_read_on_any_page(ground):
+    "A pale node is no brighter than a strong one, nor a word on it lost"
+    for text in small_tree().texts:
+        node = text.get_bbox_patch()
+        filled = node.get_facecolor()[3] == 1
+        behind = node.get_facecolor() if filled else ground
+        assert filled or node.get_facecolor()[3] == 0
+        assert contrast(text.get_color(), behind) > 3.5
+        assert (contrast(node.get_edgecolor(), ground) > 3.5) == filled
+
+
+def test_lines_of_a_tree_end_at_its_nodes():
+    "A pale node has no ground that would hide them"
+    ax = small_tree()
+    ax.figure.canvas.draw()
+    at = {t.get_text()[0]: t.get_bbox_patch().get_window_extent() for t in ax.texts}
+    for line, (start, end) in zip(ax.patches, ('pa', 'pb', 'ac', 'bd'), strict=True):
+        path = line.get_transform().transform_path(line.get_path()).vertices
+        assert abs(path[0][0] - at[start].x1) < 6 and abs(path[-1][0] - at[end].x0) < 6
 
 
 @pytest.mark.parametrize('lists,message', [

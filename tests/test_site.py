@@ -140,6 +140,66 @@ def test_code_is_folded_where_a_directive_says_so(said, hidden):
     assert docs.tags(cells[1]) == hidden
 
 
+def test_folds_in_a_row_are_one():
+    """Code that shows nothing joins the fold below it; what it shows, a text or the
+    source of the package in between keeps them apart"""
+    see = lambda: cell('## See', 'markdown')
+    shown = [AttrDict(output_type='stream', text='1')]
+    source = cell('#| exports\ndef f(): pass')
+    for between, joined in ((None, True), (cell('text', 'markdown'), False),
+                            (source, False), (cell('y = 2', outputs=shown), False)):
+        cells = [see(), cell('import math'), *filter(None, [between]), cell('x = 1')]
+        docs.fold_plumbing(cells)
+        docs.join_folds(cells)
+        last = cells[-1]
+        assert last.source == ('import math\n\nx = 1' if joined else 'x = 1')
+        assert last.directives_['code-summary'] == 'The code'
+        moved = joined or between.source.startswith('import')
+        assert (cells[1].source == '') == moved
+    cells = [cell('import math'), cell('x = 1'), see(), cell('y = 2')]
+    docs.fold_plumbing(cells)
+    docs.join_folds(cells)
+    assert [c.directives_.get('code-summary') for c in cells
+            if c.source] == ['Imports and set-up', None, 'The code']
+
+
+def test_a_caption_is_shown_as_it_is():
+    from docutils.core import publish_doctree
+    from myst_parser.parsers.docutils_ import Parser
+    for text in ('The curve -p log p, *not* <b>, `x`, a_b_c and $5 [1](2) a~b^c',
+                 '1. of two | -.37'):
+        doc = publish_doctree(docs.as_is(text), parser=Parser())
+        assert doc.astext() == text and len(doc.children) == 1
+
+
+def test_a_figure_without_a_caption_takes_its_alternative_text():
+    png = AttrDict(output_type='display_data', data={'image/png': ''})
+    one = cell('#| fig-alt: Two bars.\nplot()', outputs=[png])
+    two = cell('#| fig-alt: Two bars.\n#| fig-cap: Falls by half\nplot()',
+               outputs=[png])
+    assert docs.figure(one) == dict(image=dict(alt='Two bars.'),
+                                    figure=dict(caption='Two bars.'))
+    assert docs.figure(two) == dict(image=dict(alt='Two bars.'),
+                                    figure=dict(caption='Falls by half'))
+
+
+def test_a_summary_is_a_whole_paragraph():
+    def f():
+        """Cut a stream into windows; each token is in
+        one window at most
+
+        k: The first of them"""
+    assert docs.summary(f) == ('Cut a stream into windows; each token is in one window '
+                               'at most')
+
+
+@pytest.mark.parametrize('latex', ["z'", r"\theta'", "z'_i"])
+def test_a_prime_is_no_index(latex):
+    drawn = script('docs/conf.py').mathml(latex, 'inline')
+    assert '&#x02032;</mo>' in drawn and 'sup>' not in drawn
+    assert ('<msub>' in drawn) == ('_' in latex)
+
+
 def test_figures_without_words_are_refused():
     png = AttrDict(output_type='display_data', data={'image/png': ''})
     with pytest.raises(ValueError, match='fig-alt'):
@@ -306,6 +366,14 @@ def test_every_figure_says_what_it_shows(site):
     assert [alt for alt in alts if len(alt.split()) < 8] == []
 
 
+@pytest.mark.parametrize('name', PAGES)
+def test_figures_are_numbered_by_chapter(site, name):
+    "Each has a number and a caption"
+    text = (site/f'{name}.html').read_text(encoding='utf-8')
+    numbers = re.findall(r'<span class="caption-number">Figure (\d+)\. </span>\S', text)
+    assert numbers == [str(n + 1) for n in range(len(parsed(site/f'{name}.html').alts))]
+
+
 @pytest.mark.parametrize('name', ALL)
 def test_signatures_show_names_not_objects(site, name):
     text = (site/f'{name}.html').read_text(encoding='utf-8')
@@ -419,6 +487,19 @@ def test_noise_is_heard(url, chrome):
     finally: context.close()
 
 
+SEEN_LATER = {'backends', 'explain'}      # their See shows a table or a text
+
+
+@at_desk([name for name in PAGES if name not in SEEN_LATER])
+def test_the_first_figure_is_on_the_first_screen(desk):
+    desk.set_viewport_size({'width': 1400, 'height': 900})
+    tops = desk.evaluate('''() => [...document.querySelectorAll(
+        ".bd-article section#see :is(.cell_output img, .llms-bars, .llms-player)")]
+        .map(e => e.getBoundingClientRect().top + scrollY)''')
+    desk.set_viewport_size({'width': 1280, 'height': 900})
+    assert min(tops, default=0) < 900
+
+
 @at_desk(PAGES)
 def test_printed_prose_is_not_cut(desk):
     "Only tables scroll sideways: where a printed line does, it has several columns"
@@ -448,16 +529,44 @@ def test_page_opens_cleanly_and_shows_its_math(desk):
     assert desk.locator(idle).count() == 0
 
 
+PHONE = '''() => {
+  const all = s => [...document.querySelectorAll(".bd-article " + s)]
+    .filter(e => e.getClientRects().length);
+  const box = e => e.getBoundingClientRect();
+  const say = (list, bad) => list.filter(bad).map(e => e.outerHTML.slice(0, 80));
+  const letters = svg => Math.min(...[...svg.querySelectorAll("text")]
+    .map(e => parseFloat(getComputedStyle(e).fontSize) * box(svg).width
+              / svg.viewBox.baseVal.width));
+  const wider = e => e.scrollWidth > e.clientWidth + 2
+    && getComputedStyle(e).overflowX == "auto";
+  return {
+    // the controls of sliders and players, and the words below them, are whole
+    cut: say(all(".llms-bars, .llms-steps, .llms-steps *, .llms-caption"),
+             e => box(e).right > 391 || box(e).left < 0),
+    // what scrolls says so by a shade at its edge
+    unmarked: say(all("*").filter(wider),
+                  e => !getComputedStyle(e).backgroundImage.includes("gradient")),
+    // letters of 8 points, at 110 dots per inch, have 11 pixels, and exponents 7.7
+    small: [...say(all(".cell_output img"), e => box(e).width < .89 * e.naturalWidth),
+            ...say(all(".llms-stage svg"), e => letters(e) < 7.6)],
+    pinched: say(all("summary, .llms-steps button, .llms-knob input"),
+                 e => box(e).height < 39.5)};
+}'''
+
+
 @at_desk([*PAGES, *docs.REFERENCE])
 def test_phone_needs_no_sideways_scroll(desk):
     desk.set_viewport_size({'width': 390, 'height': 844})
     width = desk.evaluate('document.documentElement.scrollWidth')
     wide = desk.evaluate('''() => [...document.querySelectorAll(".bd-article *")]
         .filter(e => e.getBoundingClientRect().right > 391)
-        .filter(e => !e.closest("pre, .output, div.math, .highlight, table, details"))
+        .filter(e => !e.closest(
+            "pre, .output, .wide, div.math, .highlight, table, details"))
         .map(e => e.outerHTML.slice(0, 80))''')
+    seen = desk.evaluate(PHONE)
     desk.set_viewport_size({'width': 1280, 'height': 900})
     assert width <= 390 and wide == []
+    assert seen == dict(cut=[], unmarked=[], small=[], pinched=[])
 
 
 CONTRAST = '''selector => {
@@ -495,7 +604,7 @@ CONTRAST = '''selector => {
 TEXT = ('.bd-article p, .bd-article li, .bd-article h1, .bd-article h2, '
         '.bd-article code, .bd-article pre span, .bd-sidebar-primary a, .bd-toc a, '
         '.llms-bars span:not(.llms-dropped span), .llms-bars output, .cell_output pre, '
-        '.llms-player span, .llms-player output, .llms-caption')
+        '.llms-player span, .llms-player output, .llms-caption, .bd-article figcaption')
 
 
 @pytest.mark.parametrize('theme', ['light', 'dark'])
