@@ -211,11 +211,12 @@ class Generation:
         return out
 
     def __repr__(self):
+        def count(n, what): return f'{n} {what}' + 's' * (n != 1)
         rows = self.texts or [i.tolist() for i in self.ids]
-        lines = [f'{i}: {t!r} ({len(ids)} tokens, {why}, score {score:.1f})'
+        lines = [f'{i}: {t!r} ({count(len(ids), "token")}, {why}, score {score:.1f})'
                  for i, (t, ids, why, score) in enumerate(zip(
                      rows, self.ids, self.finish_reasons, self.scores))]
-        return '\n'.join([f'Generation of {len(self)} rows', *lines])
+        return '\n'.join([f'Generation of {count(len(self), "row")}', *lines])
 
     def show(self,
         row:int=0,           # Which row

@@ -114,7 +114,8 @@ def stats(self:TokenTree)->dict:
 
 @patch
 def __repr__(self:TokenTree):
-    return (f'TokenTree({self.batch} prompts, {self.counts.sum()} nodes, '
+    s = 's' * (self.batch != 1)
+    return (f'TokenTree({self.batch} prompt{s}, {self.counts.sum()} nodes, '
             f'{self.backend!r}, {self.nbytes:,} bytes)')
 
 # %% ../nbs/11_token_tree.ipynb #8e700e99

@@ -55,3 +55,12 @@ def test_a_record_sorts_steps_by_row():
         else: record.add(rows, torch.zeros(len(rows), 9), chosen)
         for row, id in zip(rows, chosen.tolist()): want[row].append(id)
     assert [m['ids'].tolist() for m in record.rows(6)] == want
+
+
+def test_one_row_one_token(lm):
+    one = generate(lm, 'Once upon a time', max_new_tokens=1)
+    assert repr(one).splitlines()[0] == 'Generation of 1 row'
+    assert '(1 token, ' in repr(one)
+    two = generate(lm, ['Once', 'The king'], max_new_tokens=2)
+    assert repr(two).splitlines()[0] == 'Generation of 2 rows'
+    assert '(2 tokens, ' in repr(two)

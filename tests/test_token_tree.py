@@ -428,3 +428,8 @@ def test_keep_forgets_when_it_pays():
     assert tree.keep(node, now=True).tolist() == node.tolist() == [[20]]
     check(tree)
     with pytest.raises(TypeError, match='now'): tree.keep(node, now=1)
+
+
+def test_one_prompt_is_singular(lm):
+    assert repr(TokenTree(lm, 'Once')).startswith('TokenTree(1 prompt, 0 nodes')
+    assert repr(TokenTree(lm, ['Once', 'The'])).startswith('TokenTree(2 prompts, 0')
