@@ -197,8 +197,8 @@ def _check_fit(name, info):
         if keys := info.get(f'{why}_keys'):
             some = ', '.join(repr(k) for k in sorted(map(str, keys))[:3])
             raise ValueError(
-                f'the weights of {name!r} do not fit its config: {len(keys)} '
-                f'tensors {why}, such as {some}')
+                f'the weights of {name!r} do not fit its config: {len(keys)} {why}, '
+                f'such as {some}')
 
 # %% ../nbs/09d_folders.ipynb #28aa8b5c
 def read_weights(

@@ -55,8 +55,8 @@ class TableModel(nn.Module):
         for key, row in rows.items():
             if len(row) != vocab:
                 raise ValueError(
-                    f'table[{key}] has {len(row)} probabilities, table[()] '
-                    f'has {vocab}')
+                    f'table[{key}] must have as many probabilities as table[()], '
+                    f'{vocab}, not {len(row)}')
             if not all(type(i) is int and 0 <= i < vocab for i in key):
                 raise ValueError(f'key {key} must hold token ids from 0 to {vocab-1}')
         self.row = {key: i for i, key in enumerate(rows)}
