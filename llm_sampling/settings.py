@@ -336,7 +336,7 @@ def read_settings(
     system,     # 'vllm', 'llama_cpp', 'openai' or 'transformers'
     settings,   # A dict, or a `GenerationConfig`; what is absent has its defaults
     accept=(),  # Keys whose difference is accepted: ours is taken where there is one
-    kind=Sampler,  # A subclass of it
+    kind=None,  # A subclass of `Sampler`; `None`: itself
 )->Settings:    # A sampler, and arguments of `generate`
     "What a configuration is here; `ValueError` names all that cannot be honoured"
     if system not in READERS:
@@ -353,7 +353,7 @@ def read_settings(
     if told:
         raise ValueError(f'settings cannot be honoured: {"; ".join(told)}; '
                          'accept=[...] takes the rest')
-    return Settings(kind(**knobs), keys.call)
+    return Settings((kind or Sampler)(**knobs), keys.call)
 
 # %% ../nbs/24c_settings.ipynb #ff7a73b8
 def _prompts_of(inputs):

@@ -25,7 +25,7 @@ def read_settings(
     system: Any,
     settings: Mapping[str, Any],
     accept: Sequence[str] = (),
-    kind: Any = ...,
+    kind: Any = None,
 ) -> Settings:
     """What a configuration is here; `ValueError` names all that cannot be honoured
 
@@ -33,7 +33,7 @@ def read_settings(
         system: 'vllm', 'llama_cpp', 'openai' or 'transformers'
         settings: A dict, or a `GenerationConfig`; what is absent has its defaults
         accept: Keys whose difference is accepted: ours is taken where there is one
-        kind: A subclass of it
+        kind: A subclass of `Sampler`; `None`: itself
 
     Returns:
         A sampler, and arguments of `generate`

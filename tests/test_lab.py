@@ -72,6 +72,7 @@ def test_notebook_needs_no_clone(path):
             and isinstance(n.value, str) and '../' in n.value] == []
 
 
+@pytest.mark.long
 def test_notebook_runs_anywhere(tmp_path, monkeypatch):
     "A chapter that shows saved benchmarks, copied away, where there is no nbdev"
     (tmp_path/'nbdev.py').write_text('raise ImportError("there is no nbdev here")')
@@ -104,6 +105,7 @@ def check(box, i, j):
                for a, b in zip(probs(box), nine(float(t), int(k)), strict=True)), (t, k)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('notebook, variable', NOTEBOOKS)
 def test_notebook_runs_live(notebook, variable):
     with browser(viewport={'width': 1400, 'height': 1000}) as (

@@ -454,6 +454,7 @@ def visit(page, address):
     page.goto(address, wait_until='load')
 
 
+@pytest.mark.some(2)
 @pytest.mark.parametrize('name', ['index', 'softmax', 'api', 'search'])
 def test_first_visit_is_quiet(url, chrome, name):
     "In a browser that has never been here, and until nothing more comes"
