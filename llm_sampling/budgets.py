@@ -15,6 +15,7 @@ __all__ = ['block_at_end', 'cusum', 'LoopStop', 'open_for', 'ThinkingBudget']
 
 # %% ../nbs/08d_budgets.ipynb #6816cfbe
 from collections.abc import Sequence
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -62,7 +63,7 @@ class LoopStop:
         least=12,    # Tokens of its repeats together, at least
         longest=64,  # Blocks up to this length
         n=4,         # Length of the n-grams
-        allowed=.5,  # Share of them that may be repeats, in [0, 1)
+        allowed=.5,  # Share of them that may be repeats, in [0, 1]
         limit=24.,   # Evidence that ends a text, > 0; None: n-grams are not counted
         window=512,  # So many last tokens are looked at
     ):
@@ -126,8 +127,8 @@ class ThinkingBudget:
 
     def rows(self, index):
         "The step for some rows of its batch"
-        new = object.__new__(type(self))
-        new.__dict__ |= vars(self) | dict(budget=take_rows(self.budget, index))
+        new = copy(self)
+        new.budget = take_rows(self.budget, index)
         return new
 
     def __call__(self,
@@ -145,7 +146,6 @@ class ThinkingBudget:
         if self.soft is not None:
             rank = (logits > logits[..., self.end, None]).sum(-1)
             due |= (spent >= self.soft) & (rank < self.top)
-        due &= spent >= 0
         only = torch.full_like(logits, -torch.inf)
         only[..., self.end] = 0
         return torch.where(due[..., None], only, logits)

@@ -43,7 +43,7 @@ class LoopStop:
         least: Tokens of its repeats together, at least
         longest: Blocks up to this length
         n: Length of the n-grams
-        allowed: Share of them that may be repeats, in [0, 1)
+        allowed: Share of them that may be repeats, in [0, 1]
         limit: Evidence that ends a text, > 0; None: n-grams are not counted
         window: So many last tokens are looked at
     """

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from torch import Tensor
 from typing import Any
 
-__all__ = ['MIRRORED', 'sample', 'contrastive_search', 'dola', 'contrastive_decoding',
-           'beam_search', 'diverse_beam_search', 'constrained_beam_search',
-           'stochastic_beam_search', 'best_of_n', 'mcts_decode', 'Batched',
-           'read_processors', 'DropIn']
+__all__ = ['MIRRORED', 'BOUND', 'sample', 'contrastive_search', 'dola',
+           'contrastive_decoding', 'beam_search', 'diverse_beam_search',
+           'constrained_beam_search', 'stochastic_beam_search', 'best_of_n',
+           'mcts_decode', 'Batched', 'read_processors', 'DropIn']
 
 class Batched:
     """A processor of transformers as a step: it always sees the batch it was made for
@@ -50,6 +50,8 @@ def read_processors(
     Returns:
         With our steps where we have them
     """
+
+BOUND: Any
 
 class DropIn:
     """A strategy of this package for `model.generate(custom_generate=...)`

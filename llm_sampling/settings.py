@@ -153,7 +153,7 @@ def _vllm(keys):
         logits_processors='give them to Sampler(processors=...)',
         include_stop_str_in_output='a stop string is no part of a text here',
         truncate_prompt_tokens='cut the prompt', use_beam_search='see beam_search',
-        repetition_detection='no stop here looks for loops'))
+        repetition_detection='give generate a LoopStop as its stop'))
     return knobs
 
 # %% ../nbs/24c_settings.ipynb #ca542bd9
@@ -240,10 +240,9 @@ def _llama_cpp(keys):
         cuts |= dict(xtc_probability=None, xtc_threshold=.1)
     penalties, order = _llama_penalties(keys) | _llama_dry(keys), _order(keys)
     seed, heat, memory = keys.number('seed', -1), _llama_heat(keys), _llama_memory(keys)
-    plain = 'adaptive' not in memory or isinstance(memory['adaptive'], AdaptiveP)
-    if not plain:     # common/sampling.cpp: bias, temperature, mirostat, and no more
-        cuts, penalties, order = {}, {}, ['logit_bias', *_SAMPLERS['temperature'],
-                                          'adaptive']
+    if isinstance(memory.get('adaptive'), (Mirostat1, Mirostat2)):
+        # common/sampling.cpp: bias, temperature, mirostat, and no more
+        order = ['logit_bias', *_SAMPLERS['temperature'], 'adaptive']
         for name in ('repeat_last_n', 'dry_penalty_last_n', 'frequency_penalty',
                      'presence_penalty'): keys.lost.pop(name, None)
     knobs = cuts | penalties | heat | memory
@@ -389,10 +388,10 @@ class SamplerProcessor(LogitsProcessor):
         at = self._at(input_ids)
         if not at['position']: self._begin(len(input_ids), scores.device)
         elif self.state is not None:
-            self.state = self.rows.update(self.state, *self.last[:1], input_ids[:, -1],
-                                          **self.last[1])
-        self.last = scores, dict(history=at['ids'], mask=at['mask'],
-                                 position=at['position'])
+            self.state = self.rows.update(self.state, ids=input_ids[:, -1], **self.last)
+        if self.state is not None:
+            self.last = dict(logits=scores, history=at['ids'], mask=at['mask'],
+                             position=at['position'])
         if self.rows.seed is None or not self.rows.draws:
             return self.rows.filter(scores, state=self.state, **at)
         token = self.rows(scores, state=self.state, **at)[:, None]

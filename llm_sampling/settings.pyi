@@ -49,7 +49,7 @@ class SamplerProcessor(LogitsProcessor):
     sampler: Sampler | None
     prompts: Any
     mask: Any
-    last: tuple[Any, ...]
+    last: Any
     state: Any
     rows: Any
     def __init__(self, sampler: Sampler | None, inputs: Any = None) -> None: ...

@@ -1,8 +1,6 @@
 "Reports of a sampler against a plain walk over its filters"
-import subprocess
-import sys
-
 import torch
+from scripts import printed
 
 from llm_sampling import Sampler, top_k_filter, top_p_filter
 
@@ -33,8 +31,7 @@ def test_explain_needs_no_import_of_its_chapter():
     code = ('import torch; from llm_sampling import Sampler; '
             'told = Sampler(top_k=1).explain(torch.tensor([1., 2])); '
             'print(told.report()[1].removed)')
-    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
-    assert out.stdout.strip() == '[0]', out.stderr
+    assert printed(code) == '[0]'
 
 
 def test_texts_of_tokens_are_escaped():

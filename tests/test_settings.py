@@ -1,11 +1,10 @@
 """A configuration of another system becomes a sampler that keeps what its system keeps,
 or an error that names what is lost; a sampler becomes a processor of transformers"""
 import random
-import subprocess
-import sys
 
 import pytest
 import torch
+from scripts import printed
 from transformers import GenerationConfig
 
 import llm_sampling as ls
@@ -26,8 +25,7 @@ def test_a_fresh_process_needs_no_import():
     code = ('import llm_sampling as ls; '
             'print(ls.Sampler.from_vllm(dict(min_p=.1)).min_p, '
             'len(ls.Sampler(top_k=3).to_transformers()))')
-    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
-    assert out.stdout.strip() == '0.1 1', out.stderr
+    assert printed(code) == '0.1 1'
 
 
 # --- vLLM ---

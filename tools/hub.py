@@ -31,14 +31,11 @@ CODE = '''"""`{name}` of llm_sampling {version}: {about}"""
 import torch
 from llm_sampling import hf
 
-# In a call by name everything arrives here, so nothing that transformers keeps back
-# from a function needs to be bound by hand.
-BOUND = 'streamer', 'tokenizer', 'stop_strings', 'assistant_model', 'sampler'
-
 
 @torch.no_grad()
 def generate(*args, model, **kwargs):
-    given = {{name: kwargs.pop(name) for name in BOUND
+    # in a call by name everything arrives here: what must be bound elsewhere, too
+    given = {{name: kwargs.pop(name) for name in hf.BOUND
              if kwargs.get(name) is not None}}
     strategy = hf.{name}.bind(**given)
     return type(model).generate(model, *args, custom_generate=strategy, **kwargs)
