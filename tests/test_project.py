@@ -244,7 +244,8 @@ def test_wheel(tmp_path):
             "m = d('llm_sampling').metadata; "
             "print(m['Version'], m['Requires-Python'], *m.get_all('Provides-Extra'))")
     meta = run(sys.executable, '-c', code, cwd=tmp_path, env=env).split()
-    assert meta == [cfg['version'], '>=' + cfg['min_python'], 'widgets', 'docs', 'dev']
+    extras = ['widgets', 'measure', 'ray', 'docs', 'dev']
+    assert meta == [cfg['version'], '>=' + cfg['min_python'], *extras]
 
 
 def parsed():
