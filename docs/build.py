@@ -45,7 +45,7 @@ TASKS = {
     'Draws': 'multinomial noise',
     'The sampler': 'sampler call batches steps shortlist token_texts explain',
     'What a strategy is asked, and tells': 'request text_stream record path_record',
-    'Models': 'models prompts architectures folders table_model',
+    'Models': 'models prompts architectures folders table_model caches',
     'Generation': 'rows generation',
     'The token tree': 'token_tree tree_books backends',
     'Beams': 'beam beam_stream diverse constrained stochastic',

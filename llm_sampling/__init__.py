@@ -7,6 +7,7 @@
 - `llm_sampling.beam`: Keep the best few beginnings of a text, not only the best one
 - `llm_sampling.beam_stream`: The beginning of an answer, shown while the search for it goes on
 - `llm_sampling.budgets`: A text that repeats itself is ended, and a block of thinking is closed in time, softly where the model nearly closes it itself
+- `llm_sampling.caches`: Keys and values in buffers: a new token is written behind the old, and nothing is copied
 - `llm_sampling.call`: What a sampler is called with is checked once, and becomes what its steps look at and what the draw needs
 - `llm_sampling.cli`: Generate, explain and compare from a terminal
 - `llm_sampling.constrained`: Beams whose texts contain given words, wherever they fit
@@ -97,7 +98,7 @@ _names = {
     'rerank': 'best_of_n',
     'vote': 'majority_vote minimum_bayes_risk',
 }
-_modules = [*_names, 'architectures', 'backends', 'batches', 'call', 'cli',
+_modules = [*_names, 'architectures', 'backends', 'batches', 'caches', 'call', 'cli',
             'hf', 'default_model', 'explain', 'folders', 'knobs', 'path_record', 'plots',
             'prompts', 'request', 'rollouts', 'rows', 'selection', 'settings', 'shortlist',
             'steps', 'sums', 'testing', 'text_stream', 'token_texts', 'tree_books', 'widgets']

@@ -6,6 +6,7 @@ from . import batches as batches
 from . import beam as beam
 from . import beam_stream as beam_stream
 from . import budgets as budgets
+from . import caches as caches
 from . import call as call
 from . import cli as cli
 from . import constrained as constrained
