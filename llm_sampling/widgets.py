@@ -212,7 +212,7 @@ class SliderBars(_Stored, anywidget.AnyWidget):
 
     @property
     def probs(self):
-        "Law at these values, rounded as in the table"
+        "The distribution at these values, rounded as in the table"
         return self.table[_row(self.index, [len(k['values']) for k in self.knobs])]
 
     def to_html(self):
@@ -269,9 +269,8 @@ def slider_bars(
     table = [[_rounded(x, digits) for x in p] for p in rows]
     texts = [_readouts(p, count) for p in rows]
     readouts = {name: [t[name] for t in texts] for name in texts[0]}
-    ymax = max(map(max, table)) or 1.
     return SliderBars(knobs=knobs, labels=labels, table=table, readouts=readouts,
-                      index=index, ymax=ymax)
+                      index=index, ymax=max(map(max, table)) or 1.)
 
 # %% ../nbs/00b_widgets.ipynb #f85dd81e
 def _drawing(figure):

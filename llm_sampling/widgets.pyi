@@ -20,7 +20,7 @@ class SliderBars(_Stored, anywidget.AnyWidget):
         """Knob values that the sliders stand at"""
     @property
     def probs(self) -> Any:
-        """Law at these values, rounded as in the table"""
+        """The distribution at these values, rounded as in the table"""
     def to_html(self) -> Any:
         """This widget as HTML that needs no kernel and no network"""
 
