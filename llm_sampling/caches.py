@@ -28,12 +28,13 @@ class Growing:
 
     def update(self, keys, values, *args, **kw):
         "Write new columns behind the old, and return what the pass reads"
+        if torch.is_grad_enabled():             # autograd needs what it saw unchanged
+            return super().update(keys, values, *args, **kw)
         if not self.is_initialized:
             self.lazy_initialization(keys, values)
             self.keys, self.values = keys[:, :, :0], values[:, :, :0]
         used = self.keys.shape[2]
-        # without gradients buffers may be of inference mode, in which passes are faster
-        with torch.inference_mode(not torch.is_grad_enabled()):
+        with torch.inference_mode():                # as the passes that fill buffers
             self.fit(used + keys.shape[2])
             for x, new in zip((self.keys, self.values), (keys, values)):
                 x[:, :, used:] = new
