@@ -1,4 +1,4 @@
-"""A cache with room against transformers' own: the same keys whatever happens to it, few
+"""A cache with room against transformers' own: the same keys whatever happens, few
 copies, and tensors that whoever gets them may write to"""
 import pytest
 import torch
