@@ -19,7 +19,7 @@
 - `llm_sampling.gallery`: Seven cuts more, measured on one page: top-a, top-nσ, p-less, tail-free, epsilon, eta, top-H
 - `llm_sampling.generation`: From one token to a text: many rows, many endings, and a stream that never takes a word back
 - `llm_sampling.hf`: One argument of `model.generate` brings back what transformers 5 removed, and what it never had
-- `llm_sampling.intervals`: How sure a number is that came of a few prompts: resample the prompts, and see how it moves
+- `llm_sampling.intervals`: How sure a number is that came of a few prompts: other prompts are imagined, and one sees how it moves
 - `llm_sampling.knobs`: What a value may be, and the error that says so: one vocabulary for filters, samplers and strategies
 - `llm_sampling.logit_contrast`: What one model says and another does not
 - `llm_sampling.mauve`: How much the texts of a model and of people overlap, as one number

@@ -1,4 +1,4 @@
-"""How sure a number is that came of a few prompts: resample the prompts, and see how it moves
+"""How sure a number is that came of a few prompts: other prompts are imagined, and one sees how it moves
 
 One method scores 0.41 and another 0.44, each on thirty prompts. Is the second better?
 

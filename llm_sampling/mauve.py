@@ -28,6 +28,15 @@ def kl_divergence(
     with np.errstate(divide='ignore'):
         return np.sum(p[seen] * np.log(p[seen] / q[seen])).item()
 
+# %% ../nbs/21a_mauve.ipynb #bf5de24a
+def _histogram(name, h):
+    "Checked"
+    try: h = np.asarray(h, dtype=np.float64)
+    except (TypeError, ValueError): h = np.zeros((0, 0))
+    if h.ndim == 1 and len(h) and (h >= 0).all() and abs(h.sum() - 1) < 1e-6: return h
+    raise ValueError(f'{name} must be the shares of some buckets with sum 1, not '
+                     f'{in_short(h)}')
+
 # %% ../nbs/21a_mauve.ipynb #e6b4044c
 def divergence_curve(
     p,         # Histogram of one set `(buckets,)`, sum 1
@@ -46,15 +55,6 @@ def divergence_curve(
     both = [[kl_divergence(q, r), kl_divergence(p, r)] for r in mixtures]
     return np.array([[1., 0.], *np.exp(-scaling * np.array(both)), [0., 1.]])
 
-# %% ../nbs/21a_mauve.ipynb #bf5de24a
-def _histogram(name, h):
-    "Checked"
-    try: h = np.asarray(h, dtype=np.float64)
-    except (TypeError, ValueError): h = np.zeros((0, 0))
-    if h.ndim == 1 and len(h) and (h >= 0).all() and abs(h.sum() - 1) < 1e-6: return h
-    raise ValueError(f'{name} must be the shares of some buckets with sum 1, not '
-                     f'{in_short(h)}')
-
 # %% ../nbs/21a_mauve.ipynb #192b4d75
 def mauve_of_histograms(
     p,         # Histogram of one set `(buckets,)`, sum 1
@@ -65,6 +65,15 @@ def mauve_of_histograms(
     "The area under the divergence curve"
     x, y = divergence_curve(p, q, scaling, points).T
     return np.sum((x[:-1] - x[1:]) * (y[1:] + y[:-1]) / 2).item()
+
+# %% ../nbs/21a_mauve.ipynb #9863157c
+def _vectors(name, v):
+    "Checked"
+    try: v = np.asarray(v, dtype=np.float64)
+    except (TypeError, ValueError): v = np.zeros(0)
+    if v.ndim == 2 and len(v) > 1 and v.shape[1] and np.isfinite(v).all(): return v
+    raise ValueError(f'{name} must hold a vector for each of at least two texts, '
+                     f'not {in_short(v)}')
 
 # %% ../nbs/21a_mauve.ipynb #16ed0a20
 def buckets_of(
@@ -92,15 +101,6 @@ def buckets_of(
     keep = np.searchsorted(pca.explained_variance_ratio_.cumsum(), explained) + 1
     labels = means.fit_predict(turned[:, :keep])
     return labels[len(q):], labels[:len(q)], buckets
-
-# %% ../nbs/21a_mauve.ipynb #9863157c
-def _vectors(name, v):
-    "Checked"
-    try: v = np.asarray(v, dtype=np.float64)
-    except (TypeError, ValueError): v = np.zeros(0)
-    if v.ndim == 2 and len(v) > 1 and v.shape[1] and np.isfinite(v).all(): return v
-    raise ValueError(f'{name} must hold a vector for each of at least two texts, '
-                     f'not {in_short(v)}')
 
 # %% ../nbs/21a_mauve.ipynb #2b779cee
 def clustered(

@@ -140,7 +140,7 @@ class BleuCounts:
     ):
         self.bleu = measuring('sacrebleu').BLEU(effective_order=True)
         rows = [self.bleu.tokenizer(t.rstrip()).split() for t in texts]
-        grams = [Counter(g for n in range(1, 5) for g in ngrams(row, n)) for row in rows]
+        grams = [Counter(g for n in (1, 2, 3, 4) for g in ngrams(r, n)) for r in rows]
         self.lengths = np.array([len(row) for row in rows])
         self.orders = [np.array([len(g) for g in own], dtype=int) for own in grams]
         # how often each n-gram of a text stands in every text
@@ -172,8 +172,9 @@ def self_bleu(
     if n is not None and (check_count('n', n, 2) > len(texts) or len(texts) % n):
         raise ValueError(f'texts must be {n} of each prompt, not {len(texts)} in all')
     counts, group = BleuCounts(texts), n or max(1, len(texts))
-    return np.array([counts.score(i, range(i // group * group, (i // group + 1) * group))
-                     for i in range(len(texts))])
+    first = [i // group * group for i in range(len(texts))]
+    return np.array([counts.score(i, range(at, at + group))
+                     for i, at in enumerate(first)])
 
 # %% ../nbs/21_metrics.ipynb #b55c4939
 def zipf_exponent(
