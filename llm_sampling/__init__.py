@@ -20,9 +20,12 @@
 - `llm_sampling.gallery`: Seven cuts more, measured on one page: top-a, top-nσ, p-less, tail-free, epsilon, eta, top-H
 - `llm_sampling.generation`: From one token to a text: many rows, many endings, and a stream that never takes a word back
 - `llm_sampling.hf`: One argument of `model.generate` brings back what transformers 5 removed, and what it never had
+- `llm_sampling.intervals`: How sure a number is that came of a few prompts: other prompts are imagined, and one sees how it moves
 - `llm_sampling.knobs`: What a value may be, and the error that says so: one vocabulary for filters, samplers and strategies
 - `llm_sampling.logit_contrast`: What one model says and another does not
+- `llm_sampling.mauve`: How much the texts of a model and of people overlap, as one number
 - `llm_sampling.mcts`: Try a beginning to its end before choosing it, and try most where it pays
+- `llm_sampling.metrics`: What can be measured of a text: surprise, repetition, variety, entropy, coherence, calibration; and what each of them misses
 - `llm_sampling.min_p`: Keep what is at least a share m as likely as the best token
 - `llm_sampling.mirostat`: Cuts with a memory: measure how surprising the last token was, correct the next step, and the average comes to a target
 - `llm_sampling.models`: Text or token ids in, one row of float32 logits per prompt out
@@ -63,6 +66,7 @@ __version__ = "0.2.0"
 import sys
 from functools import cache
 from importlib import import_module
+from pkgutil import iter_modules
 from types import ModuleType
 
 # Public names by module, imported on first use (PEP 562): `import llm_sampling` itself loads nothing, not even torch.
@@ -98,10 +102,7 @@ _names = {
     'rerank': 'best_of_n',
     'vote': 'majority_vote minimum_bayes_risk',
 }
-_modules = [*_names, 'architectures', 'backends', 'batches', 'caches', 'call', 'cli',
-            'hf', 'default_model', 'explain', 'folders', 'knobs', 'path_record', 'plots',
-            'prompts', 'request', 'rollouts', 'rows', 'selection', 'settings', 'shortlist',
-            'steps', 'sums', 'testing', 'text_stream', 'token_texts', 'tree_books', 'widgets']
+_modules = [m.name for m in iter_modules(__path__) if not m.name.startswith('_')]
 _home = {name: module for module, names in _names.items() for name in names.split()}
 __all__ = [*_home]
 

@@ -19,9 +19,12 @@ from . import folders as folders
 from . import gallery as gallery
 from . import generation as generation
 from . import hf as hf
+from . import intervals as intervals
 from . import knobs as knobs
 from . import logit_contrast as logit_contrast
+from . import mauve as mauve
 from . import mcts as mcts
+from . import metrics as metrics
 from . import min_p as min_p
 from . import mirostat as mirostat
 from . import models as models
