@@ -53,7 +53,7 @@ TASKS = {
     'Tree search': 'mcts selection rollouts',
     'Best of several texts': 'rerank vote', 'In other libraries': 'hf settings',
     'What is measured of texts': 'metrics mauve intervals',
-    'The command line': 'cli',
+    'The command line, strategies as JSON': 'cli specs',
     'A task with checkable answers': 'sums',
     'The bundled model': 'default_model',
     'Checks of arguments': 'knobs',

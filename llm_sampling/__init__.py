@@ -46,6 +46,7 @@
 - `llm_sampling.settings`: A configuration of transformers, vLLM, llama.cpp or an OpenAI request becomes a sampler, or an error that names what cannot be had
 - `llm_sampling.shortlist`: The few largest logits are enough for a draw, and the result is exact
 - `llm_sampling.softmax`: From scores to probabilities, and one knob that sharpens or flattens them
+- `llm_sampling.specs`: A strategy and its settings as plain JSON, checked before any work
 - `llm_sampling.steps`: Every step of a sampler in one table: the function, what its knob may be, and the order of four systems
 - `llm_sampling.stochastic`: A sample of different texts, drawn without replacement by a beam search that loses nothing
 - `llm_sampling.sums`: A small model that adds and errs, and what each strategy makes of the same number of tokens

@@ -45,6 +45,7 @@ from . import selection as selection
 from . import settings as settings
 from . import shortlist as shortlist
 from . import softmax as softmax
+from . import specs as specs
 from . import steps as steps
 from . import stochastic as stochastic
 from . import sums as sums
