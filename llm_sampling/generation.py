@@ -30,6 +30,7 @@ from .multinomial import greedy
 from .record import Generation, Record, collect, writers
 from .request import Request, ask
 from .rows import Branches, Rows
+from .sampler import Sampler
 
 # %% ../nbs/12_generation.ipynb #a510584d
 class Policy:
@@ -38,6 +39,8 @@ class Policy:
         sampler=None, # A `Sampler` with knobs and seeds for each row; None: greedy
     ):
         self.sampler, self.state = sampler, None     # state: of a sampler with a memory
+        # what the last tokens were drawn from, if that is noted
+        self.noting, self.support, self.drawn = False, None, {}
 
     def begin(self,
         rows:Rows,    # Which have read their prompts
@@ -78,9 +81,16 @@ class Policy:
             chosen = (greedy(z) if self.sampler is None
                       else self.sampler(z, *past, self.state))
         except ValueError: blame(rows, self, z, past); raise
+        if self.noting: self.note(z, past, chosen)
         if self.state is not None:
             self.state = self.sampler.update(self.state, z, chosen, *past)
         return chosen
+
+    def note(self, logits, past, chosen):
+        "Keep what tokens were drawn from, and how probable that made them"
+        sampler = self.sampler or Sampler(temperature=0)
+        self.support = sampler.support(logits, *past, self.state)
+        self.drawn = dict(sampled_logprobs=self.support.logprobs(logits, chosen))
 
     def scores(self, logprobs):
         "The criterion of each row, from its log-probabilities"
@@ -110,12 +120,14 @@ def write_rows(
 ):                   # Its value, to a `yield from`, is the `Generation`
     "The loop: choose a token for each row, let finished rows leave, evaluate the rest"
     record, out = Record(), writers(request, request.n, show)
+    policy.noting = request.record is not None
     if request.max_new_tokens:
         rows.read()
         policy.begin(rows, request.n)
     for t in range(request.max_new_tokens):
         chosen = policy.choose(rows, t)
-        record.add(rows.live, policy.raw(rows), chosen)
+        record.add(rows.live, policy.raw(rows), chosen, **policy.drawn)
+        if request.record == 'support': record.supports.append(policy.support)
         for row, id in zip(rows.live, chosen.tolist()):
             piece = out[row].add(id, last=t == request.max_new_tokens - 1)
             if show and piece: yield piece
@@ -185,10 +197,12 @@ def stream(
     seed=None,           # One, or one per prompt; None: the sampler's, else fresh ones
     attention_mask=None, # With ids: True = a token, pads on the left
     eos_token_id=None,   # Id or ids that end a row; None: the model's, (): none
+    record=None,         # Of the draws: 'logprobs', 'support' (both); None: nothing
 )->Iterator:             # Of `Piece`s; its value, to a `yield from`: the `Generation`
     "Generate, and yield each piece of text as soon as nothing can change it any more"
     request = ask(lm, prompt, sampler, max_new_tokens=max_new_tokens, n=n, stop=stop,
-                  seed=seed, attention_mask=attention_mask, eos_token_id=eos_token_id)
+                  seed=seed, attention_mask=attention_mask, eos_token_id=eos_token_id,
+                  record=record)
     tell_settings(lm, sampler)
     return write_rows(request, rows_for(request), Policy(request.sampler), show=True)
 
@@ -204,10 +218,12 @@ def generate(
     seed=None,           # One, or one per prompt; None: the sampler's, else fresh ones
     attention_mask=None, # With ids: True = a token, pads on the left
     eos_token_id=None,   # Id or ids that end a row; None: the model's, (): none
+    record=None,         # Of the draws: 'logprobs', 'support' (both); None: nothing
 )->Generation:           # `len(prompts) * n` rows, the samples of a prompt together
     "Texts of a model, one token after another"
     request = ask(lm, prompt, sampler, max_new_tokens=max_new_tokens, n=n, stop=stop,
-                  seed=seed, attention_mask=attention_mask, eos_token_id=eos_token_id)
+                  seed=seed, attention_mask=attention_mask, eos_token_id=eos_token_id,
+                  record=record)
     tell_settings(lm, sampler)
     return run_whole(write_rows(request, rows_for(request), Policy(request.sampler)))
 

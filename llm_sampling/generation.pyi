@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from torch import Tensor
 from typing import Any
+from typing import Literal
 
 __all__ = ['Policy', 'blame', 'write_rows', 'rows_for', 'run_whole', 'check_streamer',
            'tell_settings', 'stream', 'generate', 'rep_n']
@@ -23,6 +24,9 @@ class Policy:
     """
     sampler: Sampler | None
     state: Any
+    noting: bool
+    support: Any
+    drawn: dict[Any, Any]
     def __init__(self, sampler: Sampler | None = None) -> None: ...
     def begin(self, rows: Rows, n: int) -> None:
         """Let rows grow from the prompts
@@ -48,6 +52,8 @@ class Policy:
         Returns:
             One id per row
         """
+    def note(self, logits: Any, past: Any, chosen: Any) -> None:
+        """Keep what tokens were drawn from, and how probable that made them"""
     def scores(self, logprobs: Any) -> Any:
         """The criterion of each row, from its log-probabilities"""
 
@@ -111,6 +117,7 @@ def stream(
     seed: int | Sequence[int] | Tensor | None = None,
     attention_mask: Tensor | None = None,
     eos_token_id: int | Sequence[int] | None = None,
+    record: Literal['logprobs', 'support'] | None = None,
 ) -> Generator[Piece, None, Generation]:
     """Generate, and yield each piece of text as soon as nothing can change it any more
 
@@ -124,6 +131,7 @@ def stream(
         seed: One, or one per prompt; None: the sampler's, else fresh ones
         attention_mask: With ids: True = a token, pads on the left
         eos_token_id: Id or ids that end a row; None: the model's, (): none
+        record: Of the draws: 'logprobs', 'support' (both); None: nothing
 
     Returns:
         Of `Piece`s; its value, to a `yield from`: the `Generation`
@@ -140,6 +148,7 @@ def generate(
     seed: int | Sequence[int] | Tensor | None = None,
     attention_mask: Tensor | None = None,
     eos_token_id: int | Sequence[int] | None = None,
+    record: Literal['logprobs', 'support'] | None = None,
 ) -> Generation:
     """Texts of a model, one token after another
 
@@ -153,6 +162,7 @@ def generate(
         seed: One, or one per prompt; None: the sampler's, else fresh ones
         attention_mask: With ids: True = a token, pads on the left
         eos_token_id: Id or ids that end a row; None: the model's, (): none
+        record: Of the draws: 'logprobs', 'support' (both); None: nothing
 
     Returns:
         `len(prompts) * n` rows, the samples of a prompt together

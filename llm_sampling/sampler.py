@@ -297,6 +297,17 @@ def explain(self:Sampler,
               for name, _, z in self.stages(logits, ids, mask, position, state)]
     return import_module('llm_sampling.explain').Explanation(stages, tokenizer)
 
+# %% ../nbs/09_sampler.ipynb #0c30c947
+@patch
+def support(self:Sampler,
+    logits:Tensor,  # Scores, shape `(..., vocab)`
+    ids=None, mask=None, position=None,  # As `filter`
+    state=None,     # As `filter`
+):                  # A `Support` with a row for each row of `logits`
+    "The tokens that can be drawn, and what steps did to their logits beside"
+    replay = import_module('llm_sampling.replay')
+    return replay.support_of(self, logits, ids, mask, position, state)
+
 # %% ../nbs/09_sampler.ipynb #54fff0a0
 def _settings(): return import_module('llm_sampling.settings')
 
