@@ -13,8 +13,8 @@ from torch import Tensor
 from typing import Any
 from typing import Literal
 
-__all__ = ['Policy', 'blame', 'write_rows', 'rows_for', 'run_whole', 'check_streamer',
-           'tell_settings', 'stream', 'generate', 'rep_n']
+__all__ = ['Policy', 'Draws', 'blame', 'write_rows', 'rows_for', 'run_whole',
+           'check_streamer', 'tell_settings', 'stream', 'generate', 'rep_n']
 
 class Policy:
     """Chooses the next token of each row: the likeliest, or by a sampler
@@ -24,9 +24,7 @@ class Policy:
     """
     sampler: Sampler | None
     state: Any
-    noting: bool
-    support: Any
-    drawn: dict[Any, Any]
+    draws: Any
     def __init__(self, sampler: Sampler | None = None) -> None: ...
     def begin(self, rows: Rows, n: int) -> None:
         """Let rows grow from the prompts
@@ -52,10 +50,39 @@ class Policy:
         Returns:
             One id per row
         """
-    def note(self, logits: Any, past: Any, chosen: Any) -> None:
-        """Keep what tokens were drawn from, and how probable that made them"""
+    def support(self, logits: Any, past: Any) -> Any:
+        """The tokens that can be drawn"""
     def scores(self, logprobs: Any) -> Any:
         """The criterion of each row, from its log-probabilities"""
+
+class Draws:
+    """What tokens were drawn from, noted at each step
+
+    Args:
+        kind: 'logprobs', or 'support' for both
+    """
+    kind: str
+    owners: list[Any]
+    logprobs: list[Any]
+    supports: list[Any]
+    def __init__(self, kind: str) -> None: ...
+    def add(
+        self,
+        rows: list[Any],
+        logits: Tensor,
+        chosen: Tensor,
+        support: Any,
+    ) -> None:
+        """Note a step
+
+        Args:
+            rows: Numbers of the rows that drew
+            logits: What they drew by `(len(rows), V)`
+            chosen: Ids `(len(rows),)`
+            support: A `Support`
+        """
+    def told(self, out: Generation) -> Generation:
+        """The same with `sampled_logprobs`, and `supports` if they were asked for"""
 
 def blame(rows: Rows, policy: Policy, logits: Tensor, past: tuple[Any, ...]) -> None:
     """Raise for a row without a finite logit, by its number in the result

@@ -71,18 +71,16 @@ def measure(
 class Record:
     "The choices of a strategy, measured once and in one way, whoever searches"
     def __init__(self):
-        # to be measured; measures; rows of each step; what they were drawn from
-        self.pending, self.steps, self.owners, self.supports = [], [], [], []
+        # to be measured; measures; rows of each step
+        self.pending, self.steps, self.owners = [], [], []
 
     def add(self,
         rows:list,     # Numbers of the rows that chose
         logits:Tensor, # The model's own, `(len(rows), V)`
         chosen:Tensor, # Ids `(len(rows),)`
-        **more,        # Further measures, a tensor `(len(rows),)` each
     ):
         "Note a step; several are measured in one go, which is cheaper"
-        self.pending.append((logits, chosen, *more.values()))
-        self.more = tuple(more)
+        self.pending.append((logits, chosen))
         self.owners.append(rows)
         # numbers that fit in a cache
         if len(self.pending) * logits.numel() >= 2**16: self.settle()
@@ -97,25 +95,8 @@ class Record:
 
     def settle(self):
         "Measure what is pending"
-        if self.pending:
-            logits, chosen, *more = map(torch.cat, zip(*self.pending))
-            self.steps.append(measure(logits, chosen) | dict(zip(self.more, more)))
+        if self.pending: self.steps.append(measure(*map(torch.cat, zip(*self.pending))))
         self.pending = []
-
-    def order(self, n):
-        "The steps of each row together; how many each has"
-        owner = torch.tensor([r for rows in self.owners for r in rows],
-                             dtype=torch.long)
-        return owner.argsort(stable=True), owner.bincount(minlength=n).tolist()
-
-    def kept(self,
-        n:int,   # How many rows there are
-    )->list:     # A `Support` for each, with a row for each of its tokens; or None
-        "What the tokens were drawn from, if that was noted"
-        if not self.supports: return None
-        order, counts = self.order(n)
-        whole = self.supports[0].join(self.supports).to('cpu')
-        return [whole.take(part) for part in order.split(counts)]
 
     def rows(self,
         n:int,   # How many rows there are
@@ -124,7 +105,9 @@ class Record:
         self.settle()
         steps = self.steps or [measure(torch.zeros(0, 1),
                                        torch.zeros(0, dtype=torch.long))]
-        order, counts = self.order(n)
+        owner = torch.tensor([r for rows in self.owners for r in rows],
+                             dtype=torch.long)
+        order, counts = owner.argsort(stable=True), owner.bincount(minlength=n).tolist()
         joined = {name: torch.cat([s[name] for s in steps]).cpu()[order].split(counts)
                   for name in steps[0]}
         # copies, so that a row keeps no other alive
@@ -343,14 +326,11 @@ def collect(
     "What rows have become"
     measures, tokenizer = record.rows(len(writers)), request.lm.tokenizer
     logprobs = [m['logprobs'] for m in measures]
-    drawn = [m.get('sampled_logprobs', torch.zeros(0)) for m in measures]
     return Generation(
         texts=None if tokenizer is None else [w.text() for w in writers],
         ids=[m['ids'] for m in measures], logprobs=logprobs,
         scores=scores(logprobs) if callable(scores) else scores,
         finish_reasons=[w.reason for w in writers], stops=[w.stop for w in writers],
-        sampled_logprobs=drawn if request.record else None,
-        supports=record.kept(len(writers)),
         trace=Trace(tokenizer, [w.context for w in writers], measures),
         stats=stats | dict(seconds=time.perf_counter() - request.start))
 

@@ -70,17 +70,14 @@ class Record:
     pending: list[Any]
     steps: list[Any]
     owners: list[Any]
-    supports: list[Any]
-    more: Any
     def __init__(self) -> None: ...
-    def add(self, rows: list[Any], logits: Tensor, chosen: Tensor, **more: Any) -> None:
+    def add(self, rows: list[Any], logits: Tensor, chosen: Tensor) -> None:
         """Note a step; several are measured in one go, which is cheaper
 
         Args:
             rows: Numbers of the rows that chose
             logits: The model's own, `(len(rows), V)`
             chosen: Ids `(len(rows),)`
-            **more: Further measures, a tensor `(len(rows),)` each
         """
     def put(self, row: int, measures: dict[Any, Any]) -> None:
         """Note a step that was measured before
@@ -90,17 +87,6 @@ class Record:
         """
     def settle(self) -> None:
         """Measure what is pending"""
-    def order(self, n: int) -> Any:
-        """The steps of each row together; how many each has"""
-    def kept(self, n: int) -> list[Any]:
-        """What the tokens were drawn from, if that was noted
-
-        Args:
-            n: How many rows there are
-
-        Returns:
-            A `Support` for each, with a row for each of its tokens; or None
-        """
     def rows(self, n: int) -> list[Any]:
         """The measures of each row
 

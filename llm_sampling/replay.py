@@ -157,7 +157,11 @@ def to(self:Support,
     device,    # A `torch.device` or its name
 )->Support:
     "The same on a device"
-    if self.ids.device == torch.device(device): return self
+    try: device = torch.device(device)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError('device must be a torch.device or its name, not '
+                         f'{in_short(device)}') from None
+    if self.ids.device == device: return self
     moved = lambda x: None if x is None else x.to(device)
     return Support(moved(self.ids), moved(self.offsets), self.vocab,
                    moved(self.temperature), moved(self.factors), moved(self.shifts))

@@ -339,9 +339,7 @@ class Sampler:
         """The tokens that can be drawn, and what steps did to their logits beside
 
         Args:
-            logits: Scores, shape `(..., vocab)`
-            ids, mask, position: As `filter`
-            state: As `filter`
+            logits, ids, mask, position, state: As `filter`
 
         Returns:
             A `Support` with a row for each row of `logits`

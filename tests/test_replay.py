@@ -85,7 +85,8 @@ def test_a_row_of_a_batch_is_the_row_alone(name):
 
 
 @pytest.mark.parametrize('knobs', [
-    dict(top_p=.9, temperature=.7), dict(top_k=20, min_p=.3), dict(temperature=[1., .2]),
+    dict(top_p=.9, temperature=.7), dict(top_k=20, min_p=.3),
+    dict(temperature=[1., .2]),
     dict(typical_p=.5, top_k=30, temperature=[0, .5]),
     dict(logit_bias={5: 3.}, top_p=.8)])
 def test_a_large_vocabulary_by_the_short_list(knobs):
@@ -102,7 +103,8 @@ def test_a_large_vocabulary_by_the_short_list(knobs):
         knobs.get('temperature', 1.)) > 0, 0.), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize('name', ['bias', 'frequency', 'dry', 'repetition', 'llama.cpp'])
+@pytest.mark.parametrize('name', ['bias', 'frequency', 'dry', 'repetition',
+                                  'llama.cpp'])
 def test_later_weights_go_through_the_same_steps(name):
     "Of other logits: the sampler's own chain, over the tokens of the first draw"
     s = ls.Sampler(**STEPS[name], seed=3)
@@ -213,7 +215,8 @@ def test_a_temperature_that_the_engine_did_not_send():
     bare = support_of_lists([own[i].tolist() for i in range(4)], V)
     want = own.logprobs(Z, chosen)
     assert_close(replay_logprobs(Z, chosen, bare, temperature=.5), want)
-    assert_close(replay_logprobs(Z, chosen, bare, temperature=torch.full((4,), .5)), want)
+    each = torch.full((4,), .5)
+    assert_close(replay_logprobs(Z, chosen, bare, temperature=each), want)
     assert not torch.allclose(replay_logprobs(Z, chosen, bare), want)
 
 
@@ -312,7 +315,8 @@ def test_samples_of_a_prompt_rows_alone_and_streams(lm):
         assert_close(alone.sampled_logprobs[row % 3], out.sampled_logprobs[row],
                      rtol=0, atol=1e-5)
     streamed = run_whole(ls.stream(lm, 'The king', s, n=3, **args))
-    assert_close(streamed.sampled_logprobs[0], out.sampled_logprobs[0], rtol=0, atol=1e-5)
+    assert_close(streamed.sampled_logprobs[0], out.sampled_logprobs[0], rtol=0,
+                 atol=1e-5)
     assert torch.equal(streamed.supports[0].ids, out.supports[0].ids)
     assert [len(l) for l in out.to_dict()['sampled_logprobs']] == [8] * 6
 
@@ -328,7 +332,8 @@ def test_a_table_model_on_paper():
 
 
 def test_no_token_at_all(lm):
-    out = ls.generate(lm, 'The', ls.Sampler(top_k=2), max_new_tokens=0, record='support')
+    out = ls.generate(lm, 'The', ls.Sampler(top_k=2), max_new_tokens=0,
+                      record='support')
     assert out.sampled_logprobs[0].shape == (0,) and out.supports is None
 
 
@@ -366,7 +371,8 @@ def test_errors():
     (([1, 1], [0, 2], 5), 'each token of a row once'),
     (([1], [0, 2], 5), 'offsets must rise from 0 to 1'),
     (([1, 2], [0, 2, 1, 2], 5), 'offsets must rise'),
-    (([1, 2], [], 5), 'offsets must rise'), (([5], [0, 1], 5), 'ids must be from 0 to 4'),
+    (([1, 2], [], 5), 'offsets must rise'),
+    (([5], [0, 1], 5), 'ids must be from 0 to 4'),
     (([-1], [0, 1], 5), 'ids must be from 0'), (([1], [0, 1], 0), 'vocab must be'),
     (([1], [0, 1], 5, 0.), 'temperature must be finite numbers > 0'),
     (([1], [0, 1], 5, [1., 2.]), 'temperature must have one entry per row'),
@@ -380,7 +386,7 @@ def test_rows_that_are_not_there():
     support = ls.Sampler(top_k=2).support(Z)
     with pytest.raises(ValueError, match='index must be a list of numbers of the 4'):
         support.take([4])
-    with pytest.raises(IndexError, match='row must be a number of the 4 rows'): support[4]
+    with pytest.raises(IndexError, match='row must be a number of the 4'): support[4]
     with pytest.raises(ValueError, match='one vocabulary'):
         ls.Support.join([support, ls.Support([], [0], 3)])
     with pytest.raises(TypeError, match='supports must be a list'): ls.Support.join([])
