@@ -116,6 +116,16 @@ def test_later_weights_go_through_the_same_steps(name):
     assert_close(support.logprobs(new, chosen), want, rtol=0, atol=5e-6)
 
 
+@pytest.mark.parametrize('order', ['transformers', 'mlx', ['temperature', 'logit_bias']])
+def test_shifts_are_the_numbers_that_were_given(order):
+    s = ls.Sampler(logit_bias={3: 2., 5: -1.}, temperature=.5, order=order)
+    want = torch.zeros(4, V)
+    want[:, 3], want[:, 5] = 2., -1.
+    if isinstance(order, list): want *= .5        # added to what was divided before
+    support = s.support(Z, PAST['ids'], position=5)
+    assert_close(support.shifts.view(4, V), want, rtol=0, atol=1e-5)
+
+
 # --- gradients ---
 
 def by_hand(z, ids, support, temperature):
