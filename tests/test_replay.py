@@ -116,7 +116,8 @@ def test_later_weights_go_through_the_same_steps(name):
     assert_close(support.logprobs(new, chosen), want, rtol=0, atol=5e-6)
 
 
-@pytest.mark.parametrize('order', ['transformers', 'mlx', ['temperature', 'logit_bias']])
+@pytest.mark.parametrize('order', ['transformers', 'mlx',
+                                   ['temperature', 'logit_bias']])
 def test_shifts_are_the_numbers_that_were_given(order):
     s = ls.Sampler(logit_bias={3: 2., 5: -1.}, temperature=.5, order=order)
     want = torch.zeros(4, V)
