@@ -37,6 +37,7 @@
 - `llm_sampling.prompts`: Text, chats or ids in, one left-padded batch of ids out
 - `llm_sampling.record`: Each chosen token measured once, and one object for what a strategy gives back
 - `llm_sampling.repeats`: No n-gram twice, DRY, logit bias and banned sequences: aim at what would repeat a sequence, or must not be said
+- `llm_sampling.replay`: The probability of a token under the distribution that it was drawn from, for those who train on what they drew
 - `llm_sampling.request`: Everything that a strategy is told, checked before the model runs once
 - `llm_sampling.rerank`: Draw several texts, and keep the best by a score
 - `llm_sampling.rollouts`: Texts that go on from many places at once, and no prefix is read twice
@@ -102,6 +103,7 @@ _names = {
     'mcts': 'mcts_decode',
     'rerank': 'best_of_n',
     'vote': 'majority_vote minimum_bayes_risk',
+    'replay': 'Support replay_logprobs',
 }
 _modules = [m.name for m in iter_modules(__path__) if not m.name.startswith('_')]
 _home = {name: module for module, names in _names.items() for name in names.split()}

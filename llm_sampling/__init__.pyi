@@ -36,6 +36,7 @@ from . import plots as plots
 from . import prompts as prompts
 from . import record as record
 from . import repeats as repeats
+from . import replay as replay
 from . import request as request
 from . import rerank as rerank
 from . import rollouts as rollouts
@@ -112,6 +113,8 @@ from .mcts import mcts_decode as mcts_decode
 from .rerank import best_of_n as best_of_n
 from .vote import majority_vote as majority_vote
 from .vote import minimum_bayes_risk as minimum_bayes_risk
+from .replay import Support as Support
+from .replay import replay_logprobs as replay_logprobs
 
 __version__: str
 __all__ = ['apply_temperature', 'entropy', 'greedy', 'sample_cdf', 'row_seeds',
@@ -125,4 +128,5 @@ __all__ = ['apply_temperature', 'entropy', 'greedy', 'sample_cdf', 'row_seeds',
            'ThinkingBudget', 'generate', 'stream', 'beam_search', 'stream_beam_search',
            'diverse_beam_search', 'constrained_beam_search', 'stochastic_beam_search',
            'contrastive_search', 'contrastive_decoding', 'guided', 'dola',
-           'mcts_decode', 'best_of_n', 'majority_vote', 'minimum_bayes_risk']
+           'mcts_decode', 'best_of_n', 'majority_vote', 'minimum_bayes_risk', 'Support',
+           'replay_logprobs']

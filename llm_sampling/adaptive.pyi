@@ -3,8 +3,24 @@ from .knobs import Knob
 from collections.abc import Sequence
 from torch import Tensor
 
-__all__ = ['XTC_SALT', 'XTC_THRESHOLD', 'XTC_PROBABILITY', 'dynamic_temperature',
-           'steady_probs', 'xtc_filter']
+__all__ = ['XTC_SALT', 'XTC_THRESHOLD', 'XTC_PROBABILITY', 'entropy_temperature',
+           'dynamic_temperature', 'steady_probs', 'xtc_filter']
+
+def entropy_temperature(
+    logits: Tensor,
+    low: float,
+    high: float,
+    exponent: float = 1.0,
+) -> Tensor:
+    """The temperature of each row, by its entropy
+
+    Args:
+        logits: Scores, shape `(..., vocab)`
+        low, high, exponent: As `dynamic_temperature`
+
+    Returns:
+        float64, shape `(...)`; 1 for a row with one finite logit
+    """
 
 def dynamic_temperature(
     logits: Tensor,

@@ -186,6 +186,7 @@ def dola(
     seed=None,           # In place of the sampler's, or one per prompt; None: fresh
     attention_mask=None, # With ids: True = a token, pads on the left
     eos_token_id=None,   # Id or ids that end a row; None: the model's, (): none
+    record=None,         # Of the draws: 'logprobs', 'support' (both); None: nothing
     streamer=None,       # A function, called with each `Piece` that is certain
 )->Generation:           # `len(prompts) * n` rows; `scores` are sums of the contrast
     "What a model says at its end and not yet at an early layer (Chuang et al., 2024)"
@@ -198,7 +199,8 @@ def dola(
                          'DoLa contrasts them')
     layers = candidate_layers(dola_layers, len(stack), _tied(lm.model))
     request = ask(lm, prompt, sampler, max_new_tokens=max_new_tokens, n=n, stop=stop,
-                  seed=seed, attention_mask=attention_mask, eos_token_id=eos_token_id)
+                  seed=seed, attention_mask=attention_mask, eos_token_id=eos_token_id,
+                  record=record)
     policy = Exits(request.sampler, len(layers), published,
                    alpha=per_prompt('alpha', MIN_P, alpha, request.ids))
     rows = Rows(with_exits(lm, layers, not published), request.ids, request.mask)

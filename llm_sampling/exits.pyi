@@ -121,6 +121,7 @@ def dola(
     seed: int | Sequence[int] | Tensor | None = None,
     attention_mask: Tensor | None = None,
     eos_token_id: int | Sequence[int] | None = None,
+    record: Literal['logprobs', 'support'] | None = None,
     streamer: Callable[[Piece], object] | None = None,
 ) -> Generation:
     """What a model says at its end and not yet at an early layer (Chuang et al., 2024)
@@ -138,6 +139,7 @@ def dola(
         seed: In place of the sampler's, or one per prompt; None: fresh
         attention_mask: With ids: True = a token, pads on the left
         eos_token_id: Id or ids that end a row; None: the model's, (): none
+        record: Of the draws: 'logprobs', 'support' (both); None: nothing
         streamer: A function, called with each `Piece` that is certain
 
     Returns:

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from torch import Tensor
 from typing import Any
+from typing import Literal
 
-__all__ = ['Policy', 'blame', 'write_rows', 'rows_for', 'run_whole', 'check_streamer',
-           'tell_settings', 'stream', 'generate', 'rep_n']
+__all__ = ['Policy', 'Draws', 'blame', 'write_rows', 'rows_for', 'run_whole',
+           'check_streamer', 'tell_settings', 'stream', 'generate', 'rep_n']
 
 class Policy:
     """Chooses the next token of each row: the likeliest, or by a sampler
@@ -23,6 +24,7 @@ class Policy:
     """
     sampler: Sampler | None
     state: Any
+    draws: Any
     def __init__(self, sampler: Sampler | None = None) -> None: ...
     def begin(self, rows: Rows, n: int) -> None:
         """Let rows grow from the prompts
@@ -48,8 +50,39 @@ class Policy:
         Returns:
             One id per row
         """
+    def support(self, logits: Any, past: Any) -> Any:
+        """The tokens that can be drawn"""
     def scores(self, logprobs: Any) -> Any:
         """The criterion of each row, from its log-probabilities"""
+
+class Draws:
+    """What tokens were drawn from, noted at each step
+
+    Args:
+        kind: 'logprobs', or 'support' for both
+    """
+    kind: str
+    owners: list[Any]
+    logprobs: list[Any]
+    supports: list[Any]
+    def __init__(self, kind: str) -> None: ...
+    def add(
+        self,
+        rows: list[Any],
+        logits: Tensor,
+        chosen: Tensor,
+        support: Any,
+    ) -> None:
+        """Note a step
+
+        Args:
+            rows: Numbers of the rows that drew
+            logits: What they drew by `(len(rows), V)`
+            chosen: Ids `(len(rows),)`
+            support: A `Support`
+        """
+    def told(self, out: Generation) -> Generation:
+        """The same with `sampled_logprobs`, and `supports` if they were asked for"""
 
 def blame(rows: Rows, policy: Policy, logits: Tensor, past: tuple[Any, ...]) -> None:
     """Raise for a row without a finite logit, by its number in the result
@@ -111,6 +144,7 @@ def stream(
     seed: int | Sequence[int] | Tensor | None = None,
     attention_mask: Tensor | None = None,
     eos_token_id: int | Sequence[int] | None = None,
+    record: Literal['logprobs', 'support'] | None = None,
 ) -> Generator[Piece, None, Generation]:
     """Generate, and yield each piece of text as soon as nothing can change it any more
 
@@ -124,6 +158,7 @@ def stream(
         seed: One, or one per prompt; None: the sampler's, else fresh ones
         attention_mask: With ids: True = a token, pads on the left
         eos_token_id: Id or ids that end a row; None: the model's, (): none
+        record: Of the draws: 'logprobs', 'support' (both); None: nothing
 
     Returns:
         Of `Piece`s; its value, to a `yield from`: the `Generation`
@@ -140,6 +175,7 @@ def generate(
     seed: int | Sequence[int] | Tensor | None = None,
     attention_mask: Tensor | None = None,
     eos_token_id: int | Sequence[int] | None = None,
+    record: Literal['logprobs', 'support'] | None = None,
 ) -> Generation:
     """Texts of a model, one token after another
 
@@ -153,6 +189,7 @@ def generate(
         seed: One, or one per prompt; None: the sampler's, else fresh ones
         attention_mask: With ids: True = a token, pads on the left
         eos_token_id: Id or ids that end a row; None: the model's, (): none
+        record: Of the draws: 'logprobs', 'support' (both); None: nothing
 
     Returns:
         `len(prompts) * n` rows, the samples of a prompt together

@@ -156,6 +156,7 @@ def contrastive_decoding(
     seed=None,              # In place of the sampler's, or one per prompt; None: fresh
     attention_mask=None,    # With ids: True = a token, pads on the left
     eos_token_id=None,      # Id or ids that end a row; None: the model's, (): none
+    record=None,            # Of the draws: 'logprobs', 'support' (both); None: nothing
     streamer=None,          # A function, called with each `Piece` that is certain
 )->Generation:              # `len(prompts) * n` rows; `scores` are sums of the contrast
     "What an expert finds likelier than an amateur (Li et al.; O'Brien and Lewis, 2023)"
@@ -164,7 +165,8 @@ def contrastive_decoding(
     check_amateur(lm, amateur)
     if amateur_context is not None: check_count('amateur_context', amateur_context, 1)
     request = ask(lm, prompt, sampler, max_new_tokens=max_new_tokens, n=n, stop=stop,
-                  seed=seed, attention_mask=attention_mask, eos_token_id=eos_token_id)
+                  seed=seed, attention_mask=attention_mask, eos_token_id=eos_token_id,
+                  record=record)
     ids, mask = request.ids, request.mask
     b = per_prompt('beta', BETA, beta, ids)
     last = slice(-(amateur_context or ids.shape[1]), None)
@@ -193,12 +195,14 @@ def guided(
     seed=None,           # In place of the sampler's, or one per prompt; None: fresh
     attention_mask=None, # With ids as prompt: True = a token, pads on the left
     eos_token_id=None,   # Id or ids that end a row; None: the model's, (): none
+    record=None,         # Of the draws: 'logprobs', 'support' (both); None: nothing
     streamer=None,       # A function, called with each `Piece` that is certain
 )->Generation:           # `len(prompts) * n` rows; `scores`: sums of the guided values
     "Away from another prompt: classifier-free guidance (Sanchez et al., 2023)"
     check_streamer(streamer)
     request = ask(lm, prompt, sampler, max_new_tokens=max_new_tokens, n=n, stop=stop,
-                  seed=seed, attention_mask=attention_mask, eos_token_id=eos_token_id)
+                  seed=seed, attention_mask=attention_mask, eos_token_id=eos_token_id,
+                  record=record)
     ids, mask = request.ids, request.mask
     B, scale = len(ids), per_prompt('guidance_scale', SCALE, guidance_scale, ids)
     if negative_prompt is None: other = ids[:, -1:], mask[:, -1:]

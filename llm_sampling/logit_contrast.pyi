@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from torch import Tensor
 from typing import Any
+from typing import Literal
 
 __all__ = ['BETA', 'HEAT', 'SCALE', 'contrast', 'Contrasted', 'Pair', 'run_policy',
            'check_amateur', 'contrastive_decoding', 'guided']
@@ -107,6 +108,7 @@ def contrastive_decoding(
     seed: int | Sequence[int] | Tensor | None = None,
     attention_mask: Tensor | None = None,
     eos_token_id: int | Sequence[int] | None = None,
+    record: Literal['logprobs', 'support'] | None = None,
     streamer: Callable[[Piece], object] | None = None,
 ) -> Generation:
     """What an expert finds likelier than an amateur (Li et al.; O'Brien and Lewis, 2023)
@@ -126,6 +128,7 @@ def contrastive_decoding(
         seed: In place of the sampler's, or one per prompt; None: fresh
         attention_mask: With ids: True = a token, pads on the left
         eos_token_id: Id or ids that end a row; None: the model's, (): none
+        record: Of the draws: 'logprobs', 'support' (both); None: nothing
         streamer: A function, called with each `Piece` that is certain
 
     Returns:
@@ -147,6 +150,7 @@ def guided(
     seed: int | Sequence[int] | Tensor | None = None,
     attention_mask: Tensor | None = None,
     eos_token_id: int | Sequence[int] | None = None,
+    record: Literal['logprobs', 'support'] | None = None,
     streamer: Callable[[Piece], object] | None = None,
 ) -> Generation:
     """Away from another prompt: classifier-free guidance (Sanchez et al., 2023)
@@ -163,6 +167,7 @@ def guided(
         seed: In place of the sampler's, or one per prompt; None: fresh
         attention_mask: With ids as prompt: True = a token, pads on the left
         eos_token_id: Id or ids that end a row; None: the model's, (): none
+        record: Of the draws: 'logprobs', 'support' (both); None: nothing
         streamer: A function, called with each `Piece` that is certain
 
     Returns:

@@ -172,6 +172,8 @@ class Completion:
     score:float
     finish_reason:str   # 'stop', 'length', or the `reason` of a stop function
     stop:object         # End-of-text id, stop string, function's name; None: length
+    sampled_logprobs:Tensor=None  # 1-D float32, nats; None: not asked for
+    support:object=None           # A `Support`; None: not asked for
 
 # %% ../nbs/10c_record.ipynb #4583e845
 @dataclass(repr=False, eq=False)
@@ -185,6 +187,8 @@ class Generation:
     stats:dict           # What it has cost: passes, tokens, seconds, bytes of the cache
     trace:Sequence=None  # Per row a list of `TokenStep`
     stops:list=None      # What ended each row: id, string, function's name; or None
+    sampled_logprobs:list=None  # As `logprobs`, by what was drawn from; `record=` asks
+    supports:list=None   # Per row a `Support`: the tokens that could be drawn
 
     def __len__(self): return len(self.ids)
 
@@ -192,7 +196,7 @@ class Generation:
         if isinstance(row, slice):
             return [self[i] for i in range(*row.indices(len(self)))]
         lists = (self.texts, self.ids, self.logprobs, self.scores, self.finish_reasons,
-                 self.stops)
+                 self.stops, self.sampled_logprobs, self.supports)
         return Completion(*(None if values is None else values[row]
                             for values in lists))
 
@@ -207,6 +211,8 @@ class Generation:
                    scores=plain(self.scores),
                    finish_reasons=self.finish_reasons, stops=self.stops,
                    stats=dict(self.stats))
+        if self.sampled_logprobs is not None:
+            out['sampled_logprobs'] = [plain(l.tolist()) for l in self.sampled_logprobs]
         if trace: out['trace'] = [[asdict(step) for step in row] for row in self.trace]
         return out
 

@@ -21,7 +21,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from .knobs import check_count, listed, in_short
+from .knobs import check_choice, check_count, listed, in_short
 from .models import LanguageModel, check_lm
 from .prompts import as_tuple
 from .noise import row_seeds
@@ -109,6 +109,7 @@ class Request:
     sampler:Sampler     # With knobs and a seed for each row; None: there is none
     seed:object         # What the caller gave in place of the sampler's
     start:float         # When the question came, by `time.perf_counter`
+    record:str=None     # What is noted of the draws: 'logprobs', 'support' or None
 
     @cached_property
     def contexts(self):
@@ -155,13 +156,15 @@ def ask(
     n=1,                 # Rows of each prompt
     draws=True,          # Are tokens drawn by the sampler? False: it only filters
     branches=False,      # Must all branches fit into the window?
-    stop=None,           # As the next three, what the strategy was given
+    stop=None,           # As the next four, what the strategy was given
     seed=None,
     attention_mask=None,
     eos_token_id=None,
+    record=None,
 )->Request:
     "Read and check what a strategy was given; raises `TypeError` or `ValueError`"
     start = time.perf_counter()
+    if record is not None: check_choice('record', record, ('logprobs', 'support'))
     check_lm(lm)
     (stop, until), eos = read_stop(lm, stop), eos_ids(lm, eos_token_id)
     check_count('max_new_tokens', max_new_tokens, least)
@@ -171,4 +174,4 @@ def ask(
     else: lm.check_window(mask)
     sampler = own_sampler(sampler, lm, ids, mask, n, seed, draws)
     return Request(lm, ids, mask, n, max_new_tokens, stop, until, eos, sampler, seed,
-                   start)
+                   start, record)

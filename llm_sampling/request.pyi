@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from torch import Tensor
 from typing import Any
+from typing import Literal
 
 __all__ = ['per_prompt', 'read_stop', 'eos_ids', 'own_sampler', 'Request', 'check_room',
            'ask']
@@ -86,6 +87,7 @@ class Request:
         sampler: With knobs and a seed for each row; None: there is none
         seed: What the caller gave in place of the sampler's
         start: When the question came, by `time.perf_counter`
+        record: What is noted of the draws: 'logprobs', 'support' or None
     """
     lm: LanguageModel
     ids: Tensor
@@ -98,6 +100,7 @@ class Request:
     sampler: Sampler
     seed: object
     start: float
+    record: str | None = ...
     @property
     def contexts(self) -> Any:
         """The last ids of each prompt: a text may go on with a character begun there"""
@@ -135,6 +138,7 @@ def ask(
     seed: int | Sequence[int] | Tensor | None = None,
     attention_mask: Tensor | None = None,
     eos_token_id: int | Sequence[int] | None = None,
+    record: Literal['logprobs', 'support'] | None = None,
 ) -> Request:
     """Read and check what a strategy was given; raises `TypeError` or `ValueError`
 
@@ -147,5 +151,5 @@ def ask(
         n: Rows of each prompt
         draws: Are tokens drawn by the sampler? False: it only filters
         branches: Must all branches fit into the window?
-        stop: As the next three, what the strategy was given
+        stop: As the next four, what the strategy was given
     """

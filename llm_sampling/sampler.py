@@ -297,6 +297,15 @@ def explain(self:Sampler,
               for name, _, z in self.stages(logits, ids, mask, position, state)]
     return import_module('llm_sampling.explain').Explanation(stages, tokenizer)
 
+# %% ../nbs/09_sampler.ipynb #0c30c947
+@patch
+def support(self:Sampler,
+    logits:Tensor, ids=None, mask=None, position=None, state=None,  # As `filter`
+):                  # A `Support` with a row for each row of `logits`
+    "The tokens that can be drawn, and what steps did to their logits beside"
+    return import_module('llm_sampling.replay').support_of(
+        self, logits, ids, mask, position, state)
+
 # %% ../nbs/09_sampler.ipynb #54fff0a0
 def _settings(): return import_module('llm_sampling.settings')
 
@@ -308,7 +317,6 @@ def from_generation_config(cls:Sampler,
     "The sampler of a model's settings; `ValueError` names what cannot be honoured"
     return _settings().read_settings('transformers', settings, accept, cls).sampler
 
-# %% ../nbs/09_sampler.ipynb #c5888bc6
 @patch(cls_method=True)
 def from_vllm(cls:Sampler,
     settings,   # A dict: of `SamplingParams`, or a request to its server

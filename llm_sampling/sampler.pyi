@@ -3,6 +3,7 @@ from .explain import Explanation
 from .mirostat import AdaptiveP
 from .mirostat import Mirostat1
 from .mirostat import Mirostat2
+from .replay import Support
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -326,6 +327,22 @@ class Sampler:
 
         Returns:
             An `Explanation`: a table in print; `.plot()` draws it
+        """
+    def support(
+        self,
+        logits: Tensor,
+        ids: Tensor | None = None,
+        mask: Tensor | None = None,
+        position: int | Sequence[int] | Tensor | None = None,
+        state: Tensor | None = None,
+    ) -> Support:
+        """The tokens that can be drawn, and what steps did to their logits beside
+
+        Args:
+            logits, ids, mask, position, state: As `filter`
+
+        Returns:
+            A `Support` with a row for each row of `logits`
         """
     @classmethod
     def from_generation_config(

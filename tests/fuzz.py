@@ -44,7 +44,8 @@ OWN = dict(  # valid values of parameters, by their names
     table={(): [.5, .5], (1,): [.25, .75]}, nodes=torch.tensor([[-1], [-1]]),
     parents=torch.tensor([[-1], [-1]]), tokens=torch.tensor([[5], [6]]), row=0, node=-1,
     texts=['a'], index=[0, 1], hidden=True, settings={'temperature': .7},
-    inputs=ROWS, start=3, end=4, budget=2)
+    inputs=ROWS, start=3, end=4, budget=2, device='cpu',
+    supports=[ls.Sampler(top_k=2).support(torch.randn(1, V, generator=g))])
 HERE = {                                        # where a name means something else
     ('Generation', 'ids'): [ROWS[0]], ('Generation', 'logprobs'): [torch.zeros(3)],
     ('Generation', 'scores'): [0.],
@@ -53,7 +54,14 @@ HERE = {                                        # where a name means something e
     ('sample', 'ids'): None, ('LoopStop.__call__', 'ids'): [5, 6],
     ('LanguageModel.decode', 'ids'): [5, 6],
     ('Generation.show', 'value'): 'surprisal', ('Sampler', 'temperature'): .8,
-    ('mcts_decode', 'temperature'): 0}
+    ('mcts_decode', 'temperature'): 0,
+    ('Support', 'ids'): torch.tensor([1, 2, 3]), ('Support', 'offsets'): [0, 2, 3],
+    ('Support', 'vocab'): V, ('Support', 'temperature'): None,
+    ('replay_logprobs', 'ids'): torch.tensor([0, 1]), ('replay_logprobs', 'mask'): None,
+    ('replay_logprobs', 'temperature'): None,
+    ('replay_logprobs', 'support'): ls.Support([], [0, 0, 0], V),
+    ('Support.logprobs', 'ids'): torch.tensor([1, 3]),
+    ('Support.take', 'index'): [0, 1]}
 
 
 def parameters(f):
