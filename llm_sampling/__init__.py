@@ -21,11 +21,12 @@
 - `llm_sampling.generation`: From one token to a text: many rows, many endings, and a stream that never takes a word back
 - `llm_sampling.hf`: One argument of `model.generate` brings back what transformers 5 removed, and what it never had
 - `llm_sampling.intervals`: How sure a number is that came of a few prompts: other prompts are imagined, and one sees how it moves
+- `llm_sampling.judge`: What a model says of a text that it need not have written: each token's probability, a vector, and how far it can be believed
 - `llm_sampling.knobs`: What a value may be, and the error that says so: one vocabulary for filters, samplers and strategies
 - `llm_sampling.logit_contrast`: What one model says and another does not
 - `llm_sampling.mauve`: How much the texts of a model and of people overlap, as one number
 - `llm_sampling.mcts`: Try a beginning to its end before choosing it, and try most where it pays
-- `llm_sampling.metrics`: What can be measured of a text: surprise, repetition, variety, entropy, coherence, calibration; and what each of them misses
+- `llm_sampling.metrics`: What can be measured of a text: surprise, repetition, variety, entropy; and what each of them misses
 - `llm_sampling.min_p`: Keep what is at least a share m as likely as the best token
 - `llm_sampling.mirostat`: Cuts with a memory: measure how surprising the last token was, correct the next step, and the average comes to a target
 - `llm_sampling.models`: Text or token ids in, one row of float32 logits per prompt out

@@ -20,6 +20,7 @@ from . import gallery as gallery
 from . import generation as generation
 from . import hf as hf
 from . import intervals as intervals
+from . import judge as judge
 from . import knobs as knobs
 from . import logit_contrast as logit_contrast
 from . import mauve as mauve
