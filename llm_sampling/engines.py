@@ -87,10 +87,14 @@ class SlotProcessor(_ForVLLM):
         if all(self.slots[i] is None for i in hosts.tolist()): return logits
         # a row per request: what the host knows is enough, and nothing is waited for
         slots = (hosts if len(rows) == len(hosts) else rows).tolist()
-        past = lambda at, reads, follows: self._past(ctx, at, reads, follows)
+        most = dict(zip(hosts.tolist(), ctx.seq_lens_upper_bound_np.tolist()))
+        def past(at, reads, follows):
+            width = max(most[slots[row]] for row in at) if reads else 0
+            return self._past(ctx, at, width, follows)
         return run_steps(logits, [self.slots[i] for i in slots], past)
 
-    def _past(self, ctx, rows, reads, follows):
+    def _past(self, ctx, rows, width, follows):
+        "Texts of at most `width` tokens, made where the model is"
         rows = torch.tensor(rows, device=ctx.pos.device)
         slot = ctx.expanded_idx_mapping[rows].long()
         texts = self.states.all_token_ids.gpu
@@ -103,9 +107,7 @@ class SlotProcessor(_ForVLLM):
             fed = ctx.input_ids[draft.clamp(0, len(ctx.input_ids) - 1)].long()
             return torch.where(at < 0, -1, torch.where(at < done[:, None], kept, fed))
         ids = None
-        if reads:
-            width = int(ctx.seq_lens_upper_bound_np.max())
-            ids = token(n[:, None] - width + torch.arange(width, device=n.device))
+        if width: ids = token(n[:, None] - width + torch.arange(width, device=n.device))
         length = torch.where(made < 0, -1, n).tolist() if follows else None
         return Past(ids, made.clamp(min=0), token(n[:, None] - 1)[:, 0], length)
 

@@ -19,10 +19,10 @@ FIELDS = dict(
     SamplingParams='extra_args temperature seed ignore_eos all_stop_token_ids',
     LogitsProcRequestState='max_num_reqs vocab_size all_token_ids prompt_len '
                            'total_len',
-    LogitsContext='expanded_idx_mapping idx_mapping_np expanded_local_pos input_ids pos '
-                  'seq_lens_upper_bound_np',
-    BatchUpdate='removed added moved', Req='origin_input_ids output_ids eos_token_ids '
-                                           'sampling_params to_finish')
+    LogitsContext='expanded_idx_mapping idx_mapping_np expanded_local_pos input_ids '
+                  'pos seq_lens_upper_bound_np',
+    BatchUpdate='removed added moved',
+    Req='origin_input_ids output_ids eos_token_ids sampling_params to_finish')
 
 
 def params(extra_args=None, temperature=1., seed=None, ends=(), ignore_eos=False):
@@ -245,7 +245,7 @@ class BatchEngine:
             added.append((i, p, r.prompt, r.output))
             self.batch[i] = r
             if i in removed and dice.random() < .5: removed.remove(i)
-        for hole in range(len(self.batch)):          # rows are dense: the last one moves
+        for hole in range(len(self.batch)):          # rows are dense: the last moves
             if hole not in self.batch:
                 last = max(self.batch)
                 self.batch[hole] = self.batch.pop(last)

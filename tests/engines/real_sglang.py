@@ -10,7 +10,7 @@ from types import ModuleType, SimpleNamespace as ns
 
 import pytest
 import torch
-from engine_stands import SGLangReq, V, cases, model, serve_calls
+from engine_stands import FIELDS, SGLangReq, V, cases, model, serve_calls
 from scripts import printed
 from sglang.srt.sampling import custom_logit_processor as theirs
 from sglang.srt.sampling.sampling_batch_info import ProcessorEntry
@@ -28,6 +28,16 @@ def taken(path, name, **known):
     exec(compile(ast.Module([node], []), path, 'exec', dont_inherit=True,
                  flags=__import__('__future__').annotations.compiler_flag), scope)
     return scope[name]
+
+
+def test_a_request_has_what_is_read_of_it():
+    source = (FILES/'managers/schedule_batch.py').read_text()
+    source = source[source.index('\nclass Req('):]
+    for name in FIELDS['Req'].split(): assert f'self.{name}' in source, name
+    assert '__slots__' not in source[:source.index('\nclass ', 9)]
+    from sglang.srt.sampling.sampling_params import SamplingParams
+    p = SamplingParams(temperature=0, sampling_seed=3)
+    assert (p.top_k, p.sampling_seed) == (1, 3)         # greedy is top-k 1
 
 
 apply_custom = taken('layers/sampler.py', 'apply_custom_logit_processor')
