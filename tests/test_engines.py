@@ -92,7 +92,8 @@ def test_a_move_one_way_leaves_its_place_empty_and_replaces_who_was_there():
     old, z = BatchProcessor(CONFIG, 'cpu', False), torch.zeros(2, V)
     old.update_state(ns(removed=[], moved=[], added=[
         (i, params(dict(ban_tokens=[[7 + i]])), [1], []) for i in range(2)]))
-    old.update_state(ns(removed=[], moved=[(0, 1, ns(name='UNIDIRECTIONAL'))], added=[]))
+    way = ns(name='UNIDIRECTIONAL')
+    old.update_state(ns(removed=[], moved=[(0, 1, way)], added=[]))
     assert (old.apply(z) == -torch.inf).nonzero().tolist() == [[1, 7]]
 
 
