@@ -2,19 +2,21 @@
 PYTHON ?= python3
 BIN := .venv/bin
 OLDEST := .venv-oldest/bin
+ENGINES := .venv-engines/bin
 META := settings.ini setup.py pyproject.toml constraints.txt
 # two processes; tests/conftest.py says which test goes to which
 WORKERS := -n 2
 
 MINUTES := 60
 
-.PHONY: help demo test test-long test-oldest fuzz docs lab bench compute model sums hub notebooks export clean
+.PHONY: help demo test test-long test-oldest test-engines fuzz docs lab bench compute model sums hub notebooks export clean
 
 help:
 	@echo "make demo                generate and explain real text with the bundled model"
 	@echo "make test                everything CI checks: sync, notebooks, pytest, site, browser"
 	@echo "make test-long           make test with all cases, slow cells and more drawn examples: before a release"
 	@echo "make test-oldest         the tests of the code with the oldest torch, transformers, ... (Python 3.11 or 3.12; fetches gigabytes)"
+	@echo "make test-engines        drive the classes of vLLM's and SGLang's wheels, without a GPU (fetches gigabytes)"
 	@echo "make fuzz                attack the package with new examples for an hour (MINUTES=60): cases per class, and what failed"
 	@echo "make docs                build the site into _docs/ and write README.md"
 	@echo "make lab                 open the notebooks in JupyterLab"
@@ -56,6 +58,18 @@ test-oldest: .venv-oldest/ready
 	$(OLDEST)/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e '.[widgets]' pytest pytest-xdist hypothesis
 	@touch $@
 
+# A file at a time: both wheels patch what they import. No plain pip finds one set of
+# versions for them, and none of ours: so without their requirements, which stand beside.
+test-engines: .venv-engines/ready
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(ENGINES)/python -m pytest tests/engines/real_vllm.py
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(ENGINES)/python -m pytest tests/engines/real_sglang.py
+
+.venv-engines/ready: requirements-engines.txt
+	$(ENGINES)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv-engines
+	$(ENGINES)/python -m pip install --quiet --disable-pip-version-check -r requirements-engines.txt
+	$(ENGINES)/python -m pip install --quiet --disable-pip-version-check --no-deps vllm==0.33.0 sglang==0.5.23
+	@touch $@
+
 export: .venv/dev
 	$(BIN)/nbdev-export
 	$(BIN)/python tools/stubs.py
@@ -89,4 +103,4 @@ model: .venv/base
 	$(BIN)/python -c 'import sys; from llm_sampling.default_model import main; sys.exit(main())' "$(CORPUS)" --out "$(or $(OUT),build/model)" $(if $(COMPILE),--compile)
 
 clean:
-	rm -rf .venv .venv-oldest build dist _docs _proc _sphinx _doctrees demo.png
+	rm -rf .venv .venv-oldest .venv-engines build dist _docs _proc _sphinx _doctrees demo.png

@@ -54,7 +54,7 @@ TASKS = {
     'Best of several texts': 'rerank vote', 'In other libraries': 'hf settings',
     'What is measured of texts': 'metrics judge mauve intervals',
     'The command line, strategies as JSON': 'cli specs',
-    'Training on what was drawn': 'replay',
+    'In engines, and in training': 'serving engines replay',
     'A task with checkable answers': 'sums',
     'The bundled model': 'default_model',
     'Checks of arguments': 'knobs',

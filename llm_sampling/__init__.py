@@ -14,6 +14,7 @@
 - `llm_sampling.contrastive`: Of the likely next tokens, the one whose state is unlike all before it
 - `llm_sampling.default_model`: Five million parameters, taught on fairy tales: how the model of every example was trained, and how good it is
 - `llm_sampling.diverse`: Beams in groups, each of which pays for repeating the words of those before it
+- `llm_sampling.engines`: Any step of this package in a request to an engine: one class for each of vLLM's runners, one for SGLang
 - `llm_sampling.exits`: What a model says at its end and not yet at an early layer
 - `llm_sampling.explain`: What each step of a sampler removed, how much probability it had, and why
 - `llm_sampling.folders`: Safetensors only, no remote code, every tensor from the file
@@ -45,6 +46,7 @@
 - `llm_sampling.rows`: Prompts of different lengths that grow together, share what is equal, and forget what the window cannot hold
 - `llm_sampling.sampler`: Every filter, penalty and adaptive step in the order of your system, one draw, and a report of what each step did
 - `llm_sampling.selection`: Walk down the tree, to what was good so far or was hardly tried
+- `llm_sampling.serving`: Steps of their own for every request that a server answers, run a kind of requests at a time
 - `llm_sampling.settings`: A configuration of transformers, vLLM, llama.cpp or an OpenAI request becomes a sampler, or an error that names what cannot be had
 - `llm_sampling.shortlist`: The few largest logits are enough for a draw, and the result is exact
 - `llm_sampling.softmax`: From scores to probabilities, and one knob that sharpens or flattens them

@@ -13,6 +13,7 @@ from . import constrained as constrained
 from . import contrastive as contrastive
 from . import default_model as default_model
 from . import diverse as diverse
+from . import engines as engines
 from . import exits as exits
 from . import explain as explain
 from . import folders as folders
@@ -44,6 +45,7 @@ from . import rollouts as rollouts
 from . import rows as rows
 from . import sampler as sampler
 from . import selection as selection
+from . import serving as serving
 from . import settings as settings
 from . import shortlist as shortlist
 from . import softmax as softmax

@@ -131,11 +131,11 @@ class ThinkingBudget:
         new.budget = take_rows(self.budget, index)
         return new
 
-    def __call__(self,
+    def due(self,
         ids:Tensor,     # The tokens so far `(B, S)`
         logits:Tensor,  # `(B, V)`
-    )->Tensor:          # Where the block must end, only `end` is left
-        "Force the end where the budget is spent, or where it is likely"
+    )->Tensor:          # Bool `(B,)`
+        "Must the block of a row end here: is its budget spent, or the end likely?"
         upcast(logits), check_history(logits, ids, None)
         if logits.shape[-1] <= max(self.start, self.end):
             raise ValueError(f'logits must have more than {max(self.start, self.end)} '
@@ -143,9 +143,16 @@ class ThinkingBudget:
         if self.budget.ndim: check_rows('budget', self.budget, logits.shape[:-1])
         spent = open_for(ids, self.start, self.end)
         due = spent >= self.budget.to(ids.device)
-        if self.soft is not None:
-            rank = (logits > logits[..., self.end, None]).sum(-1)
-            due |= (spent >= self.soft) & (rank < self.top)
+        if self.soft is None: return due
+        rank = (logits > logits[..., self.end, None]).sum(-1)
+        return due | (spent >= self.soft) & (rank < self.top)
+
+    def __call__(self,
+        ids:Tensor,     # The tokens so far `(B, S)`
+        logits:Tensor,  # `(B, V)`
+    )->Tensor:          # Where the block must end, only `end` is left
+        "Force the end where the budget is spent, or where it is likely"
+        due = self.due(ids, logits)
         only = torch.full_like(logits, -torch.inf)
         only[..., self.end] = 0
         return torch.where(due[..., None], only, logits)

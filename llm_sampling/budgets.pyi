@@ -115,6 +115,16 @@ class ThinkingBudget:
     ) -> None: ...
     def rows(self, index: Tensor) -> ThinkingBudget:
         """The step for some rows of its batch"""
+    def due(self, ids: Tensor, logits: Tensor) -> Tensor:
+        """Must the block of a row end here: is its budget spent, or the end likely?
+
+        Args:
+            ids: The tokens so far `(B, S)`
+            logits: `(B, V)`
+
+        Returns:
+            Bool `(B,)`
+        """
     def __call__(self, ids: Tensor, logits: Tensor) -> Tensor:
         """Force the end where the budget is spent, or where it is likely
 
