@@ -1,0 +1,345 @@
+"""Is the engine of the pages equal to Python? Cases, Python's answers, and a verdict.
+
+    python tests/web_cases.py               # all cases, in node and in Chromium
+    python tests/web_cases.py --node        # in node alone
+    python tests/web_cases.py --speed       # tokens and steps per second, in Chromium
+
+A case is plain JSON. Python computes what is expected, tests/web_run.js what the engine
+says. A token may differ only where its perturbed logit agrees with the expected one's to
+1e-5; such near ties are counted, and anything else is a failure."""
+import argparse
+import json
+import random
+import subprocess
+import sys
+from collections import Counter
+from functools import cache
+
+import torch
+from scripts import ROOT, script
+
+import llm_sampling as ls
+from llm_sampling.noise import gumbel_noise, uniform_noise
+
+NEAR = 1e-5
+TEXTS = [
+    'Once upon a time', 'The king', 'It was a dark and stormy night, and', '', ' ',
+    'one', 'He said: "I\'ll', "they're we've I'm he'd don't 's", 'A  B   C\n\n\tD  ',
+    '日本語の話', 'Привет, мир', 'مرحبا بالعالم', '👩‍👩‍👧‍👦 and 🏳️‍🌈', 'naïve café é',
+    '<|endoftext|>Once', 'end<|endoftext|>begin', '\u00a0\u0085\u2003\ufeff x',
+    '½ ² Ⅷ ٣ 12345', '<script>alert(1)</script>', '\u202eabc\u202c', '\x00\x01\x7f',
+    '\U000113c1 ꟏ ࢏ ౜', 'ﬁ ffi ẞ ǅ', 'the cat sat on the mat, the cat sat on the',
+    'Long ago ' * 40]
+
+# --- cases ---
+
+def value_of(dice, name):
+    "A value for a knob"
+    some = dice.choice
+    ids = lambda n: [dice.randrange(12) for _ in range(n)]
+    return {
+        'logit_bias': lambda: {i: some([-3., 2.5, '-inf', .1]) for i in ids(3)},
+        'ban_tokens': lambda: [ids(n) for n in (1, 2, 2)],
+        'no_repeat_ngram_size': lambda: some([1, 2, 3]),
+        'repetition_penalty': lambda: some([1.1, 1.3, .8, 2, 1]),
+        'frequency_penalty': lambda: some([.1, .7, -.3, 2]),
+        'presence_penalty': lambda: some([.2, 1.5, -.4, 0]),
+        'dry_multiplier': lambda: some([.8, 2, .1]),
+        'temperature': lambda: some([.5, .7, .8, 1.3, 2, 0, 1, 1e-40]),
+        'dynamic_temperature': lambda: some([[.5, 1.5], [.2, 2, 2.5], [0, 1, .5]]),
+        'top_h': lambda: some([.3, .6, .9]), 'top_k': lambda: some([1, 5, 40, 10**6]),
+        'top_p': lambda: some([.3, .5, .9, .95, 0]),
+        'min_p': lambda: some([.02, .1, .5, 1]),
+        'typical_p': lambda: some([.2, .5, .9]),
+        'epsilon_cutoff': lambda: some([3e-4, .01, .5]),
+        'eta_cutoff': lambda: some([3e-4, .01, .3]), 'top_a': lambda: some([.1, .5, 1]),
+        'top_n_sigma': lambda: some([.5, 1, 2.5, 'inf']), 'p_less': lambda: True,
+        'tail_free': lambda: some([.5, .9, .97]),
+        'xtc_probability': lambda: some([.3, .5, 1]),
+        'adaptive': lambda: some([
+            dict(name='Mirostat2', tau=3.), dict(name='Mirostat1', tau=4, eta=.2),
+            dict(name='Mirostat2', tau=2.5, eta=.3, surprise='kept'),
+            dict(name='AdaptiveP', target=.3), dict(name='AdaptiveP', target=.1, decay=.5)]),
+    }[name]()
+
+EXTRAS = {'dry_multiplier': dict(dry_base=[1.75, 1.2, 1], dry_allowed_length=[1, 2, 3],
+                                 dry_breakers=[[], [3], [0, 5]]),
+          'xtc_probability': dict(xtc_threshold=[.1, .05, .3])}
+
+def settings_of(dice, names, order):
+    "A sampler's settings"
+    out = {name: value_of(dice, name) for name in names}
+    for name in names:
+        for extra, values in EXTRAS.get(name, {}).items():
+            if dice.random() < .6: out[extra] = dice.choice(values)
+    if order == 'own': order = dice.sample([*ls.steps.STEPS], len(ls.steps.STEPS))
+    return out | dict(order=order, seed=dice.randrange(-2**63, 2**63))
+
+def some_settings(dice, without=()):
+    names = [n for n in ls.steps.STEPS if n not in without]
+    names = dice.sample(names, dice.choice([1, 1, 2, 3, 4, 6]))
+    return settings_of(dice, names, dice.choice([*ls.steps.ORDERS, 'own']))
+
+def filter_case(dice, settings):
+    vocab = dice.choice([3, 17, 300, 4096])
+    logits = dict(seed=dice.randrange(2**32), vocab=vocab, scale=dice.choice([6, 14, 30]),
+                  power=dice.choice([1, 4, 16, 64]), steps=dice.choice([0, 0, 0, 4]))
+    if vocab < 12: settings.pop('logit_bias', 0), settings.pop('ban_tokens', 0)
+    ids = [dice.randrange(min(vocab, dice.choice([4, 12]))) for _ in range(dice.choice(
+        [1, 3, 12, 40]))]
+    state = [dice.randrange(2, 60) / 8, dice.randrange(2, 40) / 8]
+    if settings.get('adaptive', {}).get('name') == 'AdaptiveP':
+        state = [v / 8 for v in state]
+    return dict(kind='filter', logits=logits, ids=ids, settings=settings,
+                position=dice.randrange(len(ids) + 1), shift=dice.random() < .8,
+                state='adaptive' in settings and state)
+
+def filter_cases(dice, n):
+    "Every step in every order, then mixtures"
+    orders = [*ls.steps.ORDERS, 'own']
+    alone = [settings_of(dice, [name], order)
+             for name in ls.steps.STEPS for order in orders]
+    mixed = [some_settings(dice) for _ in range(max(0, n - len(alone)))]
+    return [filter_case(dice, s) for s in (alone + mixed)[:n]]
+
+def text_case(dice, kind, without, **options):
+    if dice.random() < .1: settings = None
+    else: settings = some_settings(dice, without) | (
+        {'temperature': dice.choice([.7, 1.2])} if dice.random() < .5 else {})
+    if settings and isinstance(settings['order'], list):
+        settings['order'] = [n for n in settings['order'] if n not in without]
+    return dict(kind=kind, prompt=dice.choice(TEXTS), settings=settings, options=options)
+
+def stops(dice): return dice.choice([[], [], [], ['.'], [' the', ',\n'], ['\n\n', 'and']])
+
+def generate_case(dice):
+    return text_case(dice, 'generate', (), n=dice.choice([1, 1, 1, 2, 3]),
+                     max_new_tokens=dice.choice([1, 8, 16, 24]), stop=stops(dice),
+                     eos_token_id=dice.choice([[0], [], [0, 14]]),
+                     seed=dice.randrange(2**40))
+
+def beam_case(dice):
+    k = dice.choice([1, 2, 4, 5])
+    return text_case(dice, 'beams', ['adaptive'], num_beams=k, stop=stops(dice),
+                     max_new_tokens=dice.choice([1, 6, 12, 20]),
+                     length_penalty=dice.choice([1, 1, 0, .5, 2, -1]),
+                     early_stopping=dice.choice([False, True, 'never']),
+                     num_return_sequences=dice.choice([1, k]),
+                     do_sample=dice.random() < .3, eos_token_id=dice.choice([[0], [14]]),
+                     seed=dice.randrange(2**40))
+
+def odd_text(dice):
+    "Code points from everywhere, in short runs of a kind"
+    ranges = [(32, 127), (0, 256), (0x300, 0x3000), (0x3000, 0xd800), (0xe000, 0x10000),
+              (0x10000, 0x110000), (9, 33), (0x2000, 0x2070)]
+    runs = [dice.choice(ranges) for _ in range(dice.randrange(1, 8))]
+    return ''.join(chr(dice.randrange(*run)) for run in runs
+                   for _ in range(dice.randrange(1, 5)))
+
+def small_cases(dice, n):
+    "Tokenizer, noise, seeds"
+    words = [dict(kind='encode', text=t) for t in TEXTS]
+    words += [dict(kind='encode', text=odd_text(dice)) for _ in range(n)]
+    words += [dict(kind='decode', ids=[dice.randrange(dice.choice([300, 4096]))
+                                       for _ in range(dice.randrange(9))])
+              for _ in range(n)]
+    seed = lambda: dice.choice([0, 1, -1, 2**63 - 1, -2**63, dice.randrange(2**62)])
+    words += [dict(kind='noise', seed=str(seed()), position=dice.randrange(999), vocab=50,
+                   salt=dice.choice([0, 0x787463])) for _ in range(n // 8)]
+    words += [dict(kind='seeds', seed=str(seed()), n=3,
+                   ids=[dice.randrange(4096) for _ in range(dice.randrange(1, 60))])
+              for _ in range(n // 4)]
+    return words
+
+def window_cases():
+    "Rows that grow past the window of the model"
+    sampler = dict(temperature=.8, top_p=.9, seed='5', frequency_penalty=.2)
+    return [dict(kind='generate', prompt=[0, *(300 + i % 50 for i in range(n - 1))],
+                 settings=sampler, options=dict(max_new_tokens=6, n=2))
+            for n in (508, 511, 512)]
+
+def cases(scale=1, seed=5):
+    "All cases; a scale below 1 takes as many of each kind"
+    dice, n = random.Random(seed), lambda count: max(3, round(scale * count))
+    made = small_cases(dice, n(160)) + filter_cases(dice, n(500))
+    made += [generate_case(dice) for _ in range(n(330))]
+    made += [beam_case(dice) for _ in range(n(90))]
+    made += window_cases() if scale == 1 else []
+    for c in made:             # JavaScript's numbers hold no 64-bit integers
+        for part in (c, c.get('settings') or {}, c.get('options', {})):
+            if 'seed' in part and part['seed'] is not None: part['seed'] = str(part['seed'])
+    return made
+
+# --- what Python says ---
+
+def revived(value):
+    "A setting as Python takes it"
+    if isinstance(value, dict): return {k: revived(v) for k, v in value.items()}
+    if isinstance(value, list): return [revived(v) for v in value]
+    return float(value) if value in ('inf', '-inf') else value
+
+def sampler_of(settings):
+    s = revived(settings)
+    if 'adaptive' in s:
+        knobs = dict(s['adaptive'])
+        s['adaptive'] = getattr(ls, knobs.pop('name'))(**knobs)
+    if 'logit_bias' in s: s['logit_bias'] = {int(k): v for k, v in s['logit_bias'].items()}
+    return ls.Sampler(**s | dict(seed=int(s['seed'])))
+
+@cache
+def bundled(): return ls.load()
+
+def logits_of(seed, vocab, power, scale, steps):
+    z = uniform_noise(int(seed), 0, vocab, salt=77)
+    while power > 1: z, power = z * z, power // 2
+    z = z * scale
+    return (z * steps).floor() / steps if steps else z
+
+def said_filter(c):
+    s, z = sampler_of(c['settings']), logits_of(**c['logits'])[None]
+    state = torch.tensor([c['state']]) if c['state'] else None
+    past = torch.tensor([c['ids']]), None, c['position'], state
+    out = s.filter(z, *past, shift=c['shift'])[0]
+    kept = (out > -torch.inf).nonzero().flatten().tolist()
+    values = [out[i].item() for i in kept[:20]]
+    if not kept: return dict(kept=kept, values=values, id=None, state=None)
+    id = s(z, *past)
+    new = s.update(state, z, id, *past[:3])
+    return dict(kept=kept, values=values, id=id.item(),
+                state=None if new is None else new[0].tolist())
+
+def strategy(c):
+    "Rows of a strategy as the engine gives them"
+    lm, options = bundled(), dict(c['options'])
+    if 'seed' in options: options['seed'] = int(options['seed'])
+    options['eos_token_id'] = options.get('eos_token_id', [0])
+    prompt = c['prompt'] if isinstance(c['prompt'], str) else torch.tensor([c['prompt']])
+    sampler = c['settings'] and sampler_of(c['settings'])
+    if c['kind'] == 'generate': out = ls.generate(lm, prompt, sampler, **options)
+    else: out = ls.beam_search(lm, prompt, sampler=sampler, **options)
+    return [dict(ids=r.ids.tolist(), text=r.text, logprobs=r.logprobs.tolist(),
+                 score=r.score, finish_reason=r.finish_reason, stop=r.stop) for r in out]
+
+SAYS = dict(
+    encode=lambda c: bundled().encode(c['text'])[0][0].tolist(),
+    decode=lambda c: bundled().decode(c['ids']),
+    noise=lambda c: uniform_noise(int(c['seed']), c['position'], c['vocab'],
+                                  c['salt']).tolist(),
+    seeds=lambda c: [str(s) for s in ls.row_seeds(int(c['seed']), torch.tensor([c['ids']]),
+                                                  n=c['n']).tolist()],
+    filter=said_filter, generate=strategy, beams=strategy)
+
+def expected(c):
+    "What Python says to a case"
+    try: return SAYS[c['kind']](c)
+    except ValueError as e: return dict(error=str(e))
+
+# --- the verdict ---
+
+def close(a, b, eps=2e-4):
+    "Numbers or lists of them, equal but for rounding"
+    if isinstance(a, list):
+        return isinstance(b, list) and len(a) == len(b) and all(map(close, a, b))
+    if a is None or b is None: return a is b
+    return abs(a - b) <= eps * max(1, abs(a))
+
+def scores_at(c, row, ids, t):
+    "Perturbed logits from which Python draws token `t` of a row"
+    lm, options = bundled(), c['options']
+    prompt = lm.encode(c['prompt'] if isinstance(c['prompt'], str)
+                       else torch.tensor([c['prompt']]))[0]
+    if c['settings'] is None:
+        return lm.forward(torch.cat([prompt, torch.tensor([ids[:t]])], 1).long())[0][0, -1]
+    sampler = sampler_of(c['settings'])
+    seed = int(options.get('seed', c['settings']['seed']))
+    s = sampler.replace(seed=ls.row_seeds(seed, prompt, n=row + 1)[row:])
+    state = s.init(1)
+    for i in range(t + 1):
+        past = torch.cat([prompt, torch.tensor([ids[:i]]).long().view(1, -1)], 1)
+        z = lm.forward(past)[0][:, -1]
+        where = past, None, i
+        if i < t: state = s.update(state, z, torch.tensor([ids[i]]), *where)
+    z = s.filter(z, *where, state)
+    return (z + gumbel_noise(s.seed, t, z.shape[-1]) * s.draws)[0]
+
+def near_tie(c, want, got):
+    "Do rows part at tokens whose scores agree?"
+    for row, (w, g) in enumerate(zip(want, got)):
+        t = next((t for t, (a, b) in enumerate(zip(w['ids'], g['ids'])) if a != b), None)
+        if t is None: continue
+        if c['kind'] == 'beams': gap = abs(w['score'] - g['score'])
+        else:
+            z = scores_at(c, row, w['ids'], t)
+            gap = abs(z[w['ids'][t]] - z[g['ids'][t]]).item()
+        if not gap <= NEAR: return False
+    return True
+
+def same_rows(want, got):
+    exact = ('ids', 'text', 'finish_reason', 'stop')
+    return len(want) == len(got) and all(
+        all(w[k] == g[k] for k in exact) and close(w['logprobs'], g['logprobs'])
+        and close(w['score'], g['score']) for w, g in zip(want, got))
+
+def verdict(c, want, got):
+    "'equal', 'near tie', or 'different'"
+    if isinstance(want, dict) and 'error' in want or isinstance(got, dict) and 'error' in got:
+        return 'equal' if all(isinstance(x, dict) and 'error' in x
+                              for x in (want, got)) else 'different'
+    if c['kind'] in ('generate', 'beams'):
+        if same_rows(want, got): return 'equal'
+        same_ids = [w['ids'] for w in want] == [g['ids'] for g in got]
+        return 'near tie' if not same_ids and near_tie(c, want, got) else 'different'
+    if c['kind'] != 'filter': return 'equal' if want == got else 'different'
+    same = want['kept'] == got['kept'] and close(want['values'], got['values'], 1e-5)
+    same = same and close(want['state'], got['state'], 1e-5) if want['id'] == got['id'] else same
+    if not same: return 'different'
+    if want['id'] == got['id']: return 'equal'
+    s, z = sampler_of(c['settings']), logits_of(**c['logits'])[None]
+    state = torch.tensor([c['state']]) if c['state'] else None
+    z = s.filter(z, torch.tensor([c['ids']]), None, c['position'], state)
+    z = z + gumbel_noise(s.seed, c['position'], z.shape[-1])
+    gap = abs(z[0, want['id']] - z[0, got['id']])
+    return 'near tie' if gap <= NEAR else 'different'
+
+def judged(made, wanted, said):
+    "Counts of verdicts by kind, and what is different"
+    found = [verdict(*x) for x in zip(made, wanted, said)]
+    counts = Counter((c['kind'], v) for c, v in zip(made, found))
+    return counts, [x for x, v in zip(zip(made, wanted, said), found) if v == 'different']
+
+# --- where it runs ---
+
+@cache
+def built():
+    "The folder with script and weights"
+    out = ROOT/'build/web'
+    script('tools/web.py').build(out)
+    return out
+
+def in_node(made):
+    lines = ''.join(json.dumps(c) + '\n' for c in made)
+    p = subprocess.run(['node', str(ROOT/'tests/web_node.mjs'), str(built())], input=lines,
+                       capture_output=True, text=True)
+    if p.returncode: raise RuntimeError(p.stderr)
+    return [json.loads(line) for line in p.stdout.splitlines()]
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--node', action='store_true', help='in node alone')
+    parser.add_argument('--scale', type=float, default=1, help='share of the cases')
+    parser.add_argument('--seed', type=int, default=5, help='draws other cases')
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    made = cases(args.scale, args.seed)
+    wanted = [expected(c) for c in made]
+    failed = False
+    for name, run in [('node', in_node)]:
+        counts, different = judged(made, wanted, run(made))
+        print(f'{name}: {len(made)} cases;',
+              ', '.join(f'{k} {v} {n}' for (k, v), n in sorted(counts.items())))
+        for c, want, got in different[:5]:
+            print(*(json.dumps(x)[:1500] for x in (c, want, got)), sep='\n', end='\n\n')
+        failed |= bool(different)
+    return failed
+
+if __name__ == '__main__': sys.exit(main())
