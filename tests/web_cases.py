@@ -1,21 +1,22 @@
 """Is the engine of the pages equal to Python? Cases, Python's answers, and a verdict.
 
     python tests/web_cases.py               # all cases, in node and in Chromium
-    python tests/web_cases.py --node        # in node alone
     python tests/web_cases.py --speed       # tokens and steps per second, in Chromium
 
 A case is plain JSON. Python computes what is expected, tests/web_run.js what the engine
-says. A token may differ only where its perturbed logit agrees with the expected one's to
-1e-5; such near ties are counted, and anything else is a failure."""
+says. A token may differ only where its perturbed logit agrees with the expected one's
+to 1e-5; such near ties are counted, and anything else is a failure."""
 import argparse
 import json
 import random
 import subprocess
 import sys
 from collections import Counter
+from contextlib import contextmanager
 from functools import cache
 
 import torch
+from browser import browser, serve
 from scripts import ROOT, script
 
 import llm_sampling as ls
@@ -24,11 +25,13 @@ from llm_sampling.noise import gumbel_noise, uniform_noise
 NEAR = 1e-5
 TEXTS = [
     'Once upon a time', 'The king', 'It was a dark and stormy night, and', '', ' ',
-    'one', 'He said: "I\'ll', "they're we've I'm he'd don't 's", 'A  B   C\n\n\tD  ',
+    'one', 'He said: "I\'ll', "they're we've I'm he'd don't 's",
+    'A  B   C\n\n\tD  ',
     '日本語の話', 'Привет, мир', 'مرحبا بالعالم', '👩‍👩‍👧‍👦 and 🏳️‍🌈', 'naïve café é',
     '<|endoftext|>Once', 'end<|endoftext|>begin', '\u00a0\u0085\u2003\ufeff x',
     '½ ² Ⅷ ٣ 12345', '<script>alert(1)</script>', '\u202eabc\u202c', '\x00\x01\x7f',
-    '\U000113c1 ꟏ ࢏ ౜', 'ﬁ ffi ẞ ǅ', 'the cat sat on the mat, the cat sat on the',
+    '\U000113c1 \ua7cf \u088f \u0c5c', 'ﬁ ffi ẞ ǅ',
+    'the cat sat on the mat, the cat sat on the',
     'Long ago ' * 40]
 
 # --- cases ---
@@ -59,7 +62,8 @@ def value_of(dice, name):
         'adaptive': lambda: some([
             dict(name='Mirostat2', tau=3.), dict(name='Mirostat1', tau=4, eta=.2),
             dict(name='Mirostat2', tau=2.5, eta=.3, surprise='kept'),
-            dict(name='AdaptiveP', target=.3), dict(name='AdaptiveP', target=.1, decay=.5)]),
+            dict(name='AdaptiveP', target=.3),
+            dict(name='AdaptiveP', target=.1, decay=.5)]),
     }[name]()
 
 EXTRAS = {'dry_multiplier': dict(dry_base=[1.75, 1.2, 1], dry_allowed_length=[1, 2, 3],
@@ -82,8 +86,8 @@ def some_settings(dice, without=()):
 
 def filter_case(dice, settings):
     vocab = dice.choice([3, 17, 300, 4096])
-    logits = dict(seed=dice.randrange(2**32), vocab=vocab, scale=dice.choice([6, 14, 30]),
-                  power=dice.choice([1, 4, 16, 64]), steps=dice.choice([0, 0, 0, 4]))
+    logits = dict(seed=dice.randrange(2**32), vocab=vocab, steps=dice.choice([0, 0, 4]),
+                  scale=dice.choice([6, 14, 30]), power=dice.choice([1, 4, 16, 64]))
     if vocab < 12: settings.pop('logit_bias', 0), settings.pop('ban_tokens', 0)
     ids = [dice.randrange(min(vocab, dice.choice([4, 12]))) for _ in range(dice.choice(
         [1, 3, 12, 40]))]
@@ -108,9 +112,11 @@ def text_case(dice, kind, without, **options):
         {'temperature': dice.choice([.7, 1.2])} if dice.random() < .5 else {})
     if settings and isinstance(settings['order'], list):
         settings['order'] = [n for n in settings['order'] if n not in without]
-    return dict(kind=kind, prompt=dice.choice(TEXTS), settings=settings, options=options)
+    return dict(kind=kind, prompt=dice.choice(TEXTS), settings=settings,
+                options=options)
 
-def stops(dice): return dice.choice([[], [], [], ['.'], [' the', ',\n'], ['\n\n', 'and']])
+def stops(dice):
+    return dice.choice([[], [], [], ['.'], [' the', ',\n'], ['\n\n', 'and']])
 
 def generate_case(dice):
     return text_case(dice, 'generate', (), n=dice.choice([1, 1, 1, 2, 3]),
@@ -125,8 +131,8 @@ def beam_case(dice):
                      length_penalty=dice.choice([1, 1, 0, .5, 2, -1]),
                      early_stopping=dice.choice([False, True, 'never']),
                      num_return_sequences=dice.choice([1, k]),
-                     do_sample=dice.random() < .3, eos_token_id=dice.choice([[0], [14]]),
-                     seed=dice.randrange(2**40))
+                     do_sample=dice.random() < .3,
+                     eos_token_id=dice.choice([[0], [14]]), seed=dice.randrange(2**40))
 
 def odd_text(dice):
     "Code points from everywhere, in short runs of a kind"
@@ -144,16 +150,16 @@ def small_cases(dice, n):
                                        for _ in range(dice.randrange(9))])
               for _ in range(n)]
     seed = lambda: dice.choice([0, 1, -1, 2**63 - 1, -2**63, dice.randrange(2**62)])
-    words += [dict(kind='noise', seed=str(seed()), position=dice.randrange(999), vocab=50,
+    words += [dict(kind='noise', seed=seed(), position=dice.randrange(999), vocab=50,
                    salt=dice.choice([0, 0x787463])) for _ in range(n // 8)]
-    words += [dict(kind='seeds', seed=str(seed()), n=3,
+    words += [dict(kind='seeds', seed=seed(), n=3,
                    ids=[dice.randrange(4096) for _ in range(dice.randrange(1, 60))])
               for _ in range(n // 4)]
     return words
 
 def window_cases():
     "Rows that grow past the window of the model"
-    sampler = dict(temperature=.8, top_p=.9, seed='5', frequency_penalty=.2)
+    sampler = dict(temperature=.8, top_p=.9, seed=5, frequency_penalty=.2)
     return [dict(kind='generate', prompt=[0, *(300 + i % 50 for i in range(n - 1))],
                  settings=sampler, options=dict(max_new_tokens=6, n=2))
             for n in (508, 511, 512)]
@@ -167,7 +173,7 @@ def cases(scale=1, seed=5):
     made += window_cases() if scale == 1 else []
     for c in made:             # JavaScript's numbers hold no 64-bit integers
         for part in (c, c.get('settings') or {}, c.get('options', {})):
-            if 'seed' in part and part['seed'] is not None: part['seed'] = str(part['seed'])
+            if 'seed' in part: part['seed'] = str(part['seed'])
     return made
 
 # --- what Python says ---
@@ -183,7 +189,8 @@ def sampler_of(settings):
     if 'adaptive' in s:
         knobs = dict(s['adaptive'])
         s['adaptive'] = getattr(ls, knobs.pop('name'))(**knobs)
-    if 'logit_bias' in s: s['logit_bias'] = {int(k): v for k, v in s['logit_bias'].items()}
+    if 'logit_bias' in s:
+        s['logit_bias'] = {int(k): v for k, v in s['logit_bias'].items()}
     return ls.Sampler(**s | dict(seed=int(s['seed'])))
 
 @cache
@@ -197,36 +204,43 @@ def logits_of(seed, vocab, power, scale, steps):
 
 def said_filter(c):
     s, z = sampler_of(c['settings']), logits_of(**c['logits'])[None]
-    state = torch.tensor([c['state']]) if c['state'] else None
-    past = torch.tensor([c['ids']]), None, c['position'], state
-    out = s.filter(z, *past, shift=c['shift'])[0]
+    *past, state = past_of(c)
+    out = s.filter(z, *past, state, shift=c['shift'])[0]
     kept = (out > -torch.inf).nonzero().flatten().tolist()
     values = [out[i].item() for i in kept[:20]]
     if not kept: return dict(kept=kept, values=values, id=None, state=None)
-    id = s(z, *past)
-    new = s.update(state, z, id, *past[:3])
+    id = s(z, *past, state)
+    new = s.update(state, z, id, *past)
     return dict(kept=kept, values=values, id=id.item(),
                 state=None if new is None else new[0].tolist())
+
+def past_of(c):
+    "Ids, mask, position and state of a filter case"
+    state = torch.tensor([c['state']]) if c['state'] else None
+    return torch.tensor([c['ids']]), None, c['position'], state
 
 def strategy(c):
     "Rows of a strategy as the engine gives them"
     lm, options = bundled(), dict(c['options'])
     if 'seed' in options: options['seed'] = int(options['seed'])
     options['eos_token_id'] = options.get('eos_token_id', [0])
-    prompt = c['prompt'] if isinstance(c['prompt'], str) else torch.tensor([c['prompt']])
     sampler = c['settings'] and sampler_of(c['settings'])
-    if c['kind'] == 'generate': out = ls.generate(lm, prompt, sampler, **options)
-    else: out = ls.beam_search(lm, prompt, sampler=sampler, **options)
-    return [dict(ids=r.ids.tolist(), text=r.text, logprobs=r.logprobs.tolist(),
-                 score=r.score, finish_reason=r.finish_reason, stop=r.stop) for r in out]
+    search = ls.generate if c['kind'] == 'generate' else ls.beam_search
+    out = search(lm, prompt_of(c), sampler=sampler, **options)
+    return [vars(r) | dict(ids=r.ids.tolist(), logprobs=r.logprobs.tolist())
+            for r in out]
+
+def prompt_of(c):
+    text = isinstance(c['prompt'], str)
+    return c['prompt'] if text else torch.tensor([c['prompt']])
 
 SAYS = dict(
     encode=lambda c: bundled().encode(c['text'])[0][0].tolist(),
     decode=lambda c: bundled().decode(c['ids']),
     noise=lambda c: uniform_noise(int(c['seed']), c['position'], c['vocab'],
                                   c['salt']).tolist(),
-    seeds=lambda c: [str(s) for s in ls.row_seeds(int(c['seed']), torch.tensor([c['ids']]),
-                                                  n=c['n']).tolist()],
+    seeds=lambda c: [str(s) for s in ls.row_seeds(
+        int(c['seed']), torch.tensor([c['ids']]), n=c['n']).tolist()],
     filter=said_filter, generate=strategy, beams=strategy)
 
 def expected(c):
@@ -245,28 +259,28 @@ def close(a, b, eps=2e-4):
 
 def scores_at(c, row, ids, t):
     "Perturbed logits from which Python draws token `t` of a row"
-    lm, options = bundled(), c['options']
-    prompt = lm.encode(c['prompt'] if isinstance(c['prompt'], str)
-                       else torch.tensor([c['prompt']]))[0]
-    if c['settings'] is None:
-        return lm.forward(torch.cat([prompt, torch.tensor([ids[:t]])], 1).long())[0][0, -1]
-    sampler = sampler_of(c['settings'])
-    seed = int(options.get('seed', c['settings']['seed']))
-    s = sampler.replace(seed=ls.row_seeds(seed, prompt, n=row + 1)[row:])
-    state = s.init(1)
+    lm = bundled()
+    prompt, state = lm.encode(prompt_of(c))[0], None
+    s = sampler_of(c['settings'] or dict(temperature=0, seed=0))
+    s = s.replace(seed=ls.row_seeds(int(c['options']['seed']), prompt, n=row + 1)[row:])
     for i in range(t + 1):
-        past = torch.cat([prompt, torch.tensor([ids[:i]]).long().view(1, -1)], 1)
-        z = lm.forward(past)[0][:, -1]
-        where = past, None, i
+        past = torch.cat([prompt, torch.tensor([ids[:i]], dtype=torch.long)], 1)
+        z, where = lm.forward(past)[0][:, -1], (past, None, i)
+        state = s.init(1) if i == 0 else state
         if i < t: state = s.update(state, z, torch.tensor([ids[i]]), *where)
     z = s.filter(z, *where, state)
-    return (z + gumbel_noise(s.seed, t, z.shape[-1]) * s.draws)[0]
+    return perturbed(s, z, t)
+
+def perturbed(s, z, position):
+    return (z + gumbel_noise(s.seed, position, z.shape[-1]) * s.draws)[0]
 
 def near_tie(c, want, got):
     "Do rows part at tokens whose scores agree?"
     for row, (w, g) in enumerate(zip(want, got)):
-        t = next((t for t, (a, b) in enumerate(zip(w['ids'], g['ids'])) if a != b), None)
-        if t is None: continue
+        parts = [t for t, (a, b) in enumerate(zip(w['ids'], g['ids'])) if a != b]
+        if w['ids'] == g['ids']: continue
+        if not parts: return False
+        t = parts[0]
         if c['kind'] == 'beams': gap = abs(w['score'] - g['score'])
         else:
             z = scores_at(c, row, w['ids'], t)
@@ -282,30 +296,29 @@ def same_rows(want, got):
 
 def verdict(c, want, got):
     "'equal', 'near tie', or 'different'"
-    if isinstance(want, dict) and 'error' in want or isinstance(got, dict) and 'error' in got:
-        return 'equal' if all(isinstance(x, dict) and 'error' in x
-                              for x in (want, got)) else 'different'
+    failed = ['error' in x for x in (want, got) if isinstance(x, dict)]
+    if any(failed): return 'equal' if failed == [True, True] else 'different'
     if c['kind'] in ('generate', 'beams'):
         if same_rows(want, got): return 'equal'
         same_ids = [w['ids'] for w in want] == [g['ids'] for g in got]
         return 'near tie' if not same_ids and near_tie(c, want, got) else 'different'
     if c['kind'] != 'filter': return 'equal' if want == got else 'different'
-    same = want['kept'] == got['kept'] and close(want['values'], got['values'], 1e-5)
-    same = same and close(want['state'], got['state'], 1e-5) if want['id'] == got['id'] else same
-    if not same: return 'different'
-    if want['id'] == got['id']: return 'equal'
+    if want['kept'] != got['kept']: return 'different'
+    if not close(want['values'], got['values'], 1e-5): return 'different'
+    if want['id'] == got['id']:
+        return 'equal' if close(want['state'], got['state'], 1e-5) else 'different'
     s, z = sampler_of(c['settings']), logits_of(**c['logits'])[None]
-    state = torch.tensor([c['state']]) if c['state'] else None
-    z = s.filter(z, torch.tensor([c['ids']]), None, c['position'], state)
-    z = z + gumbel_noise(s.seed, c['position'], z.shape[-1])
-    gap = abs(z[0, want['id']] - z[0, got['id']])
+    z = s.filter(z, *past_of(c))
+    z = perturbed(s, z, c['position'])
+    gap = abs(z[want['id']] - z[got['id']])
     return 'near tie' if gap <= NEAR else 'different'
 
 def judged(made, wanted, said):
     "Counts of verdicts by kind, and what is different"
     found = [verdict(*x) for x in zip(made, wanted, said)]
     counts = Counter((c['kind'], v) for c, v in zip(made, found))
-    return counts, [x for x, v in zip(zip(made, wanted, said), found) if v == 'different']
+    all_of = zip(made, wanted, said)
+    return counts, [x for x, v in zip(all_of, found) if v == 'different']
 
 # --- where it runs ---
 
@@ -318,28 +331,93 @@ def built():
 
 def in_node(made):
     lines = ''.join(json.dumps(c) + '\n' for c in made)
-    p = subprocess.run(['node', str(ROOT/'tests/web_node.mjs'), str(built())], input=lines,
-                       capture_output=True, text=True)
+    p = subprocess.run(['node', str(ROOT/'tests/web_node.mjs'), str(built())],
+                       input=lines, capture_output=True, text=True)
     if p.returncode: raise RuntimeError(p.stderr)
     return [json.loads(line) for line in p.stdout.splitlines()]
 
+PAGE = '<!doctype html><meta charset="utf-8"><script src="llm_sampling.js"></script>'
+ASK = """async lines => {
+  const {engine} = llmSampling, call = (method, params) => engine.call(method, params)
+  const said = []
+  for (const line of lines) said.push(await runCase({...llmSampling, call}, line))
+  return JSON.stringify(said)
+}"""
+
+@contextmanager
+def in_page(context, url=None):
+    "A page with the engine, from a disk or by `url` of a server"
+    path = built()/'cases.html'
+    path.write_text(PAGE)
+    page = context.new_page()
+    page.goto(f'{url}/cases.html' if url else path.as_uri())
+    page.add_script_tag(path=ROOT/'tests/web_run.js')
+    yield page
+    page.close()
+
+def ask_page(page, made):
+    "A few cases a call: each may take as long as the browser lets it"
+    lines = [json.dumps(c) for c in made]
+    return [said for i in range(0, len(lines), 20)
+            for said in json.loads(page.evaluate(ASK, lines[i:i+20]))]
+
+def in_chromium(made):
+    with browser() as (context, log), in_page(context) as page:
+        said = ask_page(page, made)
+    assert log.all() == [], log.all()
+    return said
+
+SPEED = """async () => {
+  const {engine} = llmSampling, now = () => performance.now() / 1e3, start = now()
+  let there, first
+  await engine.load(({loaded, total}) => { if (loaded === total) there = now() })
+  const ready = now()
+  const timed = async (method, options, prompt = 'Once upon a time, in a wood,') => {
+    const begin = now()
+    first = null
+    const step = () => { first ??= now() - begin }
+    await engine.call(method, {prompt, settings: {temperature: .8, top_p: .9, seed: 1},
+                               options: {eos_token_id: [], ...options}}, {step})
+    return now() - begin - first
+  }
+  const cold = await timed('generate', {max_new_tokens: 2}).then(() => first)
+  const seconds = {}
+  const one = await timed('generate', {max_new_tokens: 101})
+  const eight = await timed('generate', {max_new_tokens: 51, n: 8})
+  const beams = await timed('beams', {num_beams: 4, max_new_tokens: 51})
+  return {loading: there - start, unpacking: ready - there, first_token: cold,
+          after_weights: ready - there + cold, tokens_per_second: 100 / one,
+          tokens_per_second_of_8_rows: 400 / eight, steps_per_second_of_4_beams: 50 / beams}
+}"""
+
+def speed():
+    "Tokens and steps per second in Chromium"
+    with browser() as (context, _), serve(built()) as url, in_page(context, url) as page:
+        for name, value in page.evaluate(SPEED).items():
+            print(f"{name.replace('_', ' ')}: {value:.3g}")
+
+def report(name, made, wanted, said):
+    "Print the counts of verdicts; gives whether something is different"
+    counts, different = judged(made, wanted, said)
+    near = sum(n for (_, v), n in counts.items() if v == 'near tie')
+    print(f'{name}: {len(made)} cases, {near} near ties, {len(different)} different;',
+          ', '.join(f'{k} {v} {n}' for (k, v), n in sorted(counts.items())), flush=True)
+    for found in different[:5]:
+        print(*(json.dumps(x)[:1500] for x in found), sep='\n', end='\n\n')
+    return bool(different)
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--node', action='store_true', help='in node alone')
+    parser.add_argument('--where', nargs='+', default=['node', 'chromium'])
     parser.add_argument('--scale', type=float, default=1, help='share of the cases')
     parser.add_argument('--seed', type=int, default=5, help='draws other cases')
+    parser.add_argument('--speed', action='store_true', help='measure the speed alone')
     args = parser.parse_args()
+    if args.speed: return speed()
     torch.set_num_threads(1)
     made = cases(args.scale, args.seed)
     wanted = [expected(c) for c in made]
-    failed = False
-    for name, run in [('node', in_node)]:
-        counts, different = judged(made, wanted, run(made))
-        print(f'{name}: {len(made)} cases;',
-              ', '.join(f'{k} {v} {n}' for (k, v), n in sorted(counts.items())))
-        for c, want, got in different[:5]:
-            print(*(json.dumps(x)[:1500] for x in (c, want, got)), sep='\n', end='\n\n')
-        failed |= bool(different)
-    return failed
+    run = dict(node=in_node, chromium=in_chromium)
+    return any([report(name, made, wanted, run[name](made)) for name in args.where])
 
 if __name__ == '__main__': sys.exit(main())

@@ -1,5 +1,5 @@
-// node tests/web_node.mjs weights-folder < cases, a line each: what the engine says, a line
-// each
+// node tests/web_node.mjs weights-folder < cases
+// A case a line; prints what the engine says, a line each.
 import fs from 'node:fs'
 import path from 'node:path'
 import {createInterface} from 'node:readline'

@@ -1,5 +1,5 @@
-// A case of tests/web_cases.py in JavaScript: `runCase(api, case)` gives what the engine
-// says. Runs in node and, as a classic script, in a page; `api` asks the engine.
+// A case of tests/web_cases.py in JavaScript: `runCase(api, case)` gives what the
+// engine says. Runs in node and, as a classic script, in a page; `api` asks the engine.
 {
   const revived = v => v === 'inf' ? Infinity : v === '-inf' ? -Infinity : v
 

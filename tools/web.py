@@ -2,11 +2,11 @@
 
     python tools/web.py             # web/generated.js, and build/web/ with all of it
     python tools/web.py --tables    # web/generated.js alone
-    python tools/web.py --check     # 1 if web/generated.js is not what Python's tables give
+    python tools/web.py --check     # 1 if web/generated.js is not what Python gives
 
-`build/web/llm_sampling.js` is one classic script that defines `llmSampling`; the weights
-are `weights-0.js`, `weights-1.js`, ..., which it loads when they are needed. Classic
-scripts, since a page opened from a disk (`file://`) may load no modules and fetch
+`build/web/llm_sampling.js` is one classic script that defines `llmSampling`; the
+weights are `weights-0.js`, `weights-1.js`, ..., which it loads when they are needed.
+Classic scripts, since a page from a disk (`file://`) may load no modules and fetch
 nothing."""
 import argparse
 import base64
@@ -68,7 +68,8 @@ def neutral(knob):
 
 def is_number(knob): return inside(knob, .5) or inside(knob, 2)
 
-def described(knob): return span(knob) if is_number(knob) else dict(allowed=knob.allowed)
+def described(knob):
+    return span(knob) if is_number(knob) else dict(allowed=knob.allowed)
 
 def tables():
     "What `web/generated.js` holds: steps, knobs, orders, model, tokenizer"
@@ -109,7 +110,7 @@ def tokenizer():
     vocab, merges = stored['model']['vocab'], stored['model']['merges']
     special, = stored['added_tokens']
     assert special['id'] == 0 and not special['lstrip'] and not special['rstrip']
-    first = 257            # of the merged tokens, which stand in the order of the merges
+    first = 257            # of the merged tokens: they have the order of the merges
     assert all(vocab[a + b] == first + i for i, (a, b) in enumerate(merges))
     pairs = b''.join(vocab[x].to_bytes(2, 'little') for pair in merges for x in pair)
     letters, numbers, spaces = classes()
@@ -195,7 +196,8 @@ def write_weights(out):
 
 IMPORT = re.compile(r"^import[^']*'(\./\w+\.js)'\n", flags=re.M)
 EXPORT = re.compile(r'^export (?=async |class |const |function)', flags=re.M)
-NAME = re.compile(r'^(?:export )?(?:async )?(?:class|const|let|function\*?) (\w+)', re.M)
+NAME = re.compile(r'^(?:export )?(?:async )?(?:class|const|let|function\*?) (\w+)',
+                  flags=re.M)
 
 def in_order(name, seen):
     "A module after all those that it imports"

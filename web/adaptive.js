@@ -29,8 +29,8 @@ class Mirostat {
 /** Keep the tokens of at most mu bits, and the best */
 export class Mirostat2 extends Mirostat {
   filter(z, [mu]) {
-    const bits = bitsOf(z), most = bits.reduce((least, b) => Math.min(least, b), Infinity)
-    return without(z, (_, id) => bits[id] > Math.max(mu, most))
+    const bits = bitsOf(z), least = bits.reduce((a, b) => Math.min(a, b), Infinity)
+    return without(z, (_, id) => bits[id] > Math.max(mu, least))
   }
 }
 
@@ -61,7 +61,8 @@ export class Mirostat1 extends Mirostat {
 /** Prefer probabilities near a target, steered by those chosen */
 export class AdaptiveP {
   constructor({target, decay = .9}) {
-    Object.assign(this, {target: f32(target ?? -1), stays: f32(decay), comes: f32(1 - decay)})
+    Object.assign(this, {target: f32(target ?? -1), stays: f32(decay)})
+    this.comes = f32(1 - decay)
   }
 
   init() { return [this.target, this.target] }

@@ -1,5 +1,5 @@
-// Keep the best few beginnings of a text: Python's `beam_search`, token for token that of
-// transformers, for one prompt.
+// Keep the best few beginnings of a text: Python's `beam_search`, token for token that
+// of transformers, for one prompt.
 
 import {Writer} from './generate.js'
 import {gumbelNoise} from './noise.js'
@@ -116,17 +116,15 @@ class Beams {
   /** The best finished hypotheses as rows */
   rows(n) {
     return this.ended.slice(0, n).map((end, i) => {
-      if (end.node === -2) throw new Error(`only ${i} hypotheses have finished, not ${n}`)
+      if (end.node === -2) throw new Error(`only ${i} hypotheses finished, not ${n}`)
       const writer = new Writer(this.request), ids = this.path(end)
       ids.forEach((id, t) => writer.add(id, t === ids.length - 1))
-      const above = [...this.tree.nodes[end.node].path.subarray(this.request.ids.length - 1)]
-      writer.logprobs = above.map((node, t) => this.told(node)[ids[t]])
+      const above = this.tree.nodes[end.node].path.subarray(this.request.ids.length - 1)
+      writer.logprobs = Array.from(above, (node, t) =>
+        logSoftmax(this.tree.logits(node))[ids[t]])
       return writer.result(end.score)
     })
   }
-
-  /** Log-probabilities after a node */
-  told(node) { return logSoftmax(this.tree.logits(node)) }
 }
 
 /**
@@ -160,7 +158,9 @@ function check({num_beams, length_penalty, early_stopping, num_return_sequences}
                {lm, ids, max, sampler}) {
   const fail = text => { throw new RangeError(text) }
   if (max < 1) fail('max_new_tokens must be >= 1')
-  if (num_return_sequences > num_beams) fail('num_return_sequences must be <= num_beams')
+  if (!(num_return_sequences >= 1 && num_return_sequences <= num_beams)) {
+    fail('num_return_sequences must be from 1 to num_beams')
+  }
   if (!Number.isFinite(length_penalty)) fail('length_penalty must be a number')
   if (![true, false, 'never'].includes(early_stopping)) {
     fail("early_stopping must be true, false or 'never'")

@@ -1,11 +1,11 @@
 // On the main thread: starts the worker, loads the weights when they are needed, asks.
 
 import {KNOBS, ORDERS, STEPS} from './generated.js'
-import {gumbelNoise, rowSeeds, seedText, uniformNoise} from './noise.js'
+import {asSeed, gumbelNoise, rowSeeds, seedText, uniformNoise} from './noise.js'
 import {Sampler} from './sampler.js'
 import {serve} from './worker.js'
 
-/** A worker of a program, or, where a browser allows none, the program right here */
+/** A worker of a program, from a blob: works on a page from a disk, too */
 function start(program) {
   const blob = new Blob([`(${program})(self)`], {type: 'text/javascript'})
   return new Worker(URL.createObjectURL(blob))
@@ -27,7 +27,8 @@ export class Engine {
   /** @param {{program: function, sizes: number[], base: string}} parts `sizes` of the
    *   scripts with weights, in bytes; `base`: the address before their names */
   constructor({program, sizes, base}) {
-    Object.assign(this, {sizes, base, parts: [], jobs: new Map(), next: 0, loading: null})
+    Object.assign(this, {sizes, base, parts: [], loading: null})
+    Object.assign(this, {jobs: new Map(), next: 0})
     this.size = sizes.reduce((a, b) => a + b, 0)
     this.worker = start(program)
     this.worker.onmessage = ({data}) => this.hear(data)
@@ -38,7 +39,7 @@ export class Engine {
 
   /**
    * Load the weights, once.
-   * @param {function({loaded: number, total: number})} progress in bytes, after each part
+   * @param {function({loaded: number, total: number})} progress bytes, after each part
    * @returns {Promise} fulfilled when the model can be asked
    */
   load(progress = () => {}) {
@@ -64,8 +65,8 @@ export class Engine {
    * Ask for the result of a method (`METHODS` of worker.js); loads the weights first.
    * @param {string} method
    * @param {Object} params
-   * @param {{step?: function, signal?: AbortSignal}} how `step` is called with each step;
-   *   a stopped job has the result null
+   * @param {{step?: function, signal?: AbortSignal}} how `step` is called with each
+   *   step; a stopped job has the result null
    */
   async call(method, params, {step, signal} = {}) {
     await this.load()
@@ -98,5 +99,5 @@ export function page({program, sizes}) {
   const base = new URL('.', document.currentScript.src).href
   const engine = new Engine({program, sizes, base})
   return {engine, weights: (i, text) => engine.weights(i, text), Sampler, STEPS, KNOBS,
-          ORDERS, gumbelNoise, rowSeeds, seedText, uniformNoise}
+          ORDERS, asSeed, gumbelNoise, rowSeeds, seedText, uniformNoise}
 }

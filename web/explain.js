@@ -1,9 +1,9 @@
-// One place in a text under the glass: what each step does to the likeliest tokens, which
-// token the seed draws, and by how much.
+// One place in a text under the glass: what each step does to the likeliest tokens,
+// which token the seed draws, and by how much.
 
 import {perturbed} from './noise.js'
 import {ask} from './request.js'
-import {bestFirst, softmax} from './softmax.js'
+import {argmax, bestFirst, softmax} from './softmax.js'
 import {TokenTree} from './tree.js'
 
 const MANY = 4096      // nodes after which a tree is given up
@@ -38,7 +38,7 @@ function stateAfter(lm, {sampler, ids: prompt, seeds: [seed]}, written) {
  * @param {string|number[]} prompt
  * @param {number[]} ids written after it, drawn or forced
  * @param {Object} settings of a `Sampler`
- * @param {{top?: number, row?: number}} options how many tokens to tell of; which sample
+ * @param {{top?: number, row?: number}} options how many tokens to list; which sample
  * @returns {{drawn: number|null, steps: Object[], tokens: Object[]}} `steps`: the model
  *   and each step with `kept`, `removed` (how many), `first` (ids of some), `mass`,
  *   `entropy`, `why`; `tokens`: `id`, `text`, `probs` after each step, null if removed,
@@ -51,10 +51,9 @@ export function explain(lm, prompt, ids = [], settings = {}, {top = 20, row = 0,
   const {sampler, seeds: [seed]} = request, logits = logitsAfter(lm, request.ids, ids)
   const where = {ids: [...request.ids, ...ids], position: ids.length, seed,
                  state: stateAfter(lm, request, ids)}
-  const reports = sampler.explain(logits, where), filtered = sampler.filter(logits, where)
-  const empty = !filtered.some(v => v > -Infinity)
-  const scores = sampler.draws ? perturbed(filtered, where.seed, where.position) : filtered
-  const [drawn] = empty ? [null] : bestFirst(scores, 1)
+  const reports = sampler.explain(logits, where), left = sampler.filter(logits, where)
+  const scores = sampler.draws ? perturbed(left, seed, ids.length) : left
+  const drawn = left.some(v => v > -Infinity) ? argmax(scores) : null
   const shown = bestFirst(softmax(logits), top)
   if (drawn !== null && !shown.includes(drawn)) shown.push(drawn)
   return {

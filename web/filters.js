@@ -1,5 +1,5 @@
-// Filters: logits in, a copy out whose dropped tokens are -Infinity. A knob is rounded to
-// float32, as torch does; a cut is a value, so equal logits go the same way.
+// Filters: logits in, a copy out whose dropped tokens are -Infinity. A knob is rounded
+// to float32, as torch does; a cut is a value, so equal logits go the same way.
 
 import {uniformNoise} from './noise.js'
 import {descending, entropy, f32, largest, shifted, softmax, sumOf, weigh}
@@ -139,6 +139,6 @@ export function xtc(z, probability, threshold, seed, position) {
   const [roll] = uniformNoise(seed, position, 1, XTC_SALT)
   if (roll > f32(probability)) return z
   const good = steadyProbs(z).map((p, i) => p >= f32(threshold) && z[i] > -Infinity)
-  const least = z.reduce((least, v, i) => good[i] ? Math.min(least, v) : least, Infinity)
+  const least = z.reduce((v, w, i) => good[i] ? Math.min(v, w) : v, Infinity)
   return without(z, (v, i) => good[i] && v > least)
 }

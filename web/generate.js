@@ -59,7 +59,7 @@ class Row {
   }
 }
 
-/** Evaluate the last token of each row; one that fills the window goes on with its half */
+/** Evaluate the last token of each row; who fills the window goes on with its half */
 function grow(tree, rows, window) {
   const full = rows.filter(row => tree.depth(row.node) >= window - 1)
   const rest = rows.filter(row => !full.includes(row))
@@ -75,9 +75,9 @@ function grow(tree, rows, window) {
  * @param {import('./request.js').LanguageModel} lm
  * @param {string|number[]} prompt
  * @param {Object|null} settings of a `Sampler`; null is greedy
- * @param {Object} options as `ask`; `top`: how many of the likeliest a token is told with
+ * @param {Object} options as `ask`; `top`: how many likeliest tokens a step lists
  * @yields {{row: number, position: number, id: number, text: string, logprob: number,
- *   entropy: number, rank: number, top: number[][], finish_reason: string|null}} each token
+ *   entropy: number, rank: number, top: number[][], finish_reason: ?string}} each token
  * @returns {{rows: Object[], stats: {tokens_evaluated: number, seconds: number}}}
  */
 export function* generate(lm, prompt, settings = null, {top = 5, ...options} = {}) {

@@ -86,7 +86,7 @@ function normalise(x, weight, y, D, n, eps) {
 
 function add(x, y, n) { for (let i = 0; i < n; i++) x[i] += y[i] }
 
-/** Cosines and sines of the rotary embedding, `(window, headDim / 2)`, as torch rounds */
+/** Cosines and sines of the rotary embedding, `(window, size / 2)`, as torch rounds */
 function rotations({window, hidden, heads, theta}) {
   const half = hidden / heads / 2
   const cos = new Float32Array(window * half), sin = new Float32Array(window * half)
@@ -113,7 +113,8 @@ export class Model {
 
   reserve(n) {
     if (n <= this.room) return
-    const {hidden: D, inner: F} = this.config, array = width => new Float32Array(n * width)
+    const {hidden: D, inner: F} = this.config
+    const array = width => new Float32Array(n * width)
     Object.assign(this, {room: n, x: array(D), z: array(D), y: array(D),
                          qkv: array(3 * D), seen: array(D), gateUp: array(2 * F),
                          act: array(F)})

@@ -1,5 +1,5 @@
-// Noise that (seed, position, token id) alone decide: the hash of `llm_sampling.noise` in
-// 32-bit integers. A seed is a pair of them, its lower and its upper half.
+// Noise that (seed, position, token id) alone decide: the hash of `llm_sampling.noise`
+// in 32-bit integers. A seed is a pair of them, its lower and its upper half.
 
 import {argmax, f32, shifted} from './softmax.js'
 
@@ -15,7 +15,7 @@ function scramble(x, key = 0) {
   return x ^ x >>> 16
 }
 
-/** @param {number|bigint|string|number[]} value any 64-bit integer @returns {number[]} */
+/** @param {number|bigint|string|number[]} value of 64 bits @returns {number[]} */
 export function asSeed(value) {
   if (Array.isArray(value)) return value
   let wide
@@ -82,7 +82,7 @@ export function sample(logits, seed, position) {
   return argmax(perturbed(logits, seed, position))
 }
 
-/** A seed made of two numbers: any 64-bit integers, as pairs; `seed` itself where j is 0 */
+/** A seed made of two 64-bit integers, pairs; `seed` itself where j is 0 */
 export function mix(seed, j) {
   return j[0] === 0 && j[1] === 0 ? seed : keysOf(seed, j, 0x5eed)
 }

@@ -1,5 +1,5 @@
-// Steps that look at the tokens so far: what was said, what would repeat a sequence, what
-// must not be said. `ids` are the ids of one text, without pads.
+// Steps that look at the tokens so far: what was said, what would repeat a sequence,
+// what must not be said. `ids` are the ids of one text, without pads.
 
 import {f32} from './softmax.js'
 import {without} from './filters.js'
@@ -11,7 +11,7 @@ function bounded(v, old) {
   return Number.isFinite(old) ? Math.max(-MOST, Math.min(f32(v), MOST)) : old
 }
 
-/** A copy with the logit of each token of the history changed by `change(logit, count)` */
+/** A copy with the logit of each token of the history made `change(logit, count)` */
 function rewritten(z, ids, change) {
   const counts = new Map(), out = z.slice()
   for (const id of ids) counts.set(id, (counts.get(id) ?? 0) + 1)

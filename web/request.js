@@ -20,8 +20,11 @@ function counted(name, value, low) {
 /** Ids of a prompt: a text, or ids */
 function promptIds(lm, prompt) {
   const ids = typeof prompt === 'string' ? lm.tokenizer.encode(prompt) : [...prompt]
-  const wrong = ids.find(id => !(Number.isInteger(id) && id >= 0 && id < lm.tokenizer.size))
-  if (wrong !== undefined) throw new RangeError(`prompt id ${wrong} is not in the vocabulary`)
+  const known = id => Number.isInteger(id) && id >= 0 && id < lm.model.config.vocab
+  const wrong = ids.find(id => !known(id))
+  if (wrong !== undefined) {
+    throw new RangeError(`prompt id ${wrong} is not in the vocabulary`)
+  }
   if (!ids.length) throw new RangeError('prompt must hold at least one id')
   return ids
 }
@@ -43,8 +46,8 @@ function oneToken(tokenizer, text) {
 
 /**
  * Settings whose texts that name tokens are ids.
- * @param {Object} settings `ban_tokens`, `dry_breakers` may hold texts; in `logit_bias`,
- *   a list of pairs, the first of a pair may be one
+ * @param {Object} settings `ban_tokens` and `dry_breakers` may hold texts; in a
+ *   `logit_bias` that is a list of pairs the first of a pair may be one
  */
 export function withIds(tokenizer, settings) {
   const {logit_bias: bias, ban_tokens: bans, dry_breakers: breakers} = settings

@@ -2,14 +2,14 @@
 
 import {isCold} from './filters.js'
 import {asSeed, freshSeed, perturbed} from './noise.js'
-import {argmax, entropy, softmax, bestFirst, sumOf} from './softmax.js'
+import {argmax, bestFirst, entropy, softmax, sumOf} from './softmax.js'
 import {applyStep, readSettings} from './steps.js'
 import {STEPS} from './generated.js'
 
 export class Sampler {
   /**
-   * @param {Object} settings the keywords of Python's `Sampler`, its defaults; `adaptive`
-   *   is `{name: 'Mirostat2', tau: 5}` or the like
+   * @param {Object} settings keywords of Python's `Sampler`, with its defaults;
+   *   `adaptive` is `{name: 'Mirostat2', tau: 5}` or the like
    */
   constructor(settings = {}) {
     Object.assign(this, {settings}, readSettings(settings))
@@ -59,24 +59,26 @@ export class Sampler {
     const scores = this.draws ? perturbed(filtered, context.seed, context.position)
       : filtered
     const id = argmax(scores)
-    if (!Number.isFinite(scores[id])) throw new Error('no token can be drawn: all are banned')
+    if (!Number.isFinite(scores[id])) {
+      throw new Error('no token can be drawn: all are banned')
+    }
     return {id, state: this.update(logits, id, context), filtered}
   }
 
   /** What an adaptive step remembers after a token; null without one */
   update(logits, id, where) {
     if (!this.knobs.adaptive) return null
-    const context = this.context(where)
+    const {adaptive} = this.knobs, context = this.context(where)
     for (const [name, before] of this.stages(logits, context)) {
-      if (name === 'adaptive') return this.knobs.adaptive.update(context.state, before, id)
+      if (name === 'adaptive') return adaptive.update(context.state, before, id)
     }
   }
 
   /**
    * What each step removed, and why.
    * @returns {{step: string, value: any, why: string, kept: number, removed: number[],
-   *   mass: number, entropy: number, probs: Float64Array}[]} of the model and each step:
-   *   ids removed, most likely first, their probability before it; then the probabilities
+   *   mass: number, entropy: number, probs: Float64Array}[]} of the model and each
+   *   step: ids removed, most likely first, their probability before it; what is left
    */
   explain(logits, where) {
     return Array.from(this.stages(logits, where), ([step, before, after]) => {

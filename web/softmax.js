@@ -1,5 +1,5 @@
-// From scores to probabilities, rounded where Python rounds: logits and exponentials are
-// float32, masses are summed in float64.
+// From scores to probabilities, rounded where Python rounds: logits and exponentials
+// are float32, masses are summed in float64.
 
 export const f32 = Math.fround
 
@@ -68,7 +68,7 @@ export function entropy(z) {
   return Math.max(0, sum)
 }
 
-/** Where the `n` largest are, best first, of equal ones the first: Python's `best_first` */
+/** Where the `n` largest are, best first, of equal ones the first, as `best_first` */
 export function bestFirst(values, n) {
   const at = []
   for (let i = 0; i < values.length; i++) {

@@ -13,12 +13,12 @@ const ADAPTIVE = {Mirostat1, Mirostat2, AdaptiveP}
 /**
  * What a step may look at beside the logits.
  * @typedef {{ids: number[], position: number, seed: number[], state: number[],
- *   knobs: Object, shift: boolean}} Context `ids`: the tokens so far; `position`: how many
- *   of them were generated
+ *   knobs: Object, shift: boolean}} Context `ids`: the tokens so far; `position`: how
+ *   many of them were generated
  */
 
 /** Ids of the output alone */
-function output({ids, position}) { return ids.slice(Math.max(0, ids.length - position)) }
+function output({ids, position}) { return position ? ids.slice(-position) : [] }
 
 /** `(logits, value, context) -> logits` by the name of the step */
 const APPLY = {
@@ -52,12 +52,13 @@ export function applyStep(name, z, context) {
 export function readOrder(order) {
   if (typeof order === 'string') {
     if (!Object.hasOwn(ORDERS, order)) {
-      throw new Error(`order must be one of ${Object.keys(ORDERS).join(', ')} or a list `
-                      + `of step names, not ${JSON.stringify(order)}`)
+      throw new Error(`order must be one of ${Object.keys(ORDERS).join(', ')} or a `
+                      + `list of step names, not ${JSON.stringify(order)}`)
     }
     return ORDERS[order]
   }
-  const wrong = [...order].find((n, i) => !Object.hasOwn(STEPS, n) || order.indexOf(n) < i)
+  const known = (name, i) => Object.hasOwn(STEPS, name) && order.indexOf(name) === i
+  const wrong = [...order].find((name, i) => !known(name, i))
   if (wrong === undefined) return [...order]
   throw new Error(`order must hold step names, each once, not ${JSON.stringify(wrong)}`)
 }
@@ -69,14 +70,16 @@ const filled = v => v.length > 0
 /** Is a number in the range of a knob, as `generated.js` has it? */
 function inRange({low, high, lowOpen, highOpen, integer, also = []}, v) {
   if (!number(v) || integer && !Number.isInteger(v)) return false
-  return also.includes(v) || (lowOpen ? v > low : v >= low) && (highOpen ? v < high : v <= high)
+  const within = low <= v && v <= high && !(lowOpen && v === low)
+  return also.includes(v) || within && !(highOpen && v === high)
 }
 
 /** What a knob that is no number may be */
 const WHOLE = {
   p_less: v => v === true,
   dynamic_temperature: v => Array.isArray(v) && [2, 3].includes(v.length)
-    && v.every(number) && 0 <= v[0] && v[0] <= v[1] && v[1] < Infinity && (v[2] ?? 1) >= 0,
+    && v.every(number) && 0 <= v[0] && v[0] <= v[1] && v[1] < Infinity
+    && (v[2] ?? 1) >= 0,
   logit_bias: v => typeof v === 'object'
     && Object.values(v).every(b => inRange(KNOBS.logit_bias_value, b)),
   ban_tokens: v => Array.isArray(v) && v.every(s => ids(s) && filled(s)),
@@ -115,11 +118,11 @@ export function readSettings(settings) {
   const {order = 'transformers', seed, ...given} = settings, knobs = {}
   const names = readOrder(order)
   for (const [name, value] of Object.entries(given)) {
-    const knob = STEPS[name]?.knob ?? KNOBS[name]
-    if (!knob || name.includes('.')) throw new Error(`there is no knob ${name}`)
+    const isStep = Object.hasOwn(STEPS, name), knob = isStep ? STEPS[name].knob : KNOBS[name]
+    if (!isStep && !(knob && 'default' in knob)) throw new Error(`there is no knob ${name}`)
     if (isOff(value)) continue
     knobs[name] = checked(name, knob, value)
-    if (STEPS[name] && !names.includes(name)) {
+    if (isStep && !names.includes(name)) {
       throw new Error(`order must hold every step in use, and lacks ${name}`)
     }
   }

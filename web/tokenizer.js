@@ -1,5 +1,5 @@
-// The bundled model's tokenizer: byte-level byte pairs, as `tokenizers` reads them. What
-// is a letter, a digit or a space is a table, as a browser may have a newer Unicode.
+// The bundled model's tokenizer: byte-level byte pairs, as `tokenizers` reads them.
+// What is a letter, a digit or a space is a table, as a browser may have a newer Unicode.
 
 /** Code points from gaps and lengths, as the inside of a character class */
 function ranges(packed) {
@@ -20,23 +20,27 @@ function alphabet() {
   return [...all.filter(prints), ...all.filter(b => !prints(b))]
 }
 
+/** @param {string} text base64 @returns {Uint8Array} */
+export function bytesOf(text) { return Uint8Array.from(atob(text), c => c.charCodeAt(0)) }
+
 export class Tokenizer {
   /**
    * @param {{letters: string, numbers: string, spaces: string, merges: string,
-   *   special: string}} tables `merges`: two ids of 16 bits each, base64; `special`: the
-   *   name of token 0, which begins and ends a text
+   *   special: string}} tables `merges`: two ids of 16 bits each, base64; `special`:
+   *   the name of token 0, which begins and ends a text
    */
   constructor({letters, numbers, spaces, merges, special}) {
     const [L, N, S] = [letters, numbers, spaces].map(ranges)
     this.special = special
-    this.pieces = new RegExp(`'(?:[stmd]|re|ve|ll)| ?[${L}]+| ?[${N}]+| ?[^${S}${L}${N}]+`
-                             + `|[${S}]+(?![^${S}])|[${S}]+`, 'gu')
+    const runs = [L, N, `^${S}${L}${N}`].map(kind => ` ?[${kind}]+`).join('|')
+    this.pieces = new RegExp(`'(?:[stmd]|re|ve|ll)|${runs}|[${S}]+(?![^${S}])|[${S}]+`,
+                             'gu')
     this.bytes = [[], ...alphabet().map(b => [b])]           // of each token
     this.idOf = new Map(this.bytes.map(([b], id) => [b, id]))
     this.merged = new Map()                                  // two ids to their token
-    const pairs = atob(merges), half = i => pairs.charCodeAt(i) | pairs.charCodeAt(i + 1) << 8
-    for (let i = 0; i < pairs.length; i += 4) {
-      const a = half(i), b = half(i + 2)
+    const pairs = new Uint16Array(bytesOf(merges).buffer)
+    for (let i = 0; i < pairs.length; i += 2) {
+      const a = pairs[i], b = pairs[i + 1]
       this.merged.set(a << 16 | b, this.bytes.length)
       this.bytes.push([...this.bytes[a], ...this.bytes[b]])
     }

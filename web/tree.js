@@ -49,21 +49,18 @@ export class TokenTree {
    * @param {number[]} ids @returns {number[]} a node each, with logits
    */
   reach(ids) {
-    const nodes = []
+    const nodes = [-1], deepest = () => nodes[nodes.length - 1]
     for (const id of ids) {
-      const node = this.places.get(placeOf(nodes[nodes.length - 1] ?? -1, id))
+      const node = this.places.get(placeOf(deepest(), id))
       if (node === undefined || !this.nodes[node].logits) break
       nodes.push(node)
     }
-    for (let i = nodes.length; i < ids.length; i += BLOCK) {
-      const fresh = []
-      for (const id of ids.slice(i, i + BLOCK)) {
-        fresh.push(this.add(id, fresh[fresh.length - 1] ?? nodes[nodes.length - 1] ?? -1))
-      }
-      this.evaluate(fresh, fresh.map(() => true))
-      nodes.push(...fresh)
+    for (let i = nodes.length - 1; i < ids.length; i += BLOCK) {
+      const block = ids.slice(i, i + BLOCK)
+      for (const id of block) nodes.push(this.add(id, deepest()))
+      this.evaluate(nodes.slice(-block.length), block.map(() => true))
     }
-    return nodes
+    return nodes.slice(1)
   }
 
   /** Logits after a node `(vocab,)`; not to be written to */
@@ -81,7 +78,9 @@ export class TokenTree {
   /** Forget all but some nodes and those above them */
   keep(nodes) {
     const kept = new Set()
-    for (const node of nodes) if (node >= 0) this.nodes[node].path.forEach(n => kept.add(n))
+    for (const node of nodes.filter(n => n >= 0)) {
+      this.nodes[node].path.forEach(n => kept.add(n))
+    }
     this.nodes.forEach((node, n) => {
       if (!node || kept.has(n)) return
       this.places.delete(placeOf(node.parent, node.token))

@@ -1,5 +1,6 @@
-// Off the main thread: what a page may ask of the engine, and the queue of its questions.
-// Jobs take turns, a step each, so that several write at once and one can be stopped.
+// Off the main thread: what a page may ask of the engine, and the queue of its
+// questions. Jobs take turns, a step each, so that several write at once and one can be
+// stopped.
 
 import {beamSearch} from './beams.js'
 import {explain} from './explain.js'
@@ -7,22 +8,24 @@ import {generate} from './generate.js'
 import {MODEL, TOKENIZER} from './generated.js'
 import {Model, fromPlanes} from './model.js'
 import {LanguageModel} from './request.js'
-import {Tokenizer} from './tokenizer.js'
+import {Tokenizer, bytesOf} from './tokenizer.js'
 
 /** What may be asked: a value, or a generator of steps whose last word is the result */
 export const METHODS = {
   encode: (lm, {text}) => lm.tokenizer.encode(text),
   decode: (lm, {ids}) => lm.tokenizer.decode(ids),
-  generate: (lm, {prompt, settings, options}) => generate(lm, prompt, settings, options),
-  beams: (lm, {prompt, settings, options}) => beamSearch(lm, prompt, settings, options),
+  generate: (lm, {prompt, settings, options}) =>
+    generate(lm, prompt, settings, options),
+  beams: (lm, {prompt, settings, options}) =>
+    beamSearch(lm, prompt, settings, options),
   explain: (lm, {prompt, ids, settings, options}) =>
     explain(lm, prompt, ids, settings, options),
 }
 
 /** Bytes of base64 of gzip */
 async function unpacked(text) {
-  const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0))
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'))
+  const zipped = new Blob([bytesOf(text)]).stream()
+  const stream = zipped.pipeThrough(new DecompressionStream('gzip'))
   return new Uint8Array(await new Response(stream).arrayBuffer())
 }
 
