@@ -32,7 +32,7 @@ TEXTS = [
     '½ ² Ⅷ ٣ 12345', '<script>alert(1)</script>', '\u202eabc\u202c', '\x00\x01\x7f',
     '\U000113c1 \ua7cf \u088f \u0c5c', 'ﬁ ffi ẞ ǅ',
     'the cat sat on the mat, the cat sat on the',
-    'Long ago ' * 40]
+    'Long ago ' * 15]
 
 # --- cases ---
 
@@ -120,14 +120,14 @@ def stops(dice):
 
 def generate_case(dice):
     return text_case(dice, 'generate', (), n=dice.choice([1, 1, 1, 2, 3]),
-                     max_new_tokens=dice.choice([1, 8, 16, 24]), stop=stops(dice),
+                     max_new_tokens=dice.choice([1, 6, 10, 16]), stop=stops(dice),
                      eos_token_id=dice.choice([[0], [], [0, 14]]),
                      seed=dice.randrange(2**40))
 
 def beam_case(dice):
     k = dice.choice([1, 2, 4, 5])
     return text_case(dice, 'beams', ['adaptive'], num_beams=k, stop=stops(dice),
-                     max_new_tokens=dice.choice([1, 6, 12, 20]),
+                     max_new_tokens=dice.choice([1, 5, 9, 14]),
                      length_penalty=dice.choice([1, 1, 0, .5, 2, -1]),
                      early_stopping=dice.choice([False, True, 'never']),
                      num_return_sequences=dice.choice([1, k]),
@@ -157,6 +157,12 @@ def small_cases(dice, n):
               for _ in range(n // 4)]
     return words
 
+def explain_case(dice):
+    case = text_case(dice, 'explain', (), row=dice.randrange(3),
+                     seed=dice.randrange(2**40))
+    ids = [dice.randrange(1, 4096) for _ in range(dice.choice([0, 1, 5, 12]))]
+    return case | dict(ids=ids, settings=case['settings'] or dict(order='vllm', seed=1))
+
 def window_cases():
     "Rows that grow past the window of the model"
     sampler = dict(temperature=.8, top_p=.9, seed=5, frequency_penalty=.2)
@@ -170,6 +176,7 @@ def cases(scale=1, seed=5):
     made = small_cases(dice, n(160)) + filter_cases(dice, n(500))
     made += [generate_case(dice) for _ in range(n(330))]
     made += [beam_case(dice) for _ in range(n(90))]
+    made += [explain_case(dice) for _ in range(n(80))]
     made += window_cases() if scale == 1 else []
     for c in made:             # JavaScript's numbers hold no 64-bit integers
         for part in (c, c.get('settings') or {}, c.get('options', {})):
@@ -235,6 +242,7 @@ def prompt_of(c):
     return c['prompt'] if text else torch.tensor([c['prompt']])
 
 SAYS = dict(
+    explain=lambda c: said_explain(c),
     encode=lambda c: bundled().encode(c['text'])[0][0].tolist(),
     decode=lambda c: bundled().decode(c['ids']),
     noise=lambda c: uniform_noise(int(c['seed']), c['position'], c['vocab'],
@@ -257,9 +265,9 @@ def close(a, b, eps=2e-4):
     if a is None or b is None: return a is b
     return abs(a - b) <= eps * max(1, abs(a))
 
-def scores_at(c, row, ids, t):
-    "Perturbed logits from which Python draws token `t` of a row"
-    lm = bundled()
+def place(c, row, ids):
+    "Sampler, logits, history and state from which Python draws what follows some ids"
+    lm, t = bundled(), len(ids)
     prompt, state = lm.encode(prompt_of(c))[0], None
     s = sampler_of(c['settings'] or dict(temperature=0, seed=0))
     s = s.replace(seed=ls.row_seeds(int(c['options']['seed']), prompt, n=row + 1)[row:])
@@ -268,8 +276,19 @@ def scores_at(c, row, ids, t):
         z, where = lm.forward(past)[0][:, -1], (past, None, i)
         state = s.init(1) if i == 0 else state
         if i < t: state = s.update(state, z, torch.tensor([ids[i]]), *where)
-    z = s.filter(z, *where, state)
-    return perturbed(s, z, t)
+    return s, z, where, state
+
+def scores_at(c, row, ids, t):
+    "Perturbed logits from which Python draws token `t` of a row"
+    s, z, where, state = place(c, row, ids[:t])
+    return perturbed(s, s.filter(z, *where, state), t)
+
+def said_explain(c):
+    s, z, where, state = place(c, c['options']['row'], c['ids'])
+    reports = s.explain(z, *where, state=state).report()
+    steps = [[r.kept, len(r.removed), r.mass, r.entropy] for r in reports]
+    drawn = s(z, *where, state).item() if reports[-1].kept else None
+    return dict(drawn=drawn, steps=steps)
 
 def perturbed(s, z, position):
     return (z + gumbel_noise(s.seed, position, z.shape[-1]) * s.draws)[0]
@@ -302,6 +321,9 @@ def verdict(c, want, got):
         if same_rows(want, got): return 'equal'
         same_ids = [w['ids'] for w in want] == [g['ids'] for g in got]
         return 'near tie' if not same_ids and near_tie(c, want, got) else 'different'
+    if c['kind'] == 'explain':
+        return 'equal' if close(want['steps'], got['steps']) and (
+            want['drawn'] == got['drawn']) else 'different'
     if c['kind'] != 'filter': return 'equal' if want == got else 'different'
     if want['kept'] != got['kept']: return 'different'
     if not close(want['values'], got['values'], 1e-5): return 'different'

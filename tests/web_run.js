@@ -32,7 +32,10 @@
       return {kept, values, id, state: next}
     },
 
-    explain: (api, c) => api.call('explain', c),
+    async explain(api, c) {
+      const {drawn, steps} = await api.call('explain', c)
+      return {drawn, steps: steps.map(s => [s.kept, s.removed, s.mass, s.entropy])}
+    },
     generate: async (api, c) => (await api.call('generate', c)).rows,
     beams: async (api, c) => (await api.call('beams', c)).rows,
   }

@@ -7,7 +7,9 @@ import {descending, f32, logSoftmaxWide} from './softmax.js'
 const LN2 = f32(Math.LN2)
 
 /** Surprise of every token in bits */
-function bitsOf(z) { return Float32Array.from(logSoftmaxWide(z), l => -l / Math.LN2) }
+function bitsOf(z) {
+  return new Float32Array(logSoftmaxWide(z).map(l => -l / Math.LN2))
+}
 
 /** Both versions of Mirostat: mean surprise `tau`, `eta` of the error corrected */
 class Mirostat {

@@ -1,8 +1,9 @@
 // On the main thread: starts the worker, loads the weights when they are needed, asks.
 
-import {KNOBS, ORDERS, STEPS} from './generated.js'
+import {KNOBS, ORDERS, STEPS, TOKENIZER} from './generated.js'
 import {asSeed, gumbelNoise, rowSeeds, seedText, uniformNoise} from './noise.js'
 import {Sampler} from './sampler.js'
+import {Tokenizer} from './tokenizer.js'
 import {serve} from './worker.js'
 
 /** A worker of a program, from a blob: works on a page from a disk, too */
@@ -98,6 +99,9 @@ export class Engine {
 export function page({program, sizes}) {
   const base = new URL('.', document.currentScript.src).href
   const engine = new Engine({program, sizes, base})
-  return {engine, weights: (i, text) => engine.weights(i, text), Sampler, STEPS, KNOBS,
+  let tokenizer
+  return {engine, weights: (i, text) => engine.weights(i, text),
+          get tokenizer() { return tokenizer ??= new Tokenizer(TOKENIZER) },
+          Sampler, STEPS, KNOBS,
           ORDERS, asSeed, gumbelNoise, rowSeeds, seedText, uniformNoise}
 }

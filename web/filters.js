@@ -2,7 +2,7 @@
 // to float32, as torch does; a cut is a value, so equal logits go the same way.
 
 import {uniformNoise} from './noise.js'
-import {descending, entropy, f32, largest, shifted, softmax, sumOf, weigh}
+import {descending, entropy, f32, largest, shifted, softmax, sumOf, weigh, wide}
   from './softmax.js'
 
 const TINY = 2 ** -126     // the smallest normal float32
@@ -19,7 +19,7 @@ function below(z, cut) { return without(z, v => v < cut) }
 function logOf(knob) { return Math.log(f32(knob)) }
 
 /** Probabilities, computed in float64 and rounded */
-export function steadyProbs(z) { return Float32Array.from(softmax(z)) }
+export function steadyProbs(z) { return new Float32Array(softmax(z)) }
 
 /** Is a temperature 0, or too small for float32? */
 export function isCold(temperature) { return temperature < TINY }
@@ -58,7 +58,7 @@ export function minP(z, share) { return below(z, f32(largest(z) + f32(logOf(shar
 
 /** Probabilities, surprisals in nats and the entropy, in float64 */
 function surprisals(z) {
-  const most = largest(z), gap = Float64Array.from(z, v => f32(most - v))
+  const most = largest(z), gap = wide(z, v => f32(most - v))
   const w = gap.map(g => Math.exp(-g)), total = sumOf(w), log = Math.log(total)
   const p = w.map(v => v / total), s = gap.map(g => g + log)
   return {p, s, mean: sumOf(p.map((v, i) => v ? v * s[i] : 0))}
@@ -66,7 +66,7 @@ function surprisals(z) {
 
 export function typical(z, mass) {
   const {p, s, mean} = surprisals(z)
-  const away = Float32Array.from(s, v => Math.abs(v - mean))
+  const away = new Float32Array(s.map(v => Math.abs(v - mean)))
   const order = Uint32Array.from(z.keys()).sort((a, b) => away[a] - away[b] || a - b)
   let sum = 0, i = -1
   do sum += p[order[++i]]
@@ -93,7 +93,7 @@ export function topA(z, share) {
 
 export function topNSigma(z, n) {
   const most = largest(z)
-  const gaps = Float64Array.from(z.filter(v => v > -Infinity), v => f32(most - v))
+  const gaps = wide(z.filter(v => v > -Infinity), v => f32(most - v))
   const mean = sumOf(gaps) / gaps.length
   const sigma = Math.sqrt(sumOf(gaps.map(g => (g - mean) ** 2)) / gaps.length)
   return below(z, f32(most - f32(f32(n) * sigma)))
@@ -107,7 +107,7 @@ export function pLess(z) {
 export function tailFree(z, share) {
   const ranked = descending(z)
   const w = ranked.map(v => Math.exp(f32(v - ranked[0])))
-  const bends = Float64Array.from(ranked.subarray(2), (v, i) =>
+  const bends = wide(ranked.subarray(2), (v, i) =>
     v === -Infinity ? 0 : Math.abs(w[i + 2] - w[i + 1] - (w[i + 1] - w[i])))
   const total = sumOf(bends)
   if (!(total > 1e-6)) return z

@@ -46,31 +46,36 @@ function multiply(w, x, y, rows, cols, n) {
 
 /** One row of x with four of w at a time */
 function one(w, x, y, rows, cols, t) {
-  const start = t * cols
+  const start = t * cols, end = start + cols
   for (let i = 0; i < rows; i += 4) {
-    let a = i * cols, b = a + cols, c = b + cols, d = c + cols
+    const a = i * cols - start, b = a + cols, c = b + cols, d = c + cols
     let p = 0, q = 0, r = 0, s = 0
-    for (let j = start; j < start + cols; j++) {
+    for (let j = start; j < end; j++) {
       const v = x[j]
-      p += w[a++] * v; q += w[b++] * v; r += w[c++] * v; s += w[d++] * v
+      p += w[a + j] * v; q += w[b + j] * v; r += w[c + j] * v; s += w[d + j] * v
     }
     const o = t * rows + i
     y[o] = p; y[o + 1] = q; y[o + 2] = r; y[o + 3] = s
   }
 }
 
-/** Four rows of x with one of w at a time: the same sums in the same order */
+/** Four rows of x with two of w at a time: the same sums in the same order */
 function four(w, x, y, rows, cols, t) {
-  const start = t * cols
-  for (let i = 0; i < rows; i++) {
-    let a = start, b = a + cols, c = b + cols, d = c + cols
-    let p = 0, q = 0, r = 0, s = 0
-    for (let j = i * cols; j < (i + 1) * cols; j++) {
-      const v = w[j]
-      p += v * x[a++]; q += v * x[b++]; r += v * x[c++]; s += v * x[d++]
+  const a = t * cols, b = a + cols, c = b + cols, d = c + cols
+  for (let i = 0; i < rows; i += 2) {
+    const v = i * cols, u = v + cols
+    let p = 0, q = 0, r = 0, s = 0, P = 0, Q = 0, R = 0, S = 0
+    for (let j = 0; j < cols; j++) {
+      const m = w[v + j], n = w[u + j]
+      const e = x[a + j], f = x[b + j], g = x[c + j], h = x[d + j]
+      p += m * e; q += m * f; r += m * g; s += m * h
+      P += n * e; Q += n * f; R += n * g; S += n * h
     }
     let o = t * rows + i
-    y[o] = p; y[o += rows] = q; y[o += rows] = r; y[o + rows] = s
+    y[o] = p; y[o + 1] = P
+    y[o += rows] = q; y[o + 1] = Q
+    y[o += rows] = r; y[o + 1] = R
+    y[o += rows] = s; y[o + 1] = S
   }
 }
 

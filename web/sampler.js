@@ -2,7 +2,7 @@
 
 import {isCold} from './filters.js'
 import {asSeed, freshSeed, perturbed} from './noise.js'
-import {argmax, bestFirst, entropy, softmax, sumOf} from './softmax.js'
+import {argmax, bestFirst, entropy, logSoftmaxWide, softmax, sumOf} from './softmax.js'
 import {applyStep, readSettings} from './steps.js'
 import {STEPS} from './generated.js'
 
@@ -97,7 +97,11 @@ export class Sampler {
 
 /** How likely the model found a token: Python's `measure`, with the likeliest `k` */
 export function measure(logits, id, k = 5) {
-  const p = softmax(logits), top = bestFirst(p, k)
-  return {logprob: Math.log(p[id]), entropy: entropy(logits),
-          rank: p.reduce((n, v) => n + (v > p[id]), 1), top: top.map(i => [i, p[i]])}
+  const logp = logSoftmaxWide(logits), top = bestFirst(logits, k)
+  let entropy = 0, rank = 1
+  for (let i = 0; i < logp.length; i++) {
+    entropy -= Math.exp(logp[i]) * logp[i]
+    rank += logits[i] > logits[id]
+  }
+  return {logprob: logp[id], entropy, rank, top: top.map(i => [i, Math.exp(logp[i])])}
 }

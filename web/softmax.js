@@ -39,20 +39,23 @@ export function sumOf(values) {
   return sum
 }
 
+/** `f` of each number, in float64; `Float64Array.from(z, f)` takes ten times as long */
+export function wide(z, f) {
+  const out = new Float64Array(z.length)
+  for (let i = 0; i < z.length; i++) out[i] = f(z[i], i)
+  return out
+}
+
 /** Probabilities `(vocab,)`, in float64 */
 export function softmax(z) {
-  const most = largest(z), p = Float64Array.from(z, v => Math.exp(v - most))
-  const total = sumOf(p)
+  const most = largest(z), p = wide(z, v => Math.exp(v - most)), total = sumOf(p)
   return p.map(v => v / total)
 }
 
 /** Logarithms of the probabilities `(vocab,)`, in float64 */
 export function logSoftmaxWide(z) {
-  const most = largest(z)
-  let total = 0
-  for (let i = 0; i < z.length; i++) total += Math.exp(z[i] - most)
-  const log = Math.log(total)
-  return Float64Array.from(z, v => v - most - log)
+  const most = largest(z), log = Math.log(sumOf(wide(z, v => Math.exp(v - most))))
+  return wide(z, v => v - most - log)
 }
 
 /** The same in float32, as torch */

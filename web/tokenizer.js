@@ -21,7 +21,11 @@ function alphabet() {
 }
 
 /** @param {string} text base64 @returns {Uint8Array} */
-export function bytesOf(text) { return Uint8Array.from(atob(text), c => c.charCodeAt(0)) }
+export function bytesOf(text) {
+  const chars = atob(text), bytes = new Uint8Array(chars.length)
+  for (let i = 0; i < bytes.length; i++) bytes[i] = chars.charCodeAt(i)
+  return bytes
+}
 
 export class Tokenizer {
   /**
