@@ -80,6 +80,17 @@ def test_knobs_from_their_checks():
     assert web.span(STEPS['top_n_sigma'].knob)['also'] == [float('inf')]
 
 
+def test_bundle(monkeypatch, tmp_path):
+    "One classic script of all modules; a name in two of them is an error"
+    text = web.bundle([1, 2])
+    assert not re.search(r'^(import|export) ', text, flags=re.M)
+    assert all(f'// {f.name}\n' in text for f in (ROOT/'web').glob('*.js'))
+    shutil.copytree(ROOT/'web', tmp_path/'web')
+    (tmp_path/'web/model.js').write_text('export const sample = 1\n')
+    monkeypatch.setattr(web, 'WEB', tmp_path/'web')
+    with pytest.raises(SystemExit, match='two modules: sample'): web.bundle([])
+
+
 def test_lines_fit_a_page():
     found = [(f.name, i) for f in SOURCES if f.name != 'generated.js'
              for i, line in enumerate(f.read_text().splitlines(), 1) if len(line) > 88]

@@ -6,7 +6,7 @@ import {ask} from './request.js'
 import {argmax, bestFirst, softmax} from './softmax.js'
 import {TokenTree} from './tree.js'
 
-const MANY = 4096      // nodes after which a tree is given up
+const MANY = 1024      // nodes after which a tree is given up: some 30 MB
 
 /** How many of its tokens the model sees of a text that grew, as `generate` lets it */
 function seenOf(prompt, written, window) {
@@ -37,16 +37,17 @@ function stateAfter(lm, {sampler, ids: prompt, seeds: [seed]}, written) {
  * @param {import('./request.js').LanguageModel} lm
  * @param {string|number[]} prompt
  * @param {number[]} ids written after it, drawn or forced
- * @param {Object} settings of a `Sampler`
+ * @param {Object|null} settings of a `Sampler`; null is greedy
  * @param {{top?: number, row?: number}} options how many tokens to list; which sample
  * @returns {{drawn: number|null, steps: Object[], tokens: Object[]}} `steps`: the model
  *   and each step with `kept`, `removed` (how many), `first` (ids of some), `mass`,
  *   `entropy`, `why`; `tokens`: `id`, `text`, `probs` after each step, null if removed,
  *   `score` (logit and noise; the largest is drawn)
  */
-export function explain(lm, prompt, ids = [], settings = {}, {top = 20, row = 0,
-                                                             ...options} = {}) {
-  const request = ask(lm, prompt, settings ?? {}, {...options, n: row + 1})
+export function explain(lm, prompt, ids = [], settings = null,
+                        {top = 20, row = 0, ...options} = {}) {
+  const greedy = {temperature: 0}
+  const request = ask(lm, prompt, settings ?? greedy, {...options, n: row + 1})
   request.seeds = request.seeds.slice(row)
   const {sampler, seeds: [seed]} = request, logits = logitsAfter(lm, request.ids, ids)
   const where = {ids: [...request.ids, ...ids], position: ids.length, seed,

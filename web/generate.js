@@ -49,11 +49,12 @@ class Row {
     this.writer = new Writer(request)
   }
 
-  /** Choose the next token at a position */
-  choose(sampler, logits, position) {
-    if (!sampler) return argmax(logits)
-    const {ids, seed, state} = this
-    const drawn = sampler.draw(logits, {ids, position, seed, state})
+  /** The next token at a position: drawn, unless it is known */
+  choose(sampler, logits, position, known) {
+    if (!sampler) return known ?? argmax(logits)
+    const {ids, seed, state} = this, where = {ids, position, seed, state}
+    const drawn = known === undefined ? sampler.draw(logits, where)
+      : {id: known, state: sampler.update(logits, known, where)}
     this.state = drawn.state
     return drawn.id
   }
@@ -75,12 +76,15 @@ function grow(tree, rows, window) {
  * @param {import('./request.js').LanguageModel} lm
  * @param {string|number[]} prompt
  * @param {Object|null} settings of a `Sampler`; null is greedy
- * @param {Object} options as `ask`; `top`: how many likeliest tokens a step lists
+ * @param {Object} options as `ask`; `top`: how many likeliest tokens a step lists;
+ *   `written`: ids that the text begins with, drawn or forced: they count as its tokens,
+ *   and no step tells of them
  * @yields {{row: number, position: number, id: number, text: string, logprob: number,
  *   entropy: number, rank: number, top: number[][], finish_reason: ?string}} each token
  * @returns {{rows: Object[], stats: {tokens_evaluated: number, seconds: number}}}
  */
-export function* generate(lm, prompt, settings = null, {top = 5, ...options} = {}) {
+export function* generate(lm, prompt, settings = null,
+                          {top = 5, written = [], ...options} = {}) {
   const start = performance.now(), request = ask(lm, prompt, settings, options)
   const tree = new TokenTree(lm.model), {n, max} = request
   const node = max ? tree.read(request.ids) : -1
@@ -89,11 +93,12 @@ export function* generate(lm, prompt, settings = null, {top = 5, ...options} = {
   for (let position = 0; live.length; position++) {
     for (const row of live) {
       const logits = tree.logits(row.node), last = position === max - 1
-      const id = row.choose(request.sampler, logits, position)
+      const id = row.choose(request.sampler, logits, position, written[position])
       const {logprob, ...measures} = measure(logits, id, top)
       row.ids.push(id)
       row.writer.logprobs.push(logprob)
       const text = row.writer.add(id, last), {finish_reason} = row.writer
+      if (position < written.length) continue
       yield {row: row.number, position, id, text, logprob, ...measures, finish_reason}
     }
     live = live.filter(row => !row.writer.finish_reason)

@@ -31,9 +31,16 @@ export function presencePenalty(z, penalty, ids) {
   return rewritten(z, ids, v => v - f32(penalty))
 }
 
+function checkIds(ids, vocab) {
+  const wrong = ids.find(id => !(Number.isInteger(id) && id >= 0 && id < vocab))
+  if (wrong === undefined) return
+  throw new RangeError(`token ids must be from 0 to ${vocab - 1}, not ${wrong}`)
+}
+
 /** @param {Object<number, number>} bias added to the logits of some ids */
 export function logitBias(z, bias) {
   const out = z.slice()
+  checkIds(Object.keys(bias).map(Number), z.length)
   for (const [id, b] of Object.entries(bias)) {
     out[id] = b === -Infinity ? b : bounded(z[id] + f32(b), z[id])
   }
@@ -47,6 +54,7 @@ function endsIn(ids, end, tail) {
 
 /** @param {number[][]} sequences whose last token is banned after the others */
 export function banTokens(z, sequences, ids) {
+  checkIds(sequences.flat(), z.length)
   const last = sequences.filter(s => endsIn(ids, ids.length, s.slice(0, -1)))
   const banned = new Set(last.map(s => s[s.length - 1]))
   return without(z, (_, id) => banned.has(id))
