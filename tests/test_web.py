@@ -29,7 +29,7 @@ def node():
 @pytest.fixture(scope='module')
 def some():
     "Cases, and what Python says to them"
-    made = web_cases.cases(scale=.03, seed=1)
+    made = web_cases.cases(scale=.02, seed=1)
     return made, [web_cases.expected(c) for c in made]
 
 
@@ -142,8 +142,9 @@ LOADING = """async () => {
   await Promise.all([engine.load(p => seen.push(p)), engine.load()])
   const stop = new AbortController(), steps = []
   const options = {max_new_tokens: 400, eos_token_id: []}
-  const stopped = await engine.call('generate', {prompt: 'Once', options}, {
-    signal: stop.signal, step: s => { steps.push(s); if (steps.length === 3) stop.abort() }})
+  const step = s => { if (steps.push(s) === 3) stop.abort() }
+  const stopped = await engine.call('generate', {prompt: 'Once', options},
+                                    {signal: stop.signal, step})
   const wrong = await engine.call('generate', {prompt: '', settings: {top_p: 2}})
     .catch(error => error.message)
   return {seen, size: engine.size, stopped, steps: steps.length, wrong,

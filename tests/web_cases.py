@@ -314,9 +314,9 @@ def same_rows(want, got):
         and close(w['score'], g['score']) for w, g in zip(want, got))
 
 def verdict(c, want, got):
-    "'equal', 'near tie', or 'different'"
+    "'equal', 'near tie', 'both raise', or 'different'"
     failed = ['error' in x for x in (want, got) if isinstance(x, dict)]
-    if any(failed): return 'equal' if failed == [True, True] else 'different'
+    if any(failed): return 'both raise' if failed == [True, True] else 'different'
     if c['kind'] in ('generate', 'beams'):
         if same_rows(want, got): return 'equal'
         same_ids = [w['ids'] for w in want] == [g['ids'] for g in got]
@@ -358,7 +358,8 @@ def in_node(made):
     if p.returncode: raise RuntimeError(p.stderr)
     return [json.loads(line) for line in p.stdout.splitlines()]
 
-PAGE = '<!doctype html><meta charset="utf-8"><script src="llm_sampling.js"></script>'
+PAGE = '''<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">
+<script src="llm_sampling.js"></script>'''
 ASK = """async lines => {
   const {engine} = llmSampling, call = (method, params) => engine.call(method, params)
   const said = []
@@ -409,14 +410,15 @@ SPEED = """async () => {
   const beams = await timed('beams', {num_beams: 4, max_new_tokens: 51})
   return {loading: there - start, unpacking: ready - there, first_token: cold,
           after_weights: ready - there + cold, tokens_per_second: 100 / one,
-          tokens_per_second_of_8_rows: 400 / eight, steps_per_second_of_4_beams: 50 / beams}
+          tokens_per_second_of_8_rows: 400 / eight,
+          steps_per_second_of_4_beams: 50 / beams}
 }"""
 
 def speed():
     "Tokens and steps per second in Chromium"
-    with browser() as (context, _), serve(built()) as url, in_page(context, url) as page:
-        for name, value in page.evaluate(SPEED).items():
-            print(f"{name.replace('_', ' ')}: {value:.3g}")
+    with browser() as (context, _), serve(built()) as url:
+        with in_page(context, url) as page: found = page.evaluate(SPEED)
+    for name, value in found.items(): print(f"{name.replace('_', ' ')}: {value:.3g}")
 
 def report(name, made, wanted, said):
     "Print the counts of verdicts; gives whether something is different"

@@ -183,7 +183,7 @@ def planes():
 
 def write_weights(out):
     "Classic scripts that hand over the weights, gzip in base64; gives their sizes"
-    text = base64.b64encode(gzip.compress(planes(), 9, mtime=0)).decode()
+    text = base64.b64encode(gzip.compress(planes(), 6, mtime=0)).decode()
     size = -(-len(text) // PARTS)
     sizes = []
     for i in range(PARTS):

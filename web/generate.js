@@ -77,8 +77,8 @@ function grow(tree, rows, window) {
  * @param {string|number[]} prompt
  * @param {Object|null} settings of a `Sampler`; null is greedy
  * @param {Object} options as `ask`; `top`: how many likeliest tokens a step lists;
- *   `written`: ids that the text begins with, drawn or forced: they count as its tokens,
- *   and no step tells of them
+ *   `written`: ids that the text begins with, drawn or forced: they count as its
+ *   tokens, and no step tells of them
  * @yields {{row: number, position: number, id: number, text: string, logprob: number,
  *   entropy: number, rank: number, top: number[][], finish_reason: ?string}} each token
  * @returns {{rows: Object[], stats: {tokens_evaluated: number, seconds: number}}}

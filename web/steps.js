@@ -118,8 +118,11 @@ export function readSettings(settings) {
   const {order = 'transformers', seed, ...given} = settings, knobs = {}
   const names = readOrder(order)
   for (const [name, value] of Object.entries(given)) {
-    const isStep = Object.hasOwn(STEPS, name), knob = isStep ? STEPS[name].knob : KNOBS[name]
-    if (!isStep && !(knob && 'default' in knob)) throw new Error(`there is no knob ${name}`)
+    const isStep = Object.hasOwn(STEPS, name)
+    const knob = isStep ? STEPS[name].knob : KNOBS[name]
+    if (!isStep && !(knob && 'default' in knob)) {
+      throw new Error(`there is no knob ${name}`)
+    }
     if (isOff(value)) continue
     knobs[name] = checked(name, knob, value)
     if (isStep && !names.includes(name)) {

@@ -1,5 +1,5 @@
 // The bundled model's tokenizer: byte-level byte pairs, as `tokenizers` reads them.
-// What is a letter, a digit or a space is a table, as a browser may have a newer Unicode.
+// What is a letter, a digit or a space is a table: a browser may have a newer Unicode.
 
 /** Code points from gaps and lengths, as the inside of a character class */
 function ranges(packed) {
