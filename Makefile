@@ -9,12 +9,15 @@ WORKERS := -n 2
 
 MINUTES := 60
 
-.PHONY: help demo test test-long test-oldest test-engines fuzz docs lab bench compute model sums hub notebooks export clean
+.PHONY: help demo test test-long test-web speed-web web test-oldest test-engines fuzz docs lab bench compute model sums hub notebooks export clean
 
 help:
 	@echo "make demo                generate and explain real text with the bundled model"
 	@echo "make test                everything CI checks: sync, notebooks, pytest, site, browser"
 	@echo "make test-long           make test with all cases, slow cells and more drawn examples: before a release"
+	@echo "make test-web            the engine of the pages against Python: all cases, in node and in Chromium, some minutes"
+	@echo "make speed-web           its tokens and steps per second in Chromium"
+	@echo "make web                 build it into build/web/: one script, and the weights that it loads"
 	@echo "make test-oldest         the tests of the code with the oldest torch, transformers, ... (Python 3.11 or 3.12; fetches gigabytes)"
 	@echo "make test-engines        drive the classes of vLLM's and SGLang's wheels, without a GPU (fetches gigabytes)"
 	@echo "make fuzz                attack the package with new examples for an hour (MINUTES=60): cases per class, and what failed"
@@ -47,11 +50,20 @@ test: .venv/dev
 test-long: .venv/dev
 	$(BIN)/python -m pytest $(WORKERS) --long
 
+test-web: .venv/dev
+	$(BIN)/python tests/web_cases.py
+
+speed-web: .venv/dev
+	$(BIN)/python tests/web_cases.py --speed
+
+web: .venv/dev
+	$(BIN)/python tools/web.py
+
 fuzz: .venv/dev
 	$(BIN)/python tools/fuzz.py --minutes $(MINUTES)
 
 test-oldest: .venv-oldest/ready
-	$(OLDEST)/python -m pytest $(WORKERS) $(patsubst %,--ignore=tests/test_%.py,project site lab types notebooks)
+	$(OLDEST)/python -m pytest $(WORKERS) $(patsubst %,--ignore=tests/test_%.py,project site lab types notebooks web)
 
 .venv-oldest/ready: settings.ini constraints-oldest.txt
 	$(OLDEST)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv-oldest

@@ -1,0 +1,173 @@
+// Keep the best few beginnings of a text: Python's `beam_search`, token for token that
+// of transformers, for one prompt.
+
+import {Writer} from './generate.js'
+import {gumbelNoise} from './noise.js'
+import {ask} from './request.js'
+import {bestFirst, f32, logSoftmax} from './softmax.js'
+import {TokenTree} from './tree.js'
+
+/** Values as float32, `f` of each of 0 to n - 1 */
+function floats(n, f) { return Float32Array.from({length: n}, (_, i) => f(i)) }
+
+const NONE = {node: -2, token: -1, sum: -Infinity, score: -Infinity}
+
+/** Live and finished hypotheses: a node of the tree, a token after it, their sum */
+class Beams {
+  constructor(request, tree, options) {
+    const {num_beams, length_penalty, early_stopping, do_sample} = options
+    Object.assign(this, {request, tree, width: num_beams, penalty: length_penalty,
+                         early: early_stopping, length: 0, open: true})
+    this.noisy = do_sample
+    this.count = Math.max(2, 1 + request.eos.length) * num_beams
+    this.root = tree.read(request.ids)
+    const none = Array.from({length: num_beams - 1}, () => NONE)
+    this.live = [{node: this.root, token: -1, sum: 0}, ...none]      // best first
+    this.ended = [NONE, ...none]                                     // best first
+  }
+
+  /** Log-probabilities after a live hypothesis, through the filters */
+  logprobs({node}, beam) {
+    const logprobs = logSoftmax(this.tree.logits(node)), {sampler, seeds} = this.request
+    if (!sampler) return logprobs
+    const ids = [...this.request.ids, ...this.tree.ids(node, this.root)]
+    return sampler.filter(logprobs, {ids, position: this.length, seed: seeds[beam],
+                                     shift: false})
+  }
+
+  /** The best continuations of the live ones, best first */
+  candidates() {
+    const vocab = this.tree.model.config.vocab
+    const sums = new Float32Array(this.width * vocab).fill(-Infinity)
+    this.live.forEach((beam, k) => {
+      if (beam.node === -2) return
+      sums.set(this.logprobs(beam, k).map(l => beam.sum + l), k * vocab)
+    })
+    const noise = this.noisy
+      && gumbelNoise(this.request.seeds[0], this.length, sums.length)
+    const ranked = noise ? sums.map((s, i) => s + noise[i]) : sums
+    return bestFirst(ranked, this.count).map(at => ({
+      node: this.live[Math.floor(at / vocab)].node, token: at % vocab, sum: sums[at]}))
+  }
+
+  /** Does a text end with this candidate? */
+  ends({node, token}) {
+    const {eos, stops} = this.request
+    if (eos.includes(token) || this.length + 1 === this.request.max) return true
+    if (!stops.length || node === -2) return false
+    const writer = new Writer(this.request)
+    for (const id of this.tree.ids(node, this.root)) writer.stream.add([id])
+    writer.stream.add([token])
+    return writer.stream.stopped !== null
+  }
+
+  step() {
+    const found = this.candidates()
+    const over = found.map(c => this.ends(c))
+    this.length++
+    this.finish(found.slice(0, this.width).filter((_, i) => over[i]))
+    const on = found.map((c, i) => over[i] ? -Infinity : c.sum)
+    this.live = bestFirst(floats(on.length, i => on[i]), this.width).map(i =>
+      on[i] === -Infinity ? NONE : found[i])
+    this.close()
+  }
+
+  /** Of the first candidates those that ended compete with the finished ones */
+  finish(candidates) {
+    const power = f32(this.length ** this.penalty)
+    const fresh = candidates.map(c => ({...c, score: f32(c.sum / power)}))
+    const all = [...this.ended, ...fresh]
+    this.ended = bestFirst(floats(all.length, i => all[i].score), this.width)
+      .map(i => all[i].score === -Infinity ? NONE : all[i])
+  }
+
+  /** Close the search when nothing better can come */
+  close() {
+    const full = this.ended.every(e => e.score > -Infinity), [{sum}] = this.live
+    const patient = this.early === 'never' && this.penalty > 0
+    const power = (patient ? this.request.max : this.length) ** this.penalty
+    const hope = f32(sum / f32(power))
+    const worst = this.ended[this.width - 1].score
+    const done = full && (hope <= worst || this.early === true)
+    this.open = !done && sum > -Infinity
+    if (!this.open) this.live = this.live.map(() => NONE)
+  }
+
+  /** Evaluate the live ones */
+  extend() {
+    const alive = this.live.filter(b => b.node !== -2)
+    const nodes = this.tree.extend(alive.map(b => b.node), alive.map(b => b.token))
+    let next = 0
+    this.live = this.live.map(b => b.node === -2 ? b : {...b, node: nodes[next++]})
+    this.tree.keep([this.root, ...nodes, ...this.ended.map(e => e.node)])
+  }
+
+  /** Ids of a hypothesis that is not evaluated yet */
+  path({node, token}) { return [...this.tree.ids(node, this.root), token] }
+
+  /** What there is now, for a figure */
+  view() {
+    const known = beams => beams.filter(b => b.node !== -2)
+    return {length: this.length,
+            live: known(this.live).map(b => ({ids: this.path(b), sum: b.sum})),
+            ended: known(this.ended).map(b => ({ids: this.path(b), score: b.score}))}
+  }
+
+  /** The best finished hypotheses as rows */
+  rows(n) {
+    return this.ended.slice(0, n).map((end, i) => {
+      if (end.node === -2) throw new Error(`only ${i} hypotheses finished, not ${n}`)
+      const writer = new Writer(this.request), ids = this.path(end)
+      ids.forEach((id, t) => writer.add(id, t === ids.length - 1))
+      const above = this.tree.nodes[end.node].path.subarray(this.request.ids.length - 1)
+      writer.logprobs = Array.from(above, (node, t) =>
+        logSoftmax(this.tree.logits(node))[ids[t]])
+      return writer.result(end.score)
+    })
+  }
+}
+
+/**
+ * The most probable texts that `num_beams` beginnings can find, as a generator.
+ * @param {import('./request.js').LanguageModel} lm
+ * @param {string|number[]} prompt
+ * @param {Object|null} settings of a `Sampler`: its filters, without renormalising
+ * @param {Object} options as Python's
+ * @yields {{length: number, live: Object[], ended: Object[]}} after each step
+ * @returns {{rows: Object[], stats: Object}}
+ */
+export function* beamSearch(lm, prompt, settings = null, options = {}) {
+  const start = performance.now()
+  const given = {num_beams: 4, length_penalty: 1, early_stopping: false,
+                 num_return_sequences: 1, do_sample: false, ...options}
+  const request = ask(lm, prompt, settings, {...options, n: given.num_beams})
+  check(given, request)
+  const tree = new TokenTree(lm.model), beams = new Beams(request, tree, given)
+  for (;;) {
+    beams.step()
+    yield beams.view()
+    if (!beams.open) break
+    beams.extend()
+  }
+  const rows = beams.rows(given.num_return_sequences)
+  return {rows, stats: {tokens_evaluated: tree.evaluated,
+                        seconds: (performance.now() - start) / 1e3}}
+}
+
+function check({num_beams, length_penalty, early_stopping, num_return_sequences},
+               {lm, ids, max, sampler}) {
+  const fail = text => { throw new RangeError(text) }
+  if (max < 1) fail('max_new_tokens must be >= 1')
+  if (!(num_return_sequences >= 1 && num_return_sequences <= num_beams)) {
+    fail('num_return_sequences must be from 1 to num_beams')
+  }
+  if (!Number.isFinite(length_penalty)) fail('length_penalty must be a number')
+  if (![true, false, 'never'].includes(early_stopping)) {
+    fail("early_stopping must be true, false or 'never'")
+  }
+  if (sampler?.knobs.adaptive) fail('beams take no adaptive step: it follows one text')
+  if (ids.length + max - 1 > lm.window) {
+    fail(`prompt and max_new_tokens need ${ids.length + max - 1} tokens of a window of `
+         + `${lm.window}`)
+  }
+}
