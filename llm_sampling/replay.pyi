@@ -5,22 +5,8 @@ from torch import Tensor
 from typing import Any
 import torch
 
-__all__ = ['LIMIT', 'numbers', 'Support', 'support_of_lists', 'save_support',
-           'load_support', 'moves', 'heat_of', 'support_of', 'pieces', 'missing',
-           'Replay', 'check_fit', 'dtype_of', 'replay_logprobs']
-
-def numbers(name: str, value: Any, shape: Any, low: float = ...) -> Any:
-    """Finite numbers, or an error
-
-    Args:
-        name: What the caller knows it as
-        value: Numbers, or `None`
-        shape: One is enough, or one for each of these
-        low: They are above it
-
-    Returns:
-        float32, or float64 if it was; `None` for `None`
-    """
+__all__ = ['LIMIT', 'Support', 'support_of_lists', 'save_support', 'load_support',
+           'support_of', 'pieces', 'replay_logprobs']
 
 class Support:
     """Tokens that could be drawn, row by row, and what was done to their logits
@@ -128,25 +114,6 @@ def load_support(path: Any) -> Support:
         path: Of a file that `save_support` wrote
     """
 
-def moves(names: Any) -> bool:
-    """Does a step do more to logits than divide rows and cut?
-
-    Args:
-        names: Of steps
-    """
-
-def heat_of(name: str, logits: Tensor, knobs: dict[Any, Any]) -> Tensor:
-    """What a step divides each row by; 1 where it is 0 and the maxima are kept
-
-    Args:
-        name: 'temperature' or 'dynamic_temperature'
-        logits: Before this step `(..., vocab)`
-        knobs: Of the sampler
-
-    Returns:
-        `(..., 1)` or `(1,)`
-    """
-
 def support_of(
     sampler: Sampler,
     logits: Any,
@@ -167,50 +134,6 @@ def pieces(support: Support, limit: Any = ...) -> list[Any]:
 
     Returns:
         (first row, row after the last, do they keep every token?)
-    """
-
-def missing(hit: Tensor, row: Tensor, drawn: Tensor, first: int) -> None:
-    """Raise unless each row has its token
-
-    Args:
-        hit: Bool, of each id: is it the token that was drawn?
-        row: Of each id
-        drawn: Of each row
-        first: Number of the first row
-    """
-
-class Replay(torch.autograd.Function):
-    """Log-probabilities over kept sets; its backward pass makes the gradient, no more"""
-    @staticmethod
-    def forward(
-        ctx: Any,
-        logits: Any,
-        at: Any,
-        drawn: Any,
-        heat: Any,
-        support: Any,
-    ) -> Any:
-        """`at`: where the rows are in the logits; `heat`: what divides each"""
-    @staticmethod
-    def backward(ctx: Any, grad: Any) -> Any:
-        """Of each kept logit: its slope times (1 if drawn, else 0, less its probability)"""
-
-def check_fit(support: Support, vocab: int, drawn: Tensor) -> None:
-    """Raise unless a support belongs to logits and tokens, as far as sizes say
-
-    Args:
-        vocab: Of the logits
-        drawn: The tokens that have a row
-    """
-
-def dtype_of(logits: Any) -> torch.dtype:
-    """What logits are computed in
-
-    Args:
-        logits: Checked without a copy
-
-    Returns:
-        float64 of float64, else float32
     """
 
 def replay_logprobs(
