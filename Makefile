@@ -7,14 +7,16 @@ META := settings.ini setup.py pyproject.toml constraints.txt
 WORKERS := -n 2
 
 MINUTES := 60
+KILLS := 50
 
-.PHONY: help demo test test-long test-oldest fuzz docs lab bench compute model sums hub notebooks export clean
+.PHONY: help demo test test-long test-oldest test-crash fuzz docs lab bench compute model sums hub notebooks export clean
 
 help:
 	@echo "make demo                generate and explain real text with the bundled model"
 	@echo "make test                everything CI checks: sync, notebooks, pytest, site, browser"
 	@echo "make test-long           make test with all cases, slow cells and more drawn examples: before a release"
 	@echo "make test-oldest         the tests of the code with the oldest torch, transformers, ... (Python 3.11 or 3.12; fetches gigabytes)"
+	@echo "make test-crash          kill a sweep 50 times at random moments (KILLS=50): nothing lost, nothing double"
 	@echo "make fuzz                attack the package with new examples for an hour (MINUTES=60): cases per class, and what failed"
 	@echo "make docs                build the site into _docs/ and write README.md"
 	@echo "make lab                 open the notebooks in JupyterLab"
@@ -44,6 +46,9 @@ test: .venv/dev
 
 test-long: .venv/dev
 	$(BIN)/python -m pytest $(WORKERS) --long
+
+test-crash: .venv/dev
+	$(BIN)/python tests/crash.py --kills $(KILLS)
 
 fuzz: .venv/dev
 	$(BIN)/python tools/fuzz.py --minutes $(MINUTES)

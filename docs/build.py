@@ -52,6 +52,7 @@ TASKS = {
     'Contrast': 'contrastive logit_contrast exits',
     'Tree search': 'mcts selection rollouts',
     'Best of several texts': 'rerank vote', 'In other libraries': 'hf settings',
+    'Measured': 'sweeps',
     'The command line, strategies as JSON': 'cli specs',
     'A task with checkable answers': 'sums',
     'The bundled model': 'default_model',

@@ -46,6 +46,7 @@
 - `llm_sampling.steps`: Every step of a sampler in one table: the function, what its knob may be, and the order of four systems
 - `llm_sampling.stochastic`: A sample of different texts, drawn without replacement by a beam search that loses nothing
 - `llm_sampling.sums`: A small model that adds and errs, and what each strategy makes of the same number of tokens
+- `llm_sampling.sweeps`: Thousands of settings on your prompts, results that survive `kill -9`, one machine or a hundred
 - `llm_sampling.table_model`: A dictionary of contexts and probabilities, for examples that can be checked on paper
 - `llm_sampling.testing`: Equality that survives `-inf`, and the checks that every filter and draw must pass
 - `llm_sampling.text_stream`: Whole characters only, no stop string, and nothing taken back
@@ -97,6 +98,7 @@ _names = {
     'mcts': 'mcts_decode',
     'rerank': 'best_of_n',
     'vote': 'majority_vote minimum_bayes_risk',
+    'sweeps': 'read_sweep sweep',
 }
 _modules = [*_names, 'architectures', 'backends', 'batches', 'call', 'cli',
             'hf', 'default_model', 'explain', 'folders', 'knobs', 'path_record', 'plots',

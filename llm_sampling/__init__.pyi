@@ -45,6 +45,7 @@ from . import specs as specs
 from . import steps as steps
 from . import stochastic as stochastic
 from . import sums as sums
+from . import sweeps as sweeps
 from . import table_model as table_model
 from . import testing as testing
 from . import text_stream as text_stream
@@ -108,6 +109,8 @@ from .mcts import mcts_decode as mcts_decode
 from .rerank import best_of_n as best_of_n
 from .vote import majority_vote as majority_vote
 from .vote import minimum_bayes_risk as minimum_bayes_risk
+from .sweeps import read_sweep as read_sweep
+from .sweeps import sweep as sweep
 
 __version__: str
 __all__ = ['apply_temperature', 'entropy', 'greedy', 'sample_cdf', 'row_seeds',
@@ -121,4 +124,5 @@ __all__ = ['apply_temperature', 'entropy', 'greedy', 'sample_cdf', 'row_seeds',
            'ThinkingBudget', 'generate', 'stream', 'beam_search', 'stream_beam_search',
            'diverse_beam_search', 'constrained_beam_search', 'stochastic_beam_search',
            'contrastive_search', 'contrastive_decoding', 'guided', 'dola',
-           'mcts_decode', 'best_of_n', 'majority_vote', 'minimum_bayes_risk']
+           'mcts_decode', 'best_of_n', 'majority_vote', 'minimum_bayes_risk',
+           'read_sweep', 'sweep']
