@@ -36,7 +36,8 @@ def of_the_file(work, batch, folder):
         many = timed(lambda: file.append([record] * 100), 20)
         start = time.perf_counter()
         count = len(file.load())
-    return dict(append=alone, append_of_100=many / 100, bytes=len(json.dumps(record)) + 1,
+    size = len(json.dumps(record)) + 1
+    return dict(append=alone, append_of_100=many / 100, bytes=size,
                 load=(time.perf_counter() - start) / count)
 
 

@@ -334,6 +334,8 @@ def _plain_grid(grid, max_new_tokens):
 # %% ../nbs/22a_sweeps.ipynb #fe5309cd
 def _check_grid(work, prompts, grid):
     "Raise for a spec that would be refused, with all prompts or with one"
+    try: work.lm.encode(prompts)
+    except (TypeError, ValueError) as e: raise type(e)(f'prompts: {e}') from None
     for i, spec in enumerate(grid):
         for some in [prompts, prompts[:1]][:len(prompts)]:
             try: check_run(work.lm, some, spec, models=work.models,
@@ -664,8 +666,8 @@ def query_sweep(
     "Ask many results files in SQL, by DuckDB, without reading them into memory"
     try: import duckdb
     except ImportError:
-        raise ImportError("query_sweep needs DuckDB: pip install 'llm_sampling[measure]'"
-                          ) from None
+        raise ImportError('query_sweep needs DuckDB: pip install '
+                          "'llm_sampling[measure]'") from None
     if not isinstance(sql, str):
         raise TypeError(f'sql must be a text, not {in_short(sql)}')
     columns = ', '.join(f"{name}: '{kind}'" for name, kind in _SCHEMA.items())
