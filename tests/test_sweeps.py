@@ -12,8 +12,10 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import crash
 import pandas
@@ -547,17 +549,29 @@ def test_ray_the_driver_is_killed(cluster, complete, tmp_path):
 
 @pytest.mark.long
 def test_ray_a_cell_that_kills_every_worker(cluster, small, tmp_path):
-    "It is marked as failed, alone of its batch"
+    "It is marked as failed, and the other one is there"
     def deadly(out):
         import os, signal
         if len(out.ids[0]) == 3: os.kill(os.getpid(), signal.SIGKILL)
         return [0.]
     grid = [{'strategy': 'generate', 'max_new_tokens': m} for m in (3, 4)]
-    told = ls.sweep(small, PROMPTS[:2], grid, tmp_path/'x.jsonl', backend='ray',
+    told = ls.sweep(small, PROMPTS[:1], grid, tmp_path/'x.jsonl', backend='ray',
                     address=cluster, metrics={'deadly': deadly})
-    assert told[1:] == (4, 4, 2)
-    errors = [r['error'] for r in plain(tmp_path/'x.jsonl').values() if 'error' in r]
-    assert all('WorkerCrashedError' in e for e in errors)
+    assert told[1:] == (2, 2, 1)
+    bad, = [r['error'] for r in plain(tmp_path/'x.jsonl').values() if 'error' in r]
+    assert 'WorkerCrashedError' in bad
+
+
+def test_a_batch_that_kills_its_workers_comes_again_cell_by_cell():
+    class Crashed(Exception): pass
+    def get(ref): raise Crashed('gone')
+    ray = SimpleNamespace(get=get, exceptions=SimpleNamespace(
+        RayTaskError=KeyError, RayError=Crashed))
+    batch, queue = sweeps.Batch(DRAWN, 1, [('a', 0, 'x'), ('b', 1, 'y')]), deque()
+    assert sweeps._result(ray, None, batch, queue) == []
+    assert [b.cells for b in queue] == [[('a', 0, 'x')], [('b', 1, 'y')]]
+    record, = sweeps._result(ray, None, queue[0], queue)
+    assert record['error'] == 'Crashed: gone' and record['cell'] == 'a'
 
 
 @pytest.mark.long
