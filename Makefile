@@ -8,8 +8,9 @@ META := settings.ini setup.py pyproject.toml constraints.txt
 WORKERS := -n 2
 
 MINUTES := 60
+KILLS := 50
 
-.PHONY: help demo test test-long test-web speed-web web test-oldest test-engines fuzz docs lab bench compute model sums hub notebooks export clean
+.PHONY: help demo test test-long test-web speed-web web test-oldest test-engines test-crash fuzz docs lab bench compute model sums hub notebooks export clean
 
 help:
 	@echo "make demo                generate and explain real text with the bundled model"
@@ -20,6 +21,7 @@ help:
 	@echo "make web                 build it into build/web/: one script, and the weights that it loads"
 	@echo "make test-oldest         the tests of the code with the oldest torch, transformers, ... (Python 3.11 or 3.12; fetches gigabytes)"
 	@echo "make test-engines        drive the classes of vLLM's and SGLang's wheels, without a GPU (fetches gigabytes)"
+	@echo "make test-crash          kill a sweep 50 times at random moments (KILLS=50): nothing lost, nothing double"
 	@echo "make fuzz                attack the package with new examples for an hour (MINUTES=60): cases per class, and what failed"
 	@echo "make docs                build the site into _docs/ and write README.md"
 	@echo "make lab                 open the notebooks in JupyterLab"
@@ -58,6 +60,8 @@ speed-web: .venv/dev
 
 web: .venv/dev
 	$(BIN)/python tools/web.py
+test-crash: .venv/dev
+	$(BIN)/python tests/crash.py --kills $(KILLS)
 
 fuzz: .venv/dev
 	$(BIN)/python tools/fuzz.py --minutes $(MINUTES)

@@ -54,6 +54,7 @@
 - `llm_sampling.steps`: Every step of a sampler in one table: the function, what its knob may be, and the order of four systems
 - `llm_sampling.stochastic`: A sample of different texts, drawn without replacement by a beam search that loses nothing
 - `llm_sampling.sums`: A small model that adds and errs, and what each strategy makes of the same number of tokens
+- `llm_sampling.sweeps`: Thousands of settings on your prompts, results that survive `kill -9`, one machine or a hundred
 - `llm_sampling.table_model`: A dictionary of contexts and probabilities, for examples that can be checked on paper
 - `llm_sampling.testing`: Equality that survives `-inf`, and the checks that every filter and draw must pass
 - `llm_sampling.text_stream`: Whole characters only, no stop string, and nothing taken back
@@ -107,6 +108,7 @@ _names = {
     'rerank': 'best_of_n',
     'vote': 'majority_vote minimum_bayes_risk',
     'replay': 'Support replay_logprobs',
+    'sweeps': 'read_sweep sweep',
 }
 _modules = [m.name for m in iter_modules(__path__) if not m.name.startswith('_')]
 _home = {name: module for module, names in _names.items() for name in names.split()}

@@ -53,6 +53,7 @@ from . import specs as specs
 from . import steps as steps
 from . import stochastic as stochastic
 from . import sums as sums
+from . import sweeps as sweeps
 from . import table_model as table_model
 from . import testing as testing
 from . import text_stream as text_stream
@@ -118,6 +119,8 @@ from .vote import majority_vote as majority_vote
 from .vote import minimum_bayes_risk as minimum_bayes_risk
 from .replay import Support as Support
 from .replay import replay_logprobs as replay_logprobs
+from .sweeps import read_sweep as read_sweep
+from .sweeps import sweep as sweep
 
 __version__: str
 __all__ = ['apply_temperature', 'entropy', 'greedy', 'sample_cdf', 'row_seeds',
@@ -132,4 +135,4 @@ __all__ = ['apply_temperature', 'entropy', 'greedy', 'sample_cdf', 'row_seeds',
            'diverse_beam_search', 'constrained_beam_search', 'stochastic_beam_search',
            'contrastive_search', 'contrastive_decoding', 'guided', 'dola',
            'mcts_decode', 'best_of_n', 'majority_vote', 'minimum_bayes_risk', 'Support',
-           'replay_logprobs']
+           'replay_logprobs', 'read_sweep', 'sweep']

@@ -111,7 +111,7 @@ def few_repeats(texts, ids):
     return [1 - rep_n(i) for i in ids]
 
 # %% ../nbs/21a_specs.ipynb #abf26fdf
-FUNCTIONS = {   # knob: its names, and where they are; None: what the strategy does itself
+FUNCTIONS = {   # knob: names, and where they are; None: what the strategy does itself
     'score': {'mean_logprob': None, 'few_repeats': 'specs.few_repeats'},
     'answer': {'whole_text': None, 'last_number': 'sums.answer'},
     'similarity': {'ngrams': None},

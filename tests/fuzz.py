@@ -1,6 +1,6 @@
 """Hostile values, and valid calls of every public function to put them into: made from
 the signatures, so that a new function joins by itself"""
-import functools, inspect, math, types
+import functools, inspect, math, tempfile, types
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ def model():
 
 LM = model()
 ROWS = torch.tensor([[1, 2, 1], [3, 4, 3]])
+KEPT = tempfile.TemporaryDirectory()             # goes with the process
+FOLDER = KEPT.name
 OWN = dict(  # valid values of parameters, by their names
     logits=torch.randn(2, V, generator=g), ids=ROWS,
     mask=torch.ones(2, 3, dtype=torch.bool), history=ROWS, probs=[[.5, .5], [.1, .9]],
@@ -44,8 +46,11 @@ OWN = dict(  # valid values of parameters, by their names
     table={(): [.5, .5], (1,): [.25, .75]}, nodes=torch.tensor([[-1], [-1]]),
     parents=torch.tensor([[-1], [-1]]), tokens=torch.tensor([[5], [6]]), row=0, node=-1,
     texts=['a'], index=[0, 1], hidden=True, settings={'temperature': .7},
-    inputs=ROWS, start=3, end=4, budget=2, device='cpu',
-    supports=[ls.Sampler(top_k=2).support(torch.randn(1, V, generator=g))])
+    inputs=ROWS, start=3, end=4, budget=2, device='cpu', prompts=[[1, 2, 1], [3, 4]],
+    supports=[ls.Sampler(top_k=2).support(torch.randn(1, V, generator=g))],
+    grid=[{'strategy': 'generate', 'temperature': .8}], path=f'{FOLDER}/fuzz.jsonl',
+    paths=f'{FOLDER}/read.jsonl')
+ls.sweep(LM, [[1, 2]], {'strategy': 'generate'}, OWN['paths'], max_new_tokens=2)
 HERE = {                                        # where a name means something else
     ('Generation', 'ids'): [ROWS[0]], ('Generation', 'logprobs'): [torch.zeros(3)],
     ('Generation', 'scores'): [0.],

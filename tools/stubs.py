@@ -91,6 +91,20 @@ TYPES = dict.fromkeys(KNOBS.split(), KNOB) | {
     'total': 'Tensor | None',
     'u': 'float | Sequence[Any] | Tensor',
 
+    'sweep.prompts': PROMPT,
+    'sweep.grid': 'Mapping[str, Any] | Sequence[Mapping[str, Any]]',
+    'sweep.path': 'str | PathLike[str]',
+    'sweep.backend': "Literal['local', 'ray']",
+    'sweep.seeds': 'int | Sequence[int]',
+    'sweep.metrics': 'Mapping[str, Callable[[Generation], Any]] | None',
+    'sweep.models': 'Mapping[str, LanguageModel] | None',
+    'sweep.functions': 'Mapping[str, Callable[..., Any]] | None',
+    'sweep.workers': 'int | None',
+    'sweep.address': 'str | None',
+    'sweep.gpus': 'float',
+    'read_sweep.paths': 'str | PathLike[str] | Sequence[str | PathLike[str]]',
+    'read_sweep.return': 'Any',            # of pandas, which bears no types
+
     'Explanation.plot.return': 'Figure',
     'Explanation.report.return': 'list[StepReport]',
     'Explanation.__init__.stages': 'list[tuple[tuple[str, Any], Tensor]]',
