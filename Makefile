@@ -60,6 +60,7 @@ speed-web: .venv/dev
 
 web: .venv/dev
 	$(BIN)/python tools/web.py
+
 test-crash: .venv/dev
 	$(BIN)/python tests/crash.py --kills $(KILLS)
 
