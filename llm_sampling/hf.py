@@ -305,7 +305,7 @@ def output(self:_Call, out, scored):
 
 # %% ../nbs/24_hf.ipynb #27193664
 _LENT = {'lm', 'prompt', 'sampler', 'amateur', 'attention_mask', 'max_new_tokens',
-        'eos_token_id', 'stop', 'streamer'}
+        'eos_token_id', 'stop', 'streamer', 'record'}
 BOUND = {'streamer', 'tokenizer', 'stop_strings', 'assistant_model', 'sampler'}
 
 class DropIn:
@@ -413,6 +413,8 @@ def _decode(self:DropIn, model, input_ids, logits_processor=(), stopping_criteri
     given = self.given | {k: rest.pop(k) for k in self.own & {*rest}}
     _check_inputs(model, input_ids, rest)
     _check_positions(position_ids, attention_mask, input_ids.shape[1])
+    # kept for the next call, which fails in transformers 5.0 if nobody has filled it
+    if getattr(model, '_cache', self) is rest.get('past_key_values'): del model._cache
     call = _Call(input_ids, attention_mask, generation_config, logits_processor,
                 stopping_criteria)
     self._check(call, given)

@@ -86,7 +86,8 @@ SAMPLER = 'sampler.Sampler'
 
 # %% ../nbs/21a_specs.ipynb #911d6512
 _NOT_KNOBS = {'self', 'lm', 'prompt', 'sampler', 'attention_mask', 'tokenizer',
-              'processors', 'streamer', 'value', 'score', 'answer', 'similarity'}
+              'processors', 'streamer', 'value', 'score', 'answer', 'similarity',
+              'record'}
 
 def knobs_of(
     path:str,  # As for `read_signature`; None has none

@@ -143,9 +143,10 @@ def test_scores_and_sums_are_those_of_transformers(llama, rows):
     a = llama.generate(**asked, output_scores=True, custom_generate=ls.hf.sample)
     b = llama.generate(**asked, output_scores=True)
     assert a.sequences.equal(b.sequences) and len(a.scores) == len(b.scores)
-    going = torch.ones(3, dtype=torch.bool)
+    going, seen = torch.ones(3, dtype=torch.bool), torch.arange(60) != PAD
     for t, (x, y) in enumerate(zip(a.scores, b.scores)):
-        torch.testing.assert_close(x[going], y[going])
+        # the first transformers 5 repeat-penalise pads, which never count here
+        torch.testing.assert_close(x[going][:, seen], y[going][:, seen])
         going &= ~torch.isin(a.sequences[:, 11 + t], torch.tensor([5, 9]))
     a = llama.generate(**asked, num_beams=3, custom_generate=ls.hf.beam_search)
     b = llama.generate(**asked, num_beams=3, output_scores=True)
