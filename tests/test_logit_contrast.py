@@ -396,7 +396,7 @@ def test_cost_of_two_models(rows, tiny):
     S, B = sum(map(len, rows)), len(rows)
     assert (out.stats['forward_passes'],
             out.stats['tokens_evaluated']) == (20, S + B * 9 + B * 2 + B * 9)
-    columns = 11 + 9, 2 + 9  # widest prompt, and what was read after it
+    columns = 11 + 64, 2 + 64  # widest prompt, and the room behind it
     # width, layers, keys and values, float32
     assert out.stats['peak_cache_bytes'] == sum(columns) * B * 32 * 2 * 2 * 4
     assert one.stats['peak_cache_bytes'] == columns[0] * B * 32 * 2 * 2 * 4
