@@ -20,7 +20,7 @@ NOTEBOOKS = [('00b_widgets.ipynb', 'bars')]
 INSTALLED = {'llm_sampling', 'torch', 'numpy', 'transformers', 'tokenizers',
              'safetensors', 'tqdm', 'fastcore', 'matplotlib',
              'anywidget', 'ipywidgets', 'traitlets', 'IPython',
-             'pandas', 'scipy', 'sklearn', 'sacrebleu', 'duckdb',  # extra `measure`
+             'pandas', 'scipy', 'sklearn', 'sacrebleu', 'duckdb',    # to measure
              'ray', 'vllm', 'sglang',             # only where somebody asks for them
              *sys.stdlib_module_names}
 

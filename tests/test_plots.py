@@ -132,7 +132,7 @@ def test_lines_of_a_tree_end_at_its_nodes():
 
 
 @pytest.mark.parametrize('lists,message', [
-    (([-1, -1], ['a'], [True, True]), 'texts must hold one entry per parent .2., not 1'),
+    (([-1, -1], ['a'], [True, True]), 'texts must hold one entry per parent .2., not'),
     (([-1], ['a'], []), 'live must hold'),
     (([-1], ['a'], [True], []), 'notes must hold'),
     (([1, -1], ['a', 'b'], [True, True]), 'node 0 must come after its parent'),
