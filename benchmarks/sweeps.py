@@ -1,4 +1,4 @@
-"""What a sweep costs beside the model: constants for the chapter "Sweeps".
+"""What a sweep costs beside the model: constants for the chapter "Many machines".
 
     python benchmarks/sweeps.py [--address HOST:PORT]   # writes benchmark_sweeps.json
 
@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import llm_sampling as ls
-from llm_sampling import sweeps
+from llm_sampling import cells, cluster, results
 
 
 def timed(f, times):
@@ -28,10 +28,10 @@ def timed(f, times):
 
 def of_the_file(work, batch, folder):
     "Seconds to append a record, bytes of one, seconds per record to go on"
-    record, = sweeps.compute(work, batch)
+    record, = cells.compute(work, batch)
     path = Path(folder)/'x.jsonl'
-    with sweeps.ResultsFile(path) as file:
-        file.append([{sweeps.FORMAT: 1}])
+    with results.ResultsFile(path) as file:
+        file.append([{results.FORMAT: 1}])
         alone = timed(lambda: file.append([record]), 100)
         many = timed(lambda: file.append([record] * 100), 20)
         start = time.perf_counter()
@@ -43,7 +43,7 @@ def of_the_file(work, batch, folder):
 
 def of_ray(work, batch, address, tasks=300):
     "Seconds of a task beside its work, to store the model, to unpack it in a worker"
-    with sweeps._cluster(2, address) as ray:
+    with cluster.joined(2, address) as ray:
         stored = timed(lambda: ray.put(work), 5)
         nothing = ray.remote(lambda: [])
         ray.get([nothing.remote() for _ in range(20)])
@@ -63,12 +63,12 @@ if __name__ == '__main__':
     a = ap.parse_args()
     lm = ls.load()
     spec = {'strategy': 'generate', 'temperature': .8, 'max_new_tokens': 60}
-    batch = sweeps.Batch(spec, 1, [('0' * 24, 0, 'The king had three')])
-    work = sweeps.Work(lm, {}, {}, {})
+    batch = cells.Batch(spec, 1, [('0' * 24, 0, 'The king had three')])
+    work = cells.Work(lm, {}, {}, {})
     size = sum(p.numel() * p.element_size() for p in lm.model.parameters())
     with tempfile.TemporaryDirectory(dir='.') as folder:
         told = of_the_file(work, batch, folder)
-    told |= dict(cell=timed(lambda: sweeps.compute(work, batch), 5), model_bytes=size,
+    told |= dict(cell=timed(lambda: cells.compute(work, batch), 5), model_bytes=size,
                  cores=os.cpu_count()) | of_ray(work, batch, a.address)
     Path(a.out).write_text(json.dumps(told, indent=1) + '\n')
     print(json.dumps(told, indent=1))

@@ -9,7 +9,9 @@
 - `llm_sampling.budgets`: A text that repeats itself is ended, and a block of thinking is closed in time, softly where the model nearly closes it itself
 - `llm_sampling.caches`: Keys and values in buffers: a new token is written behind the old, and nothing is copied
 - `llm_sampling.call`: What a sampler is called with is checked once, and becomes what its steps look at and what the draw needs
+- `llm_sampling.cells`: One setting, one prompt, one seed, computed alone or with others, and a hash of all that decides over a model's texts
 - `llm_sampling.cli`: Generate, explain and compare from a terminal
+- `llm_sampling.cluster`: The same sweep on a cluster of Ray: what it costs, what breaks first, and what happens to a cell that kills its workers
 - `llm_sampling.constrained`: Beams whose texts contain given words, wherever they fit
 - `llm_sampling.contrastive`: Of the likely next tokens, the one whose state is unlike all before it
 - `llm_sampling.default_model`: Five million parameters, taught on fairy tales: how the model of every example was trained, and how good it is
@@ -42,6 +44,7 @@
 - `llm_sampling.replay`: The probability of a token under the distribution that it was drawn from, for those who train on what they drew
 - `llm_sampling.request`: Everything that a strategy is told, checked before the model runs once
 - `llm_sampling.rerank`: Draw several texts, and keep the best by a score
+- `llm_sampling.results`: Whole lines, one writer, each on the disk before the next: a file that holds what was finished, whatever ended the program
 - `llm_sampling.rollouts`: Texts that go on from many places at once, and no prefix is read twice
 - `llm_sampling.rows`: Prompts of different lengths that grow together, share what is equal, and forget what the window cannot hold
 - `llm_sampling.sampler`: Every filter, penalty and adaptive step in the order of your system, one draw, and a report of what each step did
@@ -108,7 +111,8 @@ _names = {
     'rerank': 'best_of_n',
     'vote': 'majority_vote minimum_bayes_risk',
     'replay': 'Support replay_logprobs',
-    'sweeps': 'read_sweep sweep',
+    'results': 'read_sweep',
+    'sweeps': 'sweep',
 }
 _modules = [m.name for m in iter_modules(__path__) if not m.name.startswith('_')]
 _home = {name: module for module, names in _names.items() for name in names.split()}

@@ -8,7 +8,9 @@ from . import beam_stream as beam_stream
 from . import budgets as budgets
 from . import caches as caches
 from . import call as call
+from . import cells as cells
 from . import cli as cli
+from . import cluster as cluster
 from . import constrained as constrained
 from . import contrastive as contrastive
 from . import default_model as default_model
@@ -41,6 +43,7 @@ from . import repeats as repeats
 from . import replay as replay
 from . import request as request
 from . import rerank as rerank
+from . import results as results
 from . import rollouts as rollouts
 from . import rows as rows
 from . import sampler as sampler
@@ -119,7 +122,7 @@ from .vote import majority_vote as majority_vote
 from .vote import minimum_bayes_risk as minimum_bayes_risk
 from .replay import Support as Support
 from .replay import replay_logprobs as replay_logprobs
-from .sweeps import read_sweep as read_sweep
+from .results import read_sweep as read_sweep
 from .sweeps import sweep as sweep
 
 __version__: str

@@ -4,99 +4,13 @@ from .record import Generation
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import dataclass
 from os import PathLike
 from torch import Tensor
 from typing import Any
 from typing import Literal
 from typing import NamedTuple
 
-__all__ = ['FORMAT', 'COLUMNS', 'versions', 'digest', 'fingerprint', 'Batch', 'Work',
-           'compute', 'read_lines', 'ResultsFile', 'on_worker', 'Swept', 'sweep',
-           'sweep_rows', 'read_sweep', 'query_sweep', 'plot_sweep']
-
-def versions() -> dict[Any, Any]:
-    """What decides over results beside the model"""
-
-def digest(value: Any) -> str:
-    """SHA-256 of what a value says
-
-    Args:
-        value: Plain JSON
-
-    Returns:
-        64 hexadecimal digits
-    """
-
-def fingerprint(lm: LanguageModel) -> str:
-    """SHA-256 of all that decides over a model's texts: tensors, settings, tokenizer
-
-    Args:
-        lm: The model, a `LanguageModel`
-
-    Returns:
-        64 hexadecimal digits
-    """
-
-class Batch(NamedTuple):
-    """Cells that run together
-
-    Attributes:
-        seed: None: nothing is drawn
-        cells: Of `(key, number of the prompt, prompt)`
-    """
-    spec: dict[Any, Any]
-    seed: object
-    cells: list[Any]
-    def apart(self) -> Any:
-        """Its cells, each by itself"""
-
-@dataclass
-class Work:
-    """All that a worker needs to compute cells
-
-    Attributes:
-        models: Second models, by name
-        functions: To serve as score, answer, …, by name
-        metrics: Functions of a `Generation`: a number for each row, by name
-    """
-    lm: LanguageModel
-    models: dict[Any, Any]
-    functions: dict[Any, Any]
-    metrics: dict[Any, Any]
-
-def compute(work: Work, batch: Batch) -> list[Any]:
-    """Run a batch; a cell that raises is recorded as failed
-
-    Returns:
-        A record for each cell, plain JSON
-    """
-
-FORMAT: str
-
-def read_lines(path: Any) -> Any:
-    """The whole lines of a results file; a last one that is half written is left out
-
-    Returns:
-        Of dicts, the first one is the header; and of the bytes read up to there
-    """
-
-class ResultsFile:
-    """A results file, locked: whole lines, each on the disk before `append` returns"""
-    path: Any
-    fd: Any
-    def __init__(self, path: Any) -> None: ...
-    def __enter__(self) -> Any: ...
-    def __exit__(self, *_: Any) -> None: ...
-    def load(self) -> Any:
-        """Its records; what was half written is cut off"""
-    def append(self, records: Any) -> None:
-        """All of these lines, or none"""
-
-COLUMNS: tuple[Any, ...]
-
-def on_worker(refs: Any, expected: Any, batch: Any) -> Any:
-    """Compute a batch in a worker of Ray"""
+__all__ = ['Swept', 'sweep']
 
 class Swept(NamedTuple):
     """What a sweep has done
@@ -147,52 +61,4 @@ def sweep(
         workers: Of Ray, at most so many; None: a worker for each core
         address: Of a cluster of Ray; None: it starts on this machine
         gpus: That each worker of Ray needs, a share or a number
-    """
-
-def sweep_rows(path: Any) -> list[Any]:
-    """The texts of a results file with all that is known of them; failed cells, too
-
-    Returns:
-        Of dicts
-    """
-
-def read_sweep(paths: str | PathLike[str] | Sequence[str | PathLike[str]]) -> Any:
-    """Results of sweeps as a table
-
-    Args:
-        paths: A results file, a pattern such as `'runs/*.jsonl'`, or a list of them
-
-    Returns:
-        A `DataFrame` of pandas: a row for each text, a column for each knob
-    """
-
-def query_sweep(paths: Any, sql: str) -> Any:
-    """Ask many results files in SQL, by DuckDB, without reading them into memory
-
-    Args:
-        paths: As for `read_sweep`; the sweeps must have ended
-        sql: A query of the view `cells`: a row for each cell, lists for its texts
-
-    Returns:
-        A `DataFrame` of pandas
-    """
-
-def plot_sweep(
-    results: Any,
-    x: str,
-    y: str,
-    by: str = 'strategy',
-    ax: Any = None,
-) -> Any:
-    """Means of a column over another, with 95 % intervals over texts
-
-    Args:
-        results: As for `read_sweep`, or what it has returned
-        x: A column of numbers
-        y: A column of numbers
-        by: A column: a curve for each of its values
-        ax: matplotlib axes to draw on; None makes a figure
-
-    Returns:
-        The axes
     """

@@ -65,6 +65,35 @@ def lists():
     return lambda tensors: [t.tolist() for t in tensors]
 
 
+@pytest.fixture(scope='session')
+def small(tiny):
+    "The model of tests of sweeps, which none of them changes"
+    return tiny('llama')
+
+
+@pytest.fixture(scope='session')
+def complete(small, tmp_path_factory):
+    "The file of a sweep that nobody disturbed"
+    import llm_sampling as ls
+    from crash import ASK, GRID, PROMPTS
+    path = tmp_path_factory.mktemp('complete')/'x.jsonl'
+    assert ls.sweep(small, PROMPTS, GRID, path, **ASK) == (str(path), 52, 52, 8)
+    return path
+
+
+@pytest.fixture
+def recorded(monkeypatch, complete):
+    "Cells are looked up in the complete file instead of computed; their keys"
+    from crash import plain
+    from llm_sampling import sweeps
+    known, asked = plain(complete), []
+    def look_up(work, batch):
+        asked.extend(cell[0] for cell in batch.cells)
+        return [known[cell[0]] for cell in batch.cells]
+    monkeypatch.setattr(sweeps, 'compute', look_up)
+    return asked
+
+
 @pytest.fixture(scope='module')
 def chrome():
     "A browser context, and the log of what its pages did"

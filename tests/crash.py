@@ -39,7 +39,7 @@ def plain(path):
     return found
 
 
-def child(lm, path, log):
+def child(path, log, go_on):
     "Go on with a sweep in a process of its own that notes what it computes"
     pid = os.fork()
     if pid: return pid
@@ -50,7 +50,7 @@ def child(lm, path, log):
             os.write(notes, ''.join(c[0] + '\n' for c in batch.cells).encode())
             return own(work, batch)
         sweeps.compute = noted
-        ls.sweep(lm, PROMPTS, GRID, path, **ASK)
+        go_on(path)
         code = 0
     finally: os._exit(code)
 
@@ -61,20 +61,21 @@ def whole(path):
     return data[:data.rfind(b'\n') + 1], len(data)
 
 
-def kill_often(lm, folder, kills, seed=0):
+def kill_often(lm, folder, kills, seed=0, prompts=PROMPTS, grid=GRID):
     "What happened; raises `AssertionError` for anything lost, double or broken"
     folder, dice = Path(folder), random.Random(seed)
     path, log = folder/'killed.jsonl', folder/'log'
+    go_on = lambda path: ls.sweep(lm, prompts, grid, path, **ASK)
     for name in ('first', 'calm'):           # the first one warms up
         start = time.perf_counter()
-        ls.sweep(lm, PROMPTS, GRID, folder/f'{name}.jsonl', **ASK)
+        go_on(folder/f'{name}.jsonl')
         lasts, want = time.perf_counter() - start, plain(folder/f'{name}.jsonl')
     told = dict(kills=0, halves=0, complete=0, computed=0, lost=0)
     while told['kills'] < kills or path.exists():
         before, _ = whole(path)
         done = {json.loads(l).get('cell') for l in before.splitlines()}
         log.write_text('')
-        pid = child(lm, path, log)
+        pid = child(path, log, go_on)
         if told['kills'] < kills:
             time.sleep(dice.uniform(0, lasts))
             os.kill(pid, signal.SIGKILL)
