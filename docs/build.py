@@ -52,7 +52,7 @@ TASKS = {
     'Contrast': 'contrastive logit_contrast exits',
     'Tree search': 'mcts selection rollouts',
     'Best of several texts': 'rerank vote', 'In other libraries': 'hf settings',
-    'What is measured of texts': 'metrics mauve intervals',
+    'What is measured of texts': 'comparison metrics mauve intervals',
     'The command line, strategies as JSON': 'cli specs',
     'A task with checkable answers': 'sums',
     'The bundled model': 'default_model',

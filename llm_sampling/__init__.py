@@ -10,6 +10,7 @@
 - `llm_sampling.caches`: Keys and values in buffers: a new token is written behind the old, and nothing is copied
 - `llm_sampling.call`: What a sampler is called with is checked once, and becomes what its steps look at and what the draw needs
 - `llm_sampling.cli`: Generate, explain and compare from a terminal
+- `llm_sampling.comparison`: Every strategy on your model and your prompts: quality, variety and cost with intervals, and which differences are more than noise
 - `llm_sampling.constrained`: Beams whose texts contain given words, wherever they fit
 - `llm_sampling.contrastive`: Of the likely next tokens, the one whose state is unlike all before it
 - `llm_sampling.default_model`: Five million parameters, taught on fairy tales: how the model of every example was trained, and how good it is
@@ -102,6 +103,7 @@ _names = {
     'mcts': 'mcts_decode',
     'rerank': 'best_of_n',
     'vote': 'majority_vote minimum_bayes_risk',
+    'comparison': 'compare',
 }
 _modules = [m.name for m in iter_modules(__path__) if not m.name.startswith('_')]
 _home = {name: module for module, names in _names.items() for name in names.split()}

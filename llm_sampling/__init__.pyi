@@ -9,6 +9,7 @@ from . import budgets as budgets
 from . import caches as caches
 from . import call as call
 from . import cli as cli
+from . import comparison as comparison
 from . import constrained as constrained
 from . import contrastive as contrastive
 from . import default_model as default_model
@@ -112,6 +113,7 @@ from .mcts import mcts_decode as mcts_decode
 from .rerank import best_of_n as best_of_n
 from .vote import majority_vote as majority_vote
 from .vote import minimum_bayes_risk as minimum_bayes_risk
+from .comparison import compare as compare
 
 __version__: str
 __all__ = ['apply_temperature', 'entropy', 'greedy', 'sample_cdf', 'row_seeds',
@@ -125,4 +127,4 @@ __all__ = ['apply_temperature', 'entropy', 'greedy', 'sample_cdf', 'row_seeds',
            'ThinkingBudget', 'generate', 'stream', 'beam_search', 'stream_beam_search',
            'diverse_beam_search', 'constrained_beam_search', 'stochastic_beam_search',
            'contrastive_search', 'contrastive_decoding', 'guided', 'dola',
-           'mcts_decode', 'best_of_n', 'majority_vote', 'minimum_bayes_risk']
+           'mcts_decode', 'best_of_n', 'majority_vote', 'minimum_bayes_risk', 'compare']

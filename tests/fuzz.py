@@ -44,7 +44,8 @@ OWN = dict(  # valid values of parameters, by their names
     table={(): [.5, .5], (1,): [.25, .75]}, nodes=torch.tensor([[-1], [-1]]),
     parents=torch.tensor([[-1], [-1]]), tokens=torch.tensor([[5], [6]]), row=0, node=-1,
     texts=['a'], index=[0, 1], hidden=True, settings={'temperature': .7},
-    inputs=ROWS, start=3, end=4, budget=2)
+    inputs=ROWS, start=3, end=4, budget=2, prompts=[[1, 2, 1], [3, 4]],
+    strategies=[{'strategy': 'generate'}], metrics=['rep_4'])
 HERE = {                                        # where a name means something else
     ('Generation', 'ids'): [ROWS[0]], ('Generation', 'logprobs'): [torch.zeros(3)],
     ('Generation', 'scores'): [0.],
@@ -53,7 +54,7 @@ HERE = {                                        # where a name means something e
     ('sample', 'ids'): None, ('LoopStop.__call__', 'ids'): [5, 6],
     ('LanguageModel.decode', 'ids'): [5, 6],
     ('Generation.show', 'value'): 'surprisal', ('Sampler', 'temperature'): .8,
-    ('mcts_decode', 'temperature'): 0}
+    ('mcts_decode', 'temperature'): 0, ('compare', 'budget'): None}
 
 
 def parameters(f):
