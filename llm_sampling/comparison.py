@@ -14,7 +14,7 @@ Docs: https://llm-sampling.github.io/llm_sampling/comparison.html.md"""
 __all__ = ['WIDTHS', 'every_strategy', 'named_specs', 'shared_groups', 'write_shared', 'joined', 'widest', 'fit_budget',
            'pseudo_values', 'measure', 'sign_flip_p', 'holm', 'Comparison', 'compare', 'read_comparison']
 
-# %% ../nbs/22_comparison.ipynb #b734b510
+# %% ../nbs/22_comparison.ipynb #b84281fb
 import html
 import io
 import json
