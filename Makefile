@@ -10,7 +10,7 @@ WORKERS := -n 2
 MINUTES := 60
 KILLS := 50
 
-.PHONY: help demo test test-long test-web speed-web web test-oldest test-engines test-crash fuzz docs lab bench compute model sums hub notebooks export clean
+.PHONY: help demo test test-long test-web speed-web web test-oldest test-engines test-crash fuzz docs lab bench compute compare model sums hub notebooks export clean
 
 help:
 	@echo "make demo                generate and explain real text with the bundled model"
@@ -29,6 +29,7 @@ help:
 	@echo "make export              write the package from the notebooks: modules, stubs, help texts"
 	@echo "make notebooks           run all notebooks and store their outputs"
 	@echo "make compute             measure every strategy on sums: accuracy against tokens (chapter Sums), some 10 minutes"
+	@echo "make compare             measure every strategy and knob on stories and sums (chapter The comparison), some 6 minutes"
 	@echo "make hub                 write a folder per strategy for the Hub of transformers into dist/hub/"
 	@echo "make sums                train the small model of the chapter Sums anew, some 2 minutes"
 	@echo "make model CORPUS=file   train the bundled model anew from a stories.jsonl (COMPILE=1: faster, needs a C++ compiler)"
@@ -43,8 +44,12 @@ help:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: .venv/base
-	@$(BIN)/llm-sampling demo --figure demo.png
+.venv/measure: .venv/base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[measure]'
+	@touch $@
+
+demo: .venv/measure
+	@$(BIN)/llm-sampling demo --figure demo.png --page demo.html
 
 test: .venv/dev
 	$(BIN)/python -m pytest $(WORKERS)
@@ -108,6 +113,9 @@ bench: .venv/dev
 compute: .venv/base
 	$(BIN)/python benchmarks/compute.py
 
+compare: .venv/measure
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/compare.py
+
 hub: .venv/base
 	$(BIN)/python tools/hub.py
 
@@ -120,4 +128,4 @@ model: .venv/base
 	$(BIN)/python -c 'import sys; from llm_sampling.default_model import main; sys.exit(main())' "$(CORPUS)" --out "$(or $(OUT),build/model)" $(if $(COMPILE),--compile)
 
 clean:
-	rm -rf .venv .venv-oldest .venv-engines build dist _docs _proc _sphinx _doctrees demo.png
+	rm -rf .venv .venv-oldest .venv-engines build dist _docs _proc _sphinx _doctrees demo.png demo.html

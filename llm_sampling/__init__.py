@@ -12,6 +12,7 @@
 - `llm_sampling.cells`: One setting, one prompt, one seed, computed alone or with others, and a hash of all that decides over a model's texts
 - `llm_sampling.cli`: Generate, explain and compare from a terminal
 - `llm_sampling.cluster`: The same sweep on a cluster of Ray: what it costs, what breaks first, and what happens to a cell that kills its workers
+- `llm_sampling.comparison`: Every strategy on your model and your prompts: quality, variety and cost with intervals, and which differences are more than noise
 - `llm_sampling.constrained`: Beams whose texts contain given words, wherever they fit
 - `llm_sampling.contrastive`: Of the likely next tokens, the one whose state is unlike all before it
 - `llm_sampling.default_model`: Five million parameters, taught on fairy tales: how the model of every example was trained, and how good it is
@@ -113,6 +114,7 @@ _names = {
     'replay': 'Support replay_logprobs',
     'results': 'read_sweep',
     'sweeps': 'sweep',
+    'comparison': 'compare',
 }
 _modules = [m.name for m in iter_modules(__path__) if not m.name.startswith('_')]
 _home = {name: module for module, names in _names.items() for name in names.split()}

@@ -11,6 +11,7 @@ from . import call as call
 from . import cells as cells
 from . import cli as cli
 from . import cluster as cluster
+from . import comparison as comparison
 from . import constrained as constrained
 from . import contrastive as contrastive
 from . import default_model as default_model
@@ -124,6 +125,7 @@ from .replay import Support as Support
 from .replay import replay_logprobs as replay_logprobs
 from .results import read_sweep as read_sweep
 from .sweeps import sweep as sweep
+from .comparison import compare as compare
 
 __version__: str
 __all__ = ['apply_temperature', 'entropy', 'greedy', 'sample_cdf', 'row_seeds',
@@ -138,4 +140,4 @@ __all__ = ['apply_temperature', 'entropy', 'greedy', 'sample_cdf', 'row_seeds',
            'diverse_beam_search', 'constrained_beam_search', 'stochastic_beam_search',
            'contrastive_search', 'contrastive_decoding', 'guided', 'dola',
            'mcts_decode', 'best_of_n', 'majority_vote', 'minimum_bayes_risk', 'Support',
-           'replay_logprobs', 'read_sweep', 'sweep']
+           'replay_logprobs', 'read_sweep', 'sweep', 'compare']

@@ -318,7 +318,21 @@ values:
   llm-sampling explain "The king had three" --json''',
     'demo': '''examples:
   llm-sampling demo
-  llm-sampling demo "The wolf said to the little pig" --seed 7 --figure demo.png''',
+  llm-sampling demo "The wolf said to the little pig" --seed 7 --figure demo.png
+  llm-sampling demo --page demo.html    # ends with a small comparison''',
+    'compare': '''examples:
+  llm-sampling compare                                   # every strategy, ten prompts
+  llm-sampling compare --prompts mine.txt --out mine.json --page mine.html
+  llm-sampling compare --specs specs.json --metrics perplexity rep_4 --budget 400
+  llm-sampling compare --alone --max-new-tokens 20       # cost of single requests
+
+specs.json holds a list of specs, or an object with a name for each:
+  {"greedy": {"strategy": "generate"},
+   "beams": {"strategy": "beam_search", "num_beams": 4}}''',
+    'plot': '''examples:
+  llm-sampling plot mine.json --figure mine.png
+  llm-sampling plot mine.json --figure mine.svg --quality coherence --diversity rep_4
+  llm-sampling plot mine.json --page mine.html''',
 }
 
 # %% ../nbs/26_cli.ipynb #7b2c1c76
@@ -394,7 +408,43 @@ def _add_demo(commands):
                    help='length of each text (default: 24)')
     d.add_argument('--figure', metavar='FILE', help='also write a figure: from what '
                    'the samplers draw the first token, e.g. demo.png')
+    d.add_argument('--page', metavar='FILE', help='also end with a small comparison, and '
+                   'write it as a page of HTML; needs the extra measure')
     _add_model(d)
+
+# %% ../nbs/26_cli.ipynb #72d8e73e
+def _add_compare(commands):
+    c = _command(commands, 'compare', 'Run strategies on the same prompts: quality, '
+                 'diversity and cost with intervals. Needs the extra measure.')
+    c.add_argument('--prompts', metavar='FILE', help='as for generate; default: ten '
+                   'beginnings of fairy tales')
+    c.add_argument('--specs', metavar='FILE', help='what to compare; - is stdin; '
+                   'default: every strategy')
+    c.add_argument('--metrics', nargs='+', metavar='NAME', help='default: those that '
+                   'need no other model')
+    c.add_argument('--budget', type=_whole(1), metavar='TOKENS', help='most tokens '
+                   'evaluated for a prompt; samples, beams and simulations are chosen '
+                   'to fit')
+    c.add_argument('--max-new-tokens', type=_whole(1), default=40, metavar='N',
+                   help='length of a text, where a spec does not say it (default: 40)')
+    c.add_argument('--seed', type=_whole(0), default=0, metavar='SEED',
+                   help='of all that is drawn (default: 0)')
+    c.add_argument('--alone', action='store_true', help='one prompt at a time')
+    c.add_argument('--out', metavar='FILE', help='also keep all numbers, as JSON')
+    c.add_argument('--page', metavar='FILE', help='also write a page of HTML')
+    _add_chat(c)
+    _add_model(c)
+
+# %% ../nbs/26_cli.ipynb #77f33180
+def _add_plot(commands):
+    p = _command(commands, 'plot', 'Draw what `compare` has kept.')
+    p.add_argument('file', help='that --out wrote')
+    p.add_argument('--figure', metavar='FILE', help='e.g. mine.png')
+    p.add_argument('--page', metavar='FILE', help='a page of HTML')
+    p.add_argument('--quality', default='perplexity', metavar='METRIC',
+                   help='upwards (default: perplexity)')
+    p.add_argument('--diversity', default='distinct_2', metavar='METRIC',
+                   help='to the right (default: distinct_2)')
 
 # %% ../nbs/26_cli.ipynb #f03b764c
 def make_parser():
@@ -407,7 +457,7 @@ def make_parser():
     p.add_argument('--version', action='version', version=f'llm-sampling {__version__}')
     commands = p.add_subparsers(title='commands', dest='command', metavar='COMMAND',
                                 required=True)
-    for add in (_add_generate, _add_explain, _add_demo): add(commands)
+    for add in (_add_generate, _add_explain, _add_demo, _add_compare, _add_plot): add(commands)
     return p
 
 # %% ../nbs/26_cli.ipynb #ed712367
@@ -680,6 +730,7 @@ def _likeliest(lm, logits, top=10):
 def _demo(args):
     "Run `llm-sampling demo`"
     path = args.figure and _figure_path(args)
+    page = args.page and _new_file(args, 'page')
     lm = _load(args, args.model)
     table = [('strategy', 'tokens/s', 'evaluated', 'rep-4', 'log-probability')]
     _write(lm, _asked(args, 'greedy'))               # the first call pays for set-up
@@ -692,6 +743,7 @@ def _demo(args):
     print(f'{as_text(table)}\n\nThe first token, at temperature .8 with top-p .9:\n')
     print(told)
     if path: _write_figure(args, lm, path)
+    if page: _small_comparison(args, lm, page)
     print('\nNext: llm-sampling generate "The wolf" --top-p .9 --stream')
     print('      llm-sampling explain "The king had three" --top-k 5')
 
@@ -754,6 +806,89 @@ def _write_figure(args, lm, path):
     small_multiples(bars, names, kept=kept).savefig(path, dpi=150, facecolor='white')
     print(f'\nwrote {path}', file=sys.stderr)
 
+# %% ../nbs/26_cli.ipynb #ce9bf850
+def _new_file(args, name):
+    "Where a result goes; looked at before the work"
+    path = Path(getattr(args, name))
+    refuse = lambda why: args.parser.error(f'--{name} {path}: {why}')
+    if path.is_dir(): refuse('is a folder: name a file in it')
+    if not path.parent.is_dir(): refuse(f'{path.parent} is no folder')
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        refuse('cannot be written')
+    return path
+
+# %% ../nbs/26_cli.ipynb #28f2aae6
+def _specs(args):
+    "What to compare"
+    if args.specs is None: return None
+    try: specs = json.loads(_read(args.specs))
+    except (ValueError, RecursionError):
+        raise ValueError(f'{args.specs} is not JSON') from None
+    from llm_sampling.comparison import named_specs
+    return named_specs(specs)
+
+# %% ../nbs/26_cli.ipynb #a4b6183d
+def _some_prompts(args):
+    "Those of a file, or some that come with the package"
+    if args.prompts is None:
+        from llm_sampling.default_model import held_out_prompts
+        return _as_chat(args, held_out_prompts(10))
+    args.prompt = None
+    return _prompts(args)
+
+# %% ../nbs/26_cli.ipynb #51280f03
+def _compare(args):
+    "Run `llm-sampling compare`"
+    from llm_sampling.comparison import compare
+    from llm_sampling.intervals import measuring
+    for name in ('pandas', 'scipy'): measuring(name)
+    out, page = (getattr(args, n) and _new_file(args, n) for n in ('out', 'page'))
+    prompts, specs = _some_prompts(args), _specs(args)
+    lm = _load(args, args.model)
+    with _progress(lm, 'compare'):
+        found = compare(lm, prompts, specs, args.metrics, budget=args.budget,
+                        seed=args.seed, max_new_tokens=args.max_new_tokens,
+                        alone=args.alone)
+    print(found.pivot().to_string())
+    if out: found.save(out)
+    if page: page.write_text(found.to_html(), encoding='utf-8')
+    for path in filter(None, (out, page)): print(f'wrote {path}', file=sys.stderr)
+
+# %% ../nbs/26_cli.ipynb #7feb2a8c
+def _plot(args):
+    "Run `llm-sampling plot`"
+    import matplotlib
+    matplotlib.use('Agg')
+    from llm_sampling.comparison import read_comparison
+    if not (args.figure or args.page): args.parser.error('give --figure or --page')
+    path = args.figure and _figure_path(args)
+    page = args.page and _new_file(args, 'page')
+    found, axes = read_comparison(args.file), (args.quality, args.diversity)
+    known = {m for own in found.intervals.values() for m in own}
+    for name in axes:
+        if name not in known:
+            args.parser.error(f'{name} is not among {", ".join(sorted(known))}')
+    if path: found.plot(*axes).figure.savefig(path, dpi=150, facecolor='white')
+    if page: page.write_text(found.to_html(quality=args.quality,
+                                           diversity=args.diversity), encoding='utf-8')
+    for p in filter(None, (path, page)): print(f'wrote {p}', file=sys.stderr)
+
+# %% ../nbs/26_cli.ipynb #3b2b079e
+def _small_comparison(args, lm, path):
+    "Few prompts and short texts: the intervals are as wide as that makes them"
+    import matplotlib
+    matplotlib.use('Agg')
+    from llm_sampling.comparison import compare
+    from llm_sampling.default_model import held_out_prompts
+    prompts = [args.prompt, *held_out_prompts(5)]
+    with _progress(lm, 'compare'):
+        found = compare(lm, prompts, None, ['perplexity', 'rep_4', 'distinct_2'],
+                        seed=_each(args.seed)[0] % 2**63, max_new_tokens=16)
+    print(f'\nAll strategies on {len(prompts)} prompts, 16 tokens each:\n')
+    print(found.pivot().to_string())
+    path.write_text(found.to_html(), encoding='utf-8')
+    print(f'\nwrote {path}', file=sys.stderr)
+
 # %% ../nbs/26_cli.ipynb #e5eb9351
 def main(
     argv=None, # Arguments; None: those of the process
@@ -778,7 +913,8 @@ def _fail(err, why):
     return 1
 
 # %% ../nbs/26_cli.ipynb #1e0058c4
-_COMMANDS = dict(generate=_generate, explain=_explain, demo=_demo)
+_COMMANDS = dict(generate=_generate, explain=_explain, demo=_demo, compare=_compare,
+                 plot=_plot)
 
 def _run(argv):
     "The exit code of a command"
@@ -790,6 +926,6 @@ def _run(argv):
     except KeyboardInterrupt:
         print('\nllm-sampling: interrupted', file=sys.stderr)
         return 130
-    except (OSError, TypeError, ValueError, RuntimeError, MemoryError) as e:
+    except (ImportError, OSError, TypeError, ValueError, RuntimeError, MemoryError) as e:
         return _fail(sys.stderr, e or type(e).__name__)
     return 0

@@ -37,7 +37,7 @@ class Interval(NamedTuple):
     low: float
     high: float
     prompts: int
-    def __format__(self, spec: Any) -> Any: ...
+    def __format__(self, spec: str) -> str: ...
 
 def measuring(name: str) -> Any:
     """Import what the extra `measure` installs; `ImportError` with the command

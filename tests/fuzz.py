@@ -49,7 +49,8 @@ OWN = dict(  # valid values of parameters, by their names
     inputs=ROWS, start=3, end=4, budget=2, device='cpu', prompts=[[1, 2, 1], [3, 4]],
     supports=[ls.Sampler(top_k=2).support(torch.randn(1, V, generator=g))],
     grid=[{'strategy': 'generate', 'temperature': .8}], path=f'{FOLDER}/fuzz.jsonl',
-    paths=f'{FOLDER}/read.jsonl')
+    paths=f'{FOLDER}/read.jsonl',
+    strategies=[{'strategy': 'generate'}], metrics=['rep_4'])
 ls.sweep(LM, [[1, 2]], {'strategy': 'generate'}, OWN['paths'], max_new_tokens=2)
 HERE = {                                        # where a name means something else
     ('Generation', 'ids'): [ROWS[0]], ('Generation', 'logprobs'): [torch.zeros(3)],
@@ -66,7 +67,7 @@ HERE = {                                        # where a name means something e
     ('replay_logprobs', 'temperature'): None,
     ('replay_logprobs', 'support'): ls.Support([], [0, 0, 0], V),
     ('Support.logprobs', 'ids'): torch.tensor([1, 3]),
-    ('Support.take', 'index'): [0, 1]}
+    ('Support.take', 'index'): [0, 1], ('compare', 'budget'): None}
 
 
 def parameters(f):
