@@ -331,7 +331,7 @@ specs.json holds a list of specs, or an object with a name for each:
    "beams": {"strategy": "beam_search", "num_beams": 4}}''',
     'plot': '''examples:
   llm-sampling plot mine.json --figure mine.png
-  llm-sampling plot mine.json --figure mine.svg --quality coherence --diversity rep_4
+  llm-sampling plot mine.json --figure mine.svg --quality perplexity --diversity rep_4
   llm-sampling plot mine.json --page mine.html''',
 }
 
@@ -441,8 +441,8 @@ def _add_plot(commands):
     p.add_argument('file', help='that --out wrote')
     p.add_argument('--figure', metavar='FILE', help='e.g. mine.png')
     p.add_argument('--page', metavar='FILE', help='a page of HTML')
-    p.add_argument('--quality', default='perplexity', metavar='METRIC',
-                   help='upwards (default: perplexity)')
+    p.add_argument('--quality', default='coherence', metavar='METRIC',
+                   help='upwards (default: coherence)')
     p.add_argument('--diversity', default='distinct_2', metavar='METRIC',
                    help='to the right (default: distinct_2)')
 
@@ -879,14 +879,17 @@ def _small_comparison(args, lm, path):
     import matplotlib
     matplotlib.use('Agg')
     from llm_sampling.comparison import compare
-    from llm_sampling.default_model import held_out_prompts
-    prompts = [args.prompt, *held_out_prompts(5)]
+    from llm_sampling.default_model import held_out_prompts, known_share, load_words
+    prompts, known = [args.prompt, *held_out_prompts(5)], load_words()
+    words = lambda out: [known_share(t, known, why == 'stop')
+                         for t, why in zip(out.texts, out.finish_reasons)]
+    metrics = {'known words': words, 'perplexity': None, 'distinct_2': None}
     with _progress(lm, 'compare'):
-        found = compare(lm, prompts, None, ['perplexity', 'rep_4', 'distinct_2'],
+        found = compare(lm, prompts, None, metrics,
                         seed=_each(args.seed)[0] % 2**63, max_new_tokens=16)
     print(f'\nAll strategies on {len(prompts)} prompts, 16 tokens each:\n')
     print(found.pivot().to_string())
-    path.write_text(found.to_html(), encoding='utf-8')
+    path.write_text(found.to_html(quality='known words'), encoding='utf-8')
     print(f'\nwrote {path}', file=sys.stderr)
 
 # %% ../nbs/26_cli.ipynb #e5eb9351

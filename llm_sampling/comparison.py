@@ -358,7 +358,7 @@ def frontier(self:Comparison,
 # %% ../nbs/22_comparison.ipynb #b8d20b30
 @patch
 def plot(self:Comparison,
-    quality='perplexity',
+    quality='coherence',
     diversity='distinct_2',
     cost='tokens',   # The area of a point; None: all alike
     size=(7, 4.5),   # In inches
@@ -625,7 +625,7 @@ def _svg(ax):
 @patch
 def to_html(self:Comparison,
     title='Decoding strategies compared',
-    quality='perplexity', diversity='distinct_2',  # Metrics of the figure
+    quality='coherence', diversity='distinct_2',  # Metrics of the figure
     prompt=0,  # The number of the one whose texts are shown
 )->str:        # A whole page; it loads nothing, and all texts are escaped
     "Table, figure and texts on one page"

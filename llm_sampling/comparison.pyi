@@ -218,7 +218,7 @@ class Comparison:
         """
     def plot(
         self,
-        quality: str = 'perplexity',
+        quality: str = 'coherence',
         diversity: str = 'distinct_2',
         cost: str = 'tokens',
         size: int | None = (7, 4.5),
@@ -247,7 +247,7 @@ class Comparison:
     def to_html(
         self,
         title: str = 'Decoding strategies compared',
-        quality: str = 'perplexity',
+        quality: str = 'coherence',
         diversity: str = 'distinct_2',
         prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]] = 0,
     ) -> str:

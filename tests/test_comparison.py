@@ -320,7 +320,7 @@ def test_the_commands_compare_and_plot(said, tmp_path):
     assert code == 0 and (tmp_path/'c.png').read_bytes()[:4] == b'\x89PNG'
     assert '<svg' in (tmp_path/'d.html').read_text()
     assert said('plot', 'c.json')[0] == 2                     # nothing to write
-    assert said('plot', 'c.json', '--page', 'd.html')[0] == 2   # no perplexity in it
+    assert said('plot', 'c.json', '--page', 'd.html')[0] == 2   # no coherence in it
     code, out, err = said('plot', 'specs.json', '--page', 'd.html', *axes)
     assert code == 1 and 'no comparison' in err
     assert said('compare', '--page', 'none/c.html')[0] == 2
@@ -333,3 +333,12 @@ def test_compare_says_what_is_missing(said, monkeypatch):
     monkeypatch.setitem(sys.modules, 'pandas', None)
     code, out, err = said('compare')
     assert code == 1 and 'llm_sampling[measure]' in err
+
+
+@pytest.mark.long
+def test_the_demo_ends_with_a_page(said, tmp_path):
+    code, out, err = said('demo', '--max-new-tokens', 3, '--page', 'demo.html')
+    assert code == 0 and 'All strategies on 6 prompts' in out and 'demo.html' in err
+    page = (tmp_path/'demo.html').read_text()
+    assert page.count('<svg') == 1 and '<script' not in page
+    assert page.count('<h3>') == len(every_strategy())
