@@ -408,8 +408,8 @@ def _add_demo(commands):
                    help='length of each text (default: 24)')
     d.add_argument('--figure', metavar='FILE', help='also write a figure: from what '
                    'the samplers draw the first token, e.g. demo.png')
-    d.add_argument('--page', metavar='FILE', help='also end with a small comparison, and '
-                   'write it as a page of HTML; needs the extra measure')
+    d.add_argument('--page', metavar='FILE', help='also end with a small comparison, '
+                   'and write it as a page of HTML; needs the extra measure')
     _add_model(d)
 
 # %% ../nbs/26_cli.ipynb #72d8e73e
@@ -457,7 +457,8 @@ def make_parser():
     p.add_argument('--version', action='version', version=f'llm-sampling {__version__}')
     commands = p.add_subparsers(title='commands', dest='command', metavar='COMMAND',
                                 required=True)
-    for add in (_add_generate, _add_explain, _add_demo, _add_compare, _add_plot): add(commands)
+    for add in (_add_generate, _add_explain, _add_demo, _add_compare, _add_plot):
+        add(commands)
     return p
 
 # %% ../nbs/26_cli.ipynb #ed712367
@@ -929,6 +930,7 @@ def _run(argv):
     except KeyboardInterrupt:
         print('\nllm-sampling: interrupted', file=sys.stderr)
         return 130
-    except (ImportError, OSError, TypeError, ValueError, RuntimeError, MemoryError) as e:
+    except (ImportError, OSError, TypeError, ValueError, RuntimeError,
+            MemoryError) as e:
         return _fail(sys.stderr, e or type(e).__name__)
     return 0

@@ -67,8 +67,8 @@ def test_order_and_batches_do_not_matter(small, tmp_path):
     found = {}
     for size in (1, 2, 16):
         path, turn = tmp_path/f'{size}.jsonl', slice(None, None, 1 - 2 * (size == 2))
-        ls.sweep(small, PROMPTS[turn], grid[turn], path, max_new_tokens=6, batch_size=size,
-                 seeds=[3, 4][turn])
+        ls.sweep(small, PROMPTS[turn], grid[turn], path, max_new_tokens=6,
+                 batch_size=size, seeds=[3, 4][turn])
         for r in results.sweep_rows(path):
             found.setdefault((r['cell'], r['row']), []).append(r)
     apart = [(r, other) for r, *others in found.values() for other in others

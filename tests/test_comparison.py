@@ -283,7 +283,7 @@ def test_wrong_arguments(lm, wrong):
 def test_a_model_without_tokenizer(tiny, rows):
     named = {'g': {'strategy': 'generate'},
              'b': {'strategy': 'beam_search', 'num_beams': 2}}
-    found = compare(ls.LanguageModel(tiny('llama')), rows, named,
+    found = compare(tiny('llama'), rows, named,
                     ['rep_4', 'perplexity'], **FEW)
     assert not found.errors and not found.texts and len(found.prompts) == 3
     assert found.to_html(quality='rep_4', diversity='perplexity')
@@ -342,3 +342,24 @@ def test_the_demo_ends_with_a_page(said, tmp_path):
     page = (tmp_path/'demo.html').read_text()
     assert page.count('<svg') == 1 and '<script' not in page
     assert page.count('<h3>') == len(every_strategy())
+
+
+def test_the_stored_numbers_agree_with_themselves():
+    "Intervals are those of the values; what was chosen is nearest to print"
+    from importlib.resources import files
+    bench = json.loads((files('llm_sampling')/'data'/'benchmark_comparison.json')
+                       .read_text())
+    for part in ('strategies', 'parameters', 'samplers'):
+        for name, own in bench[part]['values'].items():
+            for metric in ('known', 'surprisal'):
+                value, low, high, n = bench[part]['intervals'][name][metric]
+                found = interval([math.nan if v is None else v for v in own[metric]])
+                assert np.allclose(found[:2], (value, low), atol=.02) and n == found[3]
+    told = bench['samplers']
+    for place, name in told['chosen'].items():
+        knob, heat = place.split()
+        far = {n: abs(v['surprisal'] - told['aim']) for n, v in told['tried'].items()
+               if n.split()[0] == knob and n.split()[-1] == heat}
+        assert far[name] == min(far.values())
+    assert not bench['strategies']['errors']
+    assert {*bench['strategies']['specs']} == {*every_strategy()}
