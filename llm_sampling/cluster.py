@@ -55,7 +55,8 @@ def joined(
         return
     os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')      # no report to anybody
     here = {} if address else dict(num_cpus=workers, include_dashboard=False)
-    try: ray.init(address or 'local', log_to_driver=False, logging_level='ERROR', **here)
+    quiet = dict(log_to_driver=False, logging_level='ERROR')
+    try: ray.init(address or 'local', **quiet, **here)
     except Exception as e:
         why = ' '.join(str(e).split())
         raise RuntimeError(f'Ray could not be joined at {address}: {why} (is its token '

@@ -281,6 +281,7 @@ def test_no_private_name_leaves_its_module():
 LONG = dict(cli=940, comparison=650, default_model=500, hf=450, replay=480,
             settings=430, widgets=420)
 
+
 def test_modules_are_short():
     lengths = {m: len((ROOT/f'llm_sampling/{m}.py').read_text().splitlines())
                for m in parsed()}
