@@ -2,7 +2,7 @@
 
 How is all this used without a notebook?
 
-`llm-sampling generate` continues a prompt, or a file of prompts, by any strategy; `llm-sampling explain` shows the
+`llm-sampling generate` continues a prompt, or a file of prompts, by any strategy, with the bundled model unless `--model` names another, and so without a network; `llm-sampling explain` shows the
 distribution of the next token after each filter; `llm-sampling demo` sets all strategies side by side. Results go to
 stdout and messages to stderr. The exit code is 0 for success, 1 for a failure such as a missing model, 2 for a wrong use,
 130 after Ctrl-C, 141 when the reader of a pipe has gone away. The help is printed without importing torch.

@@ -21,6 +21,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -251,6 +252,11 @@ def measure(
     return Interval(whole, whole - half, whole + half, len(values)), values.tolist()
 
 # %% ../nbs/22_comparison.ipynb #775b0a0f
+@lru_cache(maxsize=2)
+def _signs(draws, n, seed):
+    "Random signs, the same for every difference of a table"
+    return np.random.default_rng(seed).choice([-1., 1.], (draws, n))
+
 def sign_flip_p(
     differences,   # A number for each prompt; nan: it has none
     draws=20_000,  # Random signs; all of them, where there are no more
@@ -262,7 +268,7 @@ def sign_flip_p(
     if not len(d): return np.nan
     if every := 2**len(d) <= draws:
         signs = 1. - 2 * (np.arange(2**len(d))[:, None] >> np.arange(len(d)) & 1)
-    else: signs = np.random.default_rng(seed).choice([-1., 1.], (draws, len(d)))
+    else: signs = _signs(draws, len(d), seed)
     # a hair of room, for sums of the same numbers in another order
     far = abs(signs @ d) >= abs(d.sum()) * (1 - 1e-12)
     return float(far.mean() if every else (far.sum() + 1) / (draws + 1))
