@@ -8,7 +8,8 @@ root = Path(__file__).parent
 cfg = ConfigParser()
 cfg.read(root/'settings.ini', encoding='utf-8')
 cfg = cfg['DEFAULT']
-extras = {name: cfg[f'{name}_requirements'].split() for name in ('widgets', 'docs', 'dev')}
+extras = {name: cfg[f'{name}_requirements'].split() for name in
+          ('widgets', 'measure', 'ray', 'docs', 'dev')}
 
 setup(
     name=cfg['name'],

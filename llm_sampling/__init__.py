@@ -7,6 +7,7 @@
 - `llm_sampling.beam`: Keep the best few beginnings of a text, not only the best one
 - `llm_sampling.beam_stream`: The beginning of an answer, shown while the search for it goes on
 - `llm_sampling.budgets`: A text that repeats itself is ended, and a block of thinking is closed in time, softly where the model nearly closes it itself
+- `llm_sampling.caches`: Keys and values in buffers: a new token is written behind the old, and nothing is copied
 - `llm_sampling.call`: What a sampler is called with is checked once, and becomes what its steps look at and what the draw needs
 - `llm_sampling.cli`: Generate, explain and compare from a terminal
 - `llm_sampling.constrained`: Beams whose texts contain given words, wherever they fit
@@ -19,9 +20,12 @@
 - `llm_sampling.gallery`: Seven cuts more, measured on one page: top-a, top-nσ, p-less, tail-free, epsilon, eta, top-H
 - `llm_sampling.generation`: From one token to a text: many rows, many endings, and a stream that never takes a word back
 - `llm_sampling.hf`: One argument of `model.generate` brings back what transformers 5 removed, and what it never had
+- `llm_sampling.intervals`: How sure a number is that came of a few prompts: other prompts are imagined, and one sees how it moves
 - `llm_sampling.knobs`: What a value may be, and the error that says so: one vocabulary for filters, samplers and strategies
 - `llm_sampling.logit_contrast`: What one model says and another does not
+- `llm_sampling.mauve`: How much the texts of a model and of people overlap, as one number
 - `llm_sampling.mcts`: Try a beginning to its end before choosing it, and try most where it pays
+- `llm_sampling.metrics`: What can be measured of a text: surprise, repetition, variety, entropy, coherence, calibration; and what each of them misses
 - `llm_sampling.min_p`: Keep what is at least a share m as likely as the best token
 - `llm_sampling.mirostat`: Cuts with a memory: measure how surprising the last token was, correct the next step, and the average comes to a target
 - `llm_sampling.models`: Text or token ids in, one row of float32 logits per prompt out
@@ -42,6 +46,7 @@
 - `llm_sampling.settings`: A configuration of transformers, vLLM, llama.cpp or an OpenAI request becomes a sampler, or an error that names what cannot be had
 - `llm_sampling.shortlist`: The few largest logits are enough for a draw, and the result is exact
 - `llm_sampling.softmax`: From scores to probabilities, and one knob that sharpens or flattens them
+- `llm_sampling.specs`: A strategy and its settings as plain JSON, checked before any work
 - `llm_sampling.steps`: Every step of a sampler in one table: the function, what its knob may be, and the order of four systems
 - `llm_sampling.stochastic`: A sample of different texts, drawn without replacement by a beam search that loses nothing
 - `llm_sampling.sums`: A small model that adds and errs, and what each strategy makes of the same number of tokens
@@ -62,6 +67,7 @@ __version__ = "0.2.0"
 import sys
 from functools import cache
 from importlib import import_module
+from pkgutil import iter_modules
 from types import ModuleType
 
 # Public names by module, imported on first use (PEP 562): `import llm_sampling` itself loads nothing, not even torch.
@@ -97,10 +103,7 @@ _names = {
     'rerank': 'best_of_n',
     'vote': 'majority_vote minimum_bayes_risk',
 }
-_modules = [*_names, 'architectures', 'backends', 'batches', 'call', 'cli',
-            'hf', 'default_model', 'explain', 'folders', 'knobs', 'path_record', 'plots',
-            'prompts', 'request', 'rollouts', 'rows', 'selection', 'settings', 'shortlist',
-            'steps', 'sums', 'testing', 'text_stream', 'token_texts', 'tree_books', 'widgets']
+_modules = [m.name for m in iter_modules(__path__) if not m.name.startswith('_')]
 _home = {name: module for module, names in _names.items() for name in names.split()}
 __all__ = [*_home]
 

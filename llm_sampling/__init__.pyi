@@ -6,6 +6,7 @@ from . import batches as batches
 from . import beam as beam
 from . import beam_stream as beam_stream
 from . import budgets as budgets
+from . import caches as caches
 from . import call as call
 from . import cli as cli
 from . import constrained as constrained
@@ -18,9 +19,12 @@ from . import folders as folders
 from . import gallery as gallery
 from . import generation as generation
 from . import hf as hf
+from . import intervals as intervals
 from . import knobs as knobs
 from . import logit_contrast as logit_contrast
+from . import mauve as mauve
 from . import mcts as mcts
+from . import metrics as metrics
 from . import min_p as min_p
 from . import mirostat as mirostat
 from . import models as models
@@ -41,6 +45,7 @@ from . import selection as selection
 from . import settings as settings
 from . import shortlist as shortlist
 from . import softmax as softmax
+from . import specs as specs
 from . import steps as steps
 from . import stochastic as stochastic
 from . import sums as sums

@@ -2,8 +2,8 @@
 from typing import Any
 from typing import NamedTuple
 
-__all__ = ['STRATEGIES', 'SAMPLER', 'Shown', 'Parameter', 'Signature', 'read_signature',
-           'Strategy', 'knobs_of', 'takers', 'literal', 'make_parser', 'Job', 'main']
+__all__ = ['STRATEGIES', 'Shown', 'Strategy', 'takers', 'literal', 'make_parser', 'Job',
+           'main']
 
 class Shown:
     """A text stream that prints what is `printable`
@@ -16,36 +16,6 @@ class Shown:
     bars: bool
     def __init__(self, stream: Any, bars: bool = False) -> None: ...
     def write(self, text: Any) -> Any: ...
-
-class Parameter(NamedTuple):
-    """What the source says of a parameter
-
-    Attributes:
-        default: `...` if it must be given; as text if it is no plain value
-        comment: Beside it: its documentation
-    """
-    default: object
-    comment: str
-
-class Signature(NamedTuple):
-    """What the source says of a function
-
-    Attributes:
-        parameters: Name: `Parameter`
-        doc: First line of its docstring
-    """
-    parameters: dict[Any, Any]
-    doc: str
-
-def read_signature(path: str) -> Signature:
-    """Parameters of a function with their comments, read from the source
-
-    Args:
-        path: `module.function` or `module.Class` of this package
-
-    Returns:
-        Of the function, or of the `__init__` of the class
-    """
 
 class Strategy(NamedTuple):
     """A strategy on the command line
@@ -62,18 +32,6 @@ class Strategy(NamedTuple):
     demo: tuple[Any, ...] = ...
 
 STRATEGIES: dict[Any, Any]
-
-SAMPLER: str
-
-def knobs_of(path: str) -> dict[Any, Any]:
-    """What the command line can set of a function
-
-    Args:
-        path: As for `read_signature`; None has none
-
-    Returns:
-        Name: `Parameter`
-    """
 
 def takers(knob: str) -> list[Any]:
     """The strategies that have a knob of this name

@@ -122,6 +122,31 @@ def as_text(
     line = lambda r: '  '.join(pad(c, w) for pad, c, w in zip(pads, r, width)).rstrip()
     return '\n'.join(map(line, table))
 
+# %% ../nbs/09a_explain.ipynb #3e1c77a0
+def _step_lines(
+    table,  # Rows of `tables`: the last two columns are likeliest removed and why
+)->str:     # Under each step a line says why, and names tokens that it removed
+    "The table of the steps, narrow enough for a terminal"
+    head, *lines = as_text([row[:-2] for row in table]).split('\n')
+    out = [head]
+    for line, (*_, gone, why) in zip(lines, table[1:]):
+        out.append(line)
+        if gone or why: out.append('  ' + '  '.join(filter(None, (why, gone))))
+    return '\n'.join(out)
+
+# %% ../nbs/09a_explain.ipynb #9d40b2c6
+def _in_width(
+    table,           # Rows of strings, the header first
+    columns:int=88,  # Characters of a line
+)->list:             # Tables, each with the first column and as many others as fit
+    "A wide table cut between its columns"
+    wide = [2 + max(map(len, c)) for c in zip(*table)]
+    parts, left = [], 0
+    for i, w in enumerate(wide[1:], 1):
+        if not parts or w > left: parts, left = [*parts, [0]], columns - wide[0] + 2
+        parts[-1].append(i); left -= w
+    return [[[row[i] for i in part] for row in table] for part in parts]
+
 # %% ../nbs/09a_explain.ipynb #632b482b
 def as_html(
     table,  # Rows of strings, the header first
@@ -139,7 +164,8 @@ def __str__(self:Explanation):
     parts = []
     for i in range(len(self)):
         if len(self) > 1: parts.append(f'row {i}')
-        parts += map(as_text, self.tables(i))
+        steps, tokens = self.tables(i)
+        parts += [_step_lines(steps), *map(as_text, _in_width(tokens))]
     return '\n\n'.join(parts)
 
 # %% ../nbs/09a_explain.ipynb #34ba7737

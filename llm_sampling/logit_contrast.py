@@ -204,8 +204,8 @@ def guided(
     if negative_prompt is None: other = ids[:, -1:], mask[:, -1:]
     else: other = lm.encode(negative_prompt)
     if len(other[0]) not in (1, B):
-        raise ValueError('negative_prompt must be one, or one for each of the '
-                         f'{B} prompts, not {len(other[0])}')
+        raise ValueError(f'negative_prompt must be one, or one per prompt ({B}), '
+                         f'not {len(other[0])}')
     lm.check_window(other[1], 'negative_prompt')
     policy = Pair(request.sampler, Rows(lm, *(t.expand(B, -1) for t in other)),
                   own=scale, against=scale - 1, temperature=torch.ones_like(scale),

@@ -80,8 +80,8 @@ def _values(values, n):
     try: found = [float(v) for v in values]
     except (TypeError, ValueError, RuntimeError): found = []
     if len(found) != n or not all(map(math.isfinite, found)):
-        raise ValueError('value must return a finite number for each of the '
-                         f'{n} texts, not {in_short(values)}')
+        raise ValueError(f'value must return a finite number per text ({n}), '
+                         f'not {in_short(values)}')
     return found
 
 # %% ../nbs/17_mcts.ipynb #ff72961e

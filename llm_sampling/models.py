@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from .architectures import (check_kind, end_ids, forward_names,
                                         keeps_tokens, window_of)
+from .caches import growing_cache
 from .folders import (check_folder, check_place, quiet, read_tokenizer,
                                   read_weights)
 from .knobs import check_ids, in_short
@@ -118,7 +119,7 @@ def forward(self:LanguageModel,
 ):                    # logits `(B, S_new, V)` float32, and the cache for the next call
     "Logits after each new token"
     new = 1 if last_only else ids.shape[1]
-    if cache is None: cache = self._new_cache(mask)
+    if cache is None: cache = self._new_cache(mask, ids.shape[1])
     if not isinstance(cache, IdCache): return self._pass(ids, mask, new, cache), cache
     ids = cache.extend(ids)
     read = self._by_length if self._unpads(mask) else self._pass
@@ -126,11 +127,10 @@ def forward(self:LanguageModel,
 
 # %% ../nbs/10_models.ipynb #841675c0
 @patch
-def _new_cache(self:LanguageModel, mask):
-    "An empty cache for rows with this mask"
+def _new_cache(self:LanguageModel, mask, prompt):
+    "An empty cache for rows with this mask, and prompts of so many columns"
     if not self.cached or self._unpads(mask): return IdCache()
-    from transformers import DynamicCache
-    return DynamicCache()              # made without a config: no layer drops tokens
+    return growing_cache(prompt)       # made without a config: no layer drops tokens
 
 # %% ../nbs/10_models.ipynb #02d71a79
 @patch
@@ -151,9 +151,11 @@ def _pass(self:LanguageModel, ids, mask, new, cache=None):
     if cache is not None: kw.update(past_key_values=cache)
     if 'use_cache' in self.takes: kw['use_cache'] = cache is not None
     if new == 1 and 'logits_to_keep' in self.takes: kw['logits_to_keep'] = 1
-    out = self.model(ids, **kw)
-    logits = out if isinstance(out, Tensor) else out.logits
-    return logits[:, -new:].float()
+    # inference mode is faster; a copy of what leaves it can be written to
+    with torch.inference_mode() if new == 1 else torch.no_grad():
+        out = self.model(ids, **kw)
+    logits = (out if isinstance(out, Tensor) else out.logits)[:, -new:]
+    return logits.to(torch.float32, copy=logits.is_inference())
 
 # %% ../nbs/10_models.ipynb #7828430e
 def _tolerance(model):

@@ -202,8 +202,7 @@ def row_seeds(
     given = fresh_seeds((batch,)) if seed is None else seed
     seed = integers('seed', given, ids.device)
     if seed.ndim and seed.shape != (batch,):
-        raise ValueError(f'seed must be one integer, or one for each of the {batch} '
-                         'prompts, '
+        raise ValueError(f'seed must be one integer, or one per prompt ({batch}), '
                          f'not of shape {tuple(seed.shape)}')
     own = mix(seed.expand(batch), _prompt_hash(ids, mask))
     return mix(own[:, None], torch.arange(n, device=ids.device)).flatten()

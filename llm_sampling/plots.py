@@ -184,8 +184,8 @@ def _check_tree(parents, texts, live, notes):
     lists = dict(texts=texts, live=live) | ({} if notes is None else dict(notes=notes))
     for name, x in lists.items():
         if len(x) != len(parents):
-            raise ValueError(f'{name} must hold one entry for each of the '
-                             f'{len(parents)} parents, not {len(x)}')
+            raise ValueError(f'{name} must hold one entry per parent '
+                             f'({len(parents)}), not {len(x)}')
     for node, parent in enumerate(parents):
         if not -1 <= parent < node:
             raise ValueError(f'parents: node {node} must come after its parent, '
@@ -253,8 +253,8 @@ def highlight_text(
     pieces, values = ([p.encode('utf-8', 'replace').decode() for p in pieces],
                       _numbers(values))
     if len(pieces) != len(values):
-        raise ValueError('values must hold one number for each of the '
-                         f'{len(pieces)} pieces, not {len(values)}')
+        raise ValueError(f'values must hold one number per piece ({len(pieces)}), '
+                         f'not {len(values)}')
     top = vmax or max(values, default=1) or 1
     label, depth = html.escape(label), lambda v: .75 * min(1, max(0, v / top))
     spans = (f'<span title="{label} {v:.2f}" '

@@ -38,8 +38,8 @@ def per_prompt(
     value = knob.entries(name, knob.neutral if value is None else value)
     value = torch.as_tensor(value, dtype=torch.float32, device=ids.device)
     if value.ndim and value.shape != (len(ids),):
-        raise ValueError(f'{name} must be one number, or one for each of the '
-                         f'{len(ids)} prompts, not of shape {tuple(value.shape)}')
+        raise ValueError(f'{name} must be one number, or one per prompt ({len(ids)}), '
+                         f'not of shape {tuple(value.shape)}')
     return value.expand(len(ids))
 
 # %% ../nbs/10a_request.ipynb #60ed9752

@@ -51,8 +51,9 @@ def key_layers(
 
 # %% ../nbs/11a_rows.ipynb #545851f5
 def cache_bytes(cache):
-    "What a cache holds"
-    return sum(l.keys.nbytes + l.values.nbytes for l in key_layers(cache))
+    "What a cache holds, with its room"
+    return sum(x.untyped_storage().nbytes() for l in key_layers(cache)
+               for x in (l.keys, l.values))
 
 # %% ../nbs/11a_rows.ipynb #984ebb6c
 @patch
@@ -65,7 +66,7 @@ def trim(self:Rows):
     if self.padded and key_layers(self.cache) and self.lm.ignores_padding:
         self.cache = IdCache(self.ids[:, -self.seen.shape[1]:])
     elif isinstance(self.cache, IdCache): self.cache.ids = self.cache.ids[:, unseen:]
-    for l in key_layers(self.cache):
+    for l in key_layers(self.cache) if unseen else ():
         l.keys, l.values = l.keys[:, :, unseen:], l.values[:, :, unseen:]
 
 # %% ../nbs/11a_rows.ipynb #ea07d5c5
@@ -132,9 +133,10 @@ def restart(self:Rows, full):
     fresh.read()
     self.logits[full] = fresh.logits
     self.restarts.update(self.live[i] for i in full)
-    for old, new in zip(key_layers(self.cache), key_layers(fresh.cache)):
-        n = new.keys.shape[2]
-        old.keys[full, :, -n:], old.values[full, :, -n:] = new.keys, new.values
+    with torch.inference_mode():                # as the passes that wrote the buffers
+        for old, new in zip(key_layers(self.cache), key_layers(fresh.cache)):
+            n = new.keys.shape[2]
+            old.keys[full, :, -n:], old.values[full, :, -n:] = new.keys, new.values
     self.passes += fresh.passes
     self.evaluated += fresh.evaluated
     self.trim()

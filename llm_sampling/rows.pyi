@@ -63,7 +63,7 @@ def key_layers(cache: Any) -> list[Any]:
     """
 
 def cache_bytes(cache: Any) -> Any:
-    """What a cache holds"""
+    """What a cache holds, with its room"""
 
 class Branches(Rows):
     """Rows that share prompts: nodes of a tree, which keeps each prompt once

@@ -48,12 +48,12 @@ def _probs(f, values, n):
                      f'f({call}) gave {p!r:.40}')
 
 # %% ../nbs/00b_widgets.ipynb #93087ea0
-def _readouts(p):
-    "Entropy in nats and number of tokens with a positive probability, as text"
+def _readouts(p, count='tokens kept'):
+    "Entropy in nats and, called `count`, how many bars are not empty, as text"
     kept = [x for x in p if x > 0]
     entropy = -sum(x * math.log(x) for x in kept)
-    return {'entropy': f'{abs(entropy):.3f} nats',
-            'tokens kept': f'{len(kept)} of {len(p)}'}
+    number = {count: f'{len(kept)} of {len(p)}'} if count else {}
+    return {'entropy': f'{abs(entropy):.3f} nats'} | number
 
 # %% ../nbs/00b_widgets.ipynb #909e4e71
 def _rounded(x, digits):
@@ -212,7 +212,7 @@ class SliderBars(_Stored, anywidget.AnyWidget):
 
     @property
     def probs(self):
-        "Law at these values, rounded as in the table"
+        "The distribution at these values, rounded as in the table"
         return self.table[_row(self.index, [len(k['values']) for k in self.knobs])]
 
     def to_html(self):
@@ -254,6 +254,7 @@ def slider_bars(
     labels:list,      # Name of each bar, shown as it is
     start:dict=None,  # Knob values to begin at; the others begin at their first
     digits:int=4,     # Decimals kept in the table
+    count='tokens kept', # Name of the number of bars above 0; None: it is not shown
     **knobs,          # Values per argument of `f`: numbers, words or `None`
 )->SliderBars:        # At most 2000 positions of the sliders in all
     "A slider per knob over the bars of `f`, computed here for every position"
@@ -266,11 +267,10 @@ def slider_bars(
     grid = product(*(k['values'] for k in knobs))
     rows = [_probs(f, dict(zip(names, values)), len(labels)) for values in grid]
     table = [[_rounded(x, digits) for x in p] for p in rows]
-    texts = [_readouts(p) for p in rows]
+    texts = [_readouts(p, count) for p in rows]
     readouts = {name: [t[name] for t in texts] for name in texts[0]}
-    ymax = max(map(max, table)) or 1.
     return SliderBars(knobs=knobs, labels=labels, table=table, readouts=readouts,
-                      index=index, ymax=ymax)
+                      index=index, ymax=max(map(max, table)) or 1.)
 
 # %% ../nbs/00b_widgets.ipynb #f85dd81e
 def _drawing(figure):

@@ -20,7 +20,7 @@ class SliderBars(_Stored, anywidget.AnyWidget):
         """Knob values that the sliders stand at"""
     @property
     def probs(self) -> Any:
-        """Law at these values, rounded as in the table"""
+        """The distribution at these values, rounded as in the table"""
     def to_html(self) -> Any:
         """This widget as HTML that needs no kernel and no network"""
 
@@ -29,6 +29,7 @@ def slider_bars(
     labels: list[Any],
     start: dict[Any, Any] | None = None,
     digits: int = 4,
+    count: str = 'tokens kept',
     **knobs: Any,
 ) -> SliderBars:
     """A slider per knob over the bars of `f`, computed here for every position
@@ -38,6 +39,7 @@ def slider_bars(
         labels: Name of each bar, shown as it is
         start: Knob values to begin at; the others begin at their first
         digits: Decimals kept in the table
+        count: Name of the number of bars above 0; None: it is not shown
         **knobs: Values per argument of `f`: numbers, words or `None`
 
     Returns:

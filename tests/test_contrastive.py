@@ -467,7 +467,7 @@ def test_knobs_are_given_by_name(tiny):
     (dict(streamer='x'), TypeError, 'streamer'),
     (dict(penalty_alpha='x'), TypeError, 'penalty_alpha'),
     (dict(penalty_alpha=True), TypeError, 'penalty_alpha'),
-    (dict(penalty_alpha=[.1, .2, .3]), ValueError, 'one for each of the 2 prompts'),
+    (dict(penalty_alpha=[.1, .2, .3]), ValueError, 'one per prompt .2.'),
     (dict(penalty_alpha=[.1, 2.]), ValueError, 'not 2.0'),
     (dict(max_new_tokens=-1), ValueError, 'max_new_tokens'),
     (dict(stop=''), ValueError, 'stop'), (dict(stop='a'), ValueError, 'tokenizer'),

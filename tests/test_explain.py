@@ -1,4 +1,5 @@
 "Reports of a sampler against a plain walk over its filters"
+import pytest
 import torch
 from scripts import printed
 
@@ -48,3 +49,27 @@ def test_each_row_has_its_report():
         'model', 'top_k 1', 'model', 'top_k off']
     assert len(told) == 2
     for text in ('row 1', 'top_k 1', 'top_k off'): assert text in str(told)
+
+
+@pytest.mark.parametrize('many', (False, True))
+def test_a_terminal_of_88_columns_shows_all_that_the_tables_say(many, lm):
+    ids, mask = lm.encode('The wolf said: Come in! The wolf said: Come in! The wolf')
+    knobs = dict(repetition_penalty=1.3, no_repeat_ngram_size=3, typical_p=.95,
+                 xtc_probability=1., dynamic_temperature=(.5, 1.5, 1.)) if many else {}
+    told = Sampler(temperature=.8, min_p=.02, top_k=50, **knobs, seed=0).explain(
+        lm.next_logits(ids, mask), ids, mask, position=0, tokenizer=lm.tokenizer)
+    text, (steps, tokens) = str(told), told.tables()
+    lines = text.split('\n')
+    assert max(map(len, lines)) <= 88
+    for row in steps[1:]:
+        at, = [i for i, line in enumerate(lines)
+               if line.split('  ')[0] == row[0] and line.split()[-4:] == row[1:5]]
+        why = lines[at + 1] if row[-1] else ''
+        assert why.strip() == '  '.join(x for x in (row[-1], row[-2]) if x)
+    blocks = [[line.split() for line in block.split('\n')]
+              for block in text.split('\n\n')[1:]]
+    assert (len(blocks) > 1) == many
+    for i, row in enumerate(tokens[1:], 1):      # the token stands in each block
+        name, cells = row[0].split(), row[1:]
+        assert all(block[i][:len(name)] == name for block in blocks)
+        assert sum((block[i][len(name):] for block in blocks), []) == cells

@@ -463,7 +463,7 @@ def test_nothing_can_be_drawn():
 @pytest.mark.parametrize('kw, error, match', [
     (dict(alpha=1.5), ValueError, r'alpha must be a number in \[0, 1\], not 1.5'),
     (dict(alpha=[.1, .2, .3]), ValueError,
-     'alpha must be one number, or one for each of the 2 prompts'),
+     'alpha must be one number, or one per prompt .2.'),
     (dict(alpha='x'), TypeError, 'alpha'),
     (dict(beta=-1), ValueError,
      'beta must be a number >= 0, infinity included, not -1'),
@@ -489,9 +489,9 @@ def test_refusals_of_contrastive_decoding(kw, error, match, lm, monkeypatch):
     ('Once', -1, ValueError, 'guidance_scale must be a finite number >= 0, not -1'),
     ('Once', INF, ValueError, 'guidance_scale'),
     ('Once', [1., 2., 3.], ValueError,
-     'guidance_scale must be one number, or one for each of the 2 prompts'),
+     'guidance_scale must be one number, or one per prompt .2.'),
     (['a', 'b', 'c'], 2., ValueError,
-     'negative_prompt must be one, or one for each of the 2 prompts, not 3'),
+     'negative_prompt must be one, or one per prompt .2., not 3'),
     (7, 2., TypeError, 'prompt')])
 def test_refusals_of_guidance(negative, scale, error, match, lm, monkeypatch):
     monkeypatch.setattr(LanguageModel, 'forward', lambda *a,

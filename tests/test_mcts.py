@@ -512,7 +512,7 @@ def test_without_tokenizer_texts_are_none(tinies):
                              'good'] * len(i), lambda t, i: torch.zeros(len(i), 2)])
 def test_bad_values_raise(bad, tinies):
     with pytest.raises(
-        ValueError, match='value must return a finite number for each of the 1 texts'):
+        ValueError, match='value must return a finite number per text .1.'):
         mcts_decode(tinies['llama'], [[3]], value=bad, num_simulations=4,
                     max_new_tokens=3)
 

@@ -7,7 +7,7 @@ from checks import commutes, frequencies, on_meta, rows_alone, same
 
 from llm_sampling import sample, top_k_filter
 from llm_sampling.softmax import softmax
-from llm_sampling.testing import chi_square, paired_bootstrap
+from llm_sampling.testing import chi_square
 
 Z = torch.tensor([[2., 1, 1, 0], [0, 3, -1, 2], [1, 1, 1, 1]])
 
@@ -54,39 +54,3 @@ def test_chi_square_is_scipys():
     counts, p = torch.tensor([30, 18, 40, 12]), torch.tensor([.25, .25, .35, .15])
     theirs = stats.chisquare(counts.numpy(), (p.double() * 100).numpy()).pvalue
     assert chi_square(counts, p) == pytest.approx(theirs, rel=1e-5)
-
-
-def binomial_ends(n, k, level):
-    "Exact quantiles of the share of ones in a resampled set"
-    total = torch.tensor([math.comb(n, i) * (k / n)**i * (1 - k / n)**(n - i)
-                          for i in range(n + 1)], dtype=torch.float64).cumsum(0)
-    return [(total < q).sum().item() / n for q in ((1 - level) / 2, (1 + level) / 2)]
-
-
-@pytest.mark.parametrize('n, k, level', [(20, 7, .95), (50, 25, .9), (30, 2, .8)])
-def test_paired_bootstrap_of_zeros_and_ones_is_binomial(n, k, level):
-    "One step of the lattice is allowed where a quantile lies on its edge"
-    a = torch.tensor([1.] * k + [0.] * (n - k))
-    mean, low, high = paired_bootstrap(a, torch.zeros(n), draws=40_000, level=level)
-    assert mean == pytest.approx(k / n)
-    want = binomial_ends(n, k, level)
-    assert [low, high] == pytest.approx(want, abs=1 / n + 1e-9)
-    assert sum(abs(x - y) > 1e-9 for x, y in zip((low, high), want)) <= 1
-
-
-def test_paired_bootstrap_of_many_is_normal():
-    "mean ± 1.96 standard errors, to 3 % of the width"
-    d = torch.randn(400, generator=torch.Generator().manual_seed(1)).double()
-    base = torch.randn(400, generator=torch.Generator().manual_seed(2)).double() * 50
-    mean, low, high = paired_bootstrap(base + d, base)
-    half = 1.96 * d.std(correction=0).item() / 20
-    assert mean == pytest.approx(d.mean().item(), abs=1e-9)
-    assert [low, high] == pytest.approx([mean - half, mean + half], abs=.06 * half)
-    assert (mean, low, high) == paired_bootstrap(base + d, base)
-    assert (low, high) != paired_bootstrap(base + d, base, seed=1)[1:]
-
-
-@pytest.mark.parametrize('a, b', [([1, 2], [1]), ([], []), ([[1]], [[1]]), (1, 1)])
-def test_paired_bootstrap_wants_pairs(a, b):
-    with pytest.raises(ValueError, match='a and b must hold a score for each problem'):
-        paired_bootstrap(a, b)

@@ -307,3 +307,12 @@ def test_printed_and_without_scripts_the_start_shows(chrome, tmp_path):
         assert page.locator('figcaption').inner_text() == '4 words'
         assert page.locator('svg').count() == 1
     context.close()
+
+
+def test_the_number_of_bars_has_the_name_that_is_asked_for():
+    f, readouts = lambda k: [k, 1 - k], []
+    for kw in ({}, dict(count='moves tried'), dict(count=None)):
+        readouts.append(slider_bars(f, 'ab', k=[.5, 1.], **kw).readouts)
+    assert [[*r] for r in readouts] == [['entropy', 'tokens kept'],
+                                        ['entropy', 'moves tried'], ['entropy']]
+    assert readouts[1]['moves tried'] == ['2 of 2', '1 of 2']
