@@ -6,6 +6,7 @@
 
 `build/web/llm_sampling.js` is one classic script that defines `llmSampling`; the
 weights are `weights-0.js`, `weights-1.js`, ..., which it loads when they are needed.
+`views.js` and `views.css` are the playground and the arena of the site.
 Classic scripts, since a page from a disk (`file://`) may load no modules and fetch
 nothing."""
 import argparse
@@ -199,35 +200,45 @@ EXPORT = re.compile(r'^export (?=async |class |const |function)', flags=re.M)
 NAME = re.compile(r'^(?:export )?(?:async )?(?:class|const|let|function\*?) (\w+)',
                   flags=re.M)
 
-def in_order(name, seen):
+def in_order(path, seen):
     "A module after all those that it imports"
-    if name in seen: return
-    source = (WEB/name).read_text()
-    for path in IMPORT.findall(source): in_order(path[2:], seen)
-    seen[name] = source
+    if path in seen: return
+    source = path.read_text()
+    for name in IMPORT.findall(source): in_order(path.parent/name[2:], seen)
+    seen[path] = source
 
-def bundle(sizes):
-    "All modules as one function, which a page calls and a worker calls again"
+def joined_modules(first):
+    "A module and all that it imports, as the inside of one function"
     modules = {}
-    in_order('engine.js', modules)
+    in_order(first, modules)
     names = [n for source in modules.values() for n in NAME.findall(source)]
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice: raise SystemExit(f'web/: names used in two modules: {", ".join(twice)}')
-    body = '\n'.join(f'// {name}\n{EXPORT.sub("", IMPORT.sub("", source))}'
-                     for name, source in modules.items())
+    return '\n'.join(f'// {path.name}\n{EXPORT.sub("", IMPORT.sub("", source))}'
+                     for path, source in modules.items())
+
+def bundle(sizes):
+    "The engine as one function, which a page calls and a worker calls again"
     return f'''(function program(scope) {{
 'use strict'
-{body}
+{joined_modules(WEB/'engine.js')}
 if (typeof document === 'undefined') serve(scope)
 else scope.llmSampling = page({{program, sizes: {sizes}}})
 }})(globalThis)
 '''
+
+def views():
+    "The views as one script, which asks for the engine when it is needed"
+    inside = joined_modules(WEB/'views/views.js')
+    return f"(function () {{\n'use strict'\n{inside}\n}})()\n"
 
 def build(out):
     "Everything a page needs, into a folder"
     out.mkdir(parents=True, exist_ok=True)
     sizes = write_weights(out)
     (out/'llm_sampling.js').write_text(bundle(sizes))
+    (out/'views.js').write_text(views())
+    (out/'views.css').write_text((WEB/'views/views.css').read_text())
     return sum(sizes), (out/'llm_sampling.js').stat().st_size
 
 def main():

@@ -38,14 +38,15 @@ function stateAfter(lm, {sampler, ids: prompt, seeds: [seed]}, written) {
  * @param {string|number[]} prompt
  * @param {number[]} ids written after it, drawn or forced
  * @param {Object|null} settings of a `Sampler`; null is greedy
- * @param {{top?: number, row?: number}} options how many tokens to list; which sample
+ * @param {{top?: number, row?: number, also?: number[]}} options how many tokens to
+ *   list; which sample; ids that are listed, too
  * @returns {{drawn: number|null, steps: Object[], tokens: Object[]}} `steps`: the model
  *   and each step with `kept`, `removed` (how many), `first` (ids of some), `mass`,
  *   `entropy`, `why`; `tokens`: `id`, `text`, `probs` after each step, null if removed,
  *   `score` (logit and noise; the largest is drawn)
  */
 export function explain(lm, prompt, ids = [], settings = null,
-                        {top = 20, row = 0, ...options} = {}) {
+                        {top = 20, row = 0, also = [], ...options} = {}) {
   const greedy = {temperature: 0}
   const request = ask(lm, prompt, settings ?? greedy, {...options, n: row + 1})
   request.seeds = request.seeds.slice(row)
@@ -56,7 +57,9 @@ export function explain(lm, prompt, ids = [], settings = null,
   const scores = sampler.draws ? perturbed(left, seed, ids.length) : left
   const drawn = left.some(v => v > -Infinity) ? argmax(scores) : null
   const shown = bestFirst(softmax(logits), top)
-  if (drawn !== null && !shown.includes(drawn)) shown.push(drawn)
+  for (const id of drawn === null ? also : [drawn, ...also]) {
+    if (!shown.includes(id)) shown.push(id)
+  }
   return {
     drawn,
     steps: reports.map(({probs, removed, ...rest}) => (

@@ -1,0 +1,60 @@
+"""The playground's first screen, computed before any page is opened: what a page shows
+until the weights are there."""
+import json
+import re
+from html import escape
+from pathlib import Path
+
+import torch
+
+import llm_sampling as ls
+from llm_sampling.softmax import softmax
+
+ROOT = Path(__file__).resolve().parent.parent
+TOP, NAMED = 10, 4      # tokens, as in web/views/playground.js
+
+def settings():
+    "Prompt and settings of the first screen, as web/views/state.js has them"
+    text = (ROOT/'web/views/state.js').read_text(encoding='utf-8')
+    prompt = re.search(r"FIRST = \{prompt: '([^']+)', seed: '(\d+)'", text)
+    inside = re.search(r'knobs: \{(.+?)\}', text)[1]
+    knobs = dict(re.findall(r'(\w+): ([\d.]+)', inside))
+    return prompt[1], {k: float(v) for k, v in knobs.items()}, int(prompt[2])
+
+def first_screen():
+    "What `explain` of the engine says at first, from Python"
+    prompt, knobs, seed = settings()
+    lm, sampler = ls.load(), ls.Sampler(**knobs)
+    logits, ids = lm.next_logits(prompt), lm.encode(prompt)[0]
+    seen = sampler.explain(logits, ids, position=0)
+    probs = [softmax(z[0]) for z in seen.logits]
+    row = ls.Sampler(**knobs, seed=ls.row_seeds(seed, ids)[0].item())
+    drawn = row(logits, ids, position=0).item()
+    top = probs[0].argsort(descending=True, stable=True)[:TOP].tolist()
+    names = [re.match(r'\w+', name)[0] for name, _ in seen.names]
+    steps = [dict(step=name, value=knobs.get(name), why=r.why, kept=r.kept,
+                  removed=len(r.removed), mass=round(r.mass, 6),
+                  names=[lm.tokenizer.decode([id]) for id in r.removed[:NAMED]])
+             for name, r in zip(names, seen.report())]
+    of = lambda id: [round(p[id].item(), 6) if p[id] > 0 else None for p in probs]
+    tokens = [dict(id=id, text=lm.tokenizer.decode([id]), probs=of(id))
+              for id in dict.fromkeys([*top, drawn])]
+    return dict(drawn=drawn, steps=steps, tokens=tokens)
+
+def still(said):
+    "The chances as a table, where scripts do not run"
+    rows = ''.join(f'<tr><td>{escape(t["text"])}</td><td>{t["probs"][0]:.3f}</td></tr>'
+                   for t in said['tokens'])
+    prompt = escape(settings()[0])
+    return f'<p>“{prompt}”: chances of the next token.</p><table>{rows}</table>'
+
+def html(view, files='_static/engine'):
+    "A view for a page: its place, its first screen, its style and its script"
+    data = inside = ''
+    if view == 'playground':
+        with torch.inference_mode(): said = first_screen()
+        text = json.dumps(said, separators=(',', ':')).replace('<', '\\u003c')
+        data, inside = f'<script type="application/json">{text}</script>', still(said)
+    return (f'<link rel="stylesheet" href="{files}/views.css">'
+            f'<div data-llms="{view}">{data}{inside}</div>'
+            f'<script src="{files}/views.js" defer></script>')

@@ -1,0 +1,198 @@
+// One beginning and one seed, several strategies side by side.
+
+import {Status, button, copied, element, percent, pythonText, visible} from './dom.js'
+import {keywords} from './python.js'
+import {FIRST, fieldsOf, keep, readArena, seedOf, writeArena} from './state.js'
+
+/** `beams`: a beam search of so many; else settings of a sampler */
+export const STRATEGIES = {
+  greedy: {name: 'greedy', settings: {temperature: 0}},
+  draw: {name: 'plain draw', settings: {}},
+  hot: {name: 'temperature 1.5', settings: {temperature: 1.5}},
+  cool: {name: 'temperature .7', settings: {temperature: .7}},
+  top_k: {name: 'top-k 40', settings: {top_k: 40}},
+  top_p: {name: 'top-p .9', settings: {top_p: .9}},
+  min_p: {name: 'min-p .1', settings: {min_p: .1}},
+  typical: {name: 'typical .9', settings: {typical_p: .9}},
+  dry: {name: 'greedy with DRY .8', settings: {temperature: 0, dry_multiplier: .8}},
+  mirostat: {name: 'Mirostat 2', settings: {adaptive: {name: 'Mirostat2', tau: 3,
+                                                      eta: .1}}},
+  beams: {name: '4 beams', beams: 4},
+}
+export const AT_FIRST = ['greedy', 'draw', 'top_p', 'beams']
+
+/** rep-n as Python's: the share of n-grams that came before; NaN without any */
+export function repOf(ids, n = 4) {
+  const seen = new Set(), count = ids.length - n + 1
+  for (let i = 0; i < count; i++) seen.add(ids.slice(i, i + n).join())
+  return count > 0 ? 1 - seen.size / count : NaN
+}
+
+export function mean(values) {
+  return values.reduce((a, b) => a + b, 0) / values.length
+}
+
+function pythonCall(state, key) {
+  const {prompt, seed, tokens} = state, {settings, beams} = STRATEGIES[key]
+  const text = pythonText(prompt)
+  if (beams) {
+    return `ls.beam_search(lm, ${text}, num_beams=${beams}, max_new_tokens=${tokens})`
+  }
+  const {adaptive, ...rest} = settings
+  const words = keywords({...rest, seed})
+  const memory = adaptive
+    ? `adaptive=ls.${adaptive.name}(tau=${adaptive.tau}, eta=${adaptive.eta}), ` : ''
+  return `ls.generate(lm, ${text}, ls.Sampler(${memory}${words}), `
+    + `max_new_tokens=${tokens})`
+}
+
+/** The text of a strategy as it grows, and what is measured of it */
+class Panel {
+  constructor(key) {
+    this.text = element('p', {class: 'llms-arena-text'})
+    const cell = name => {
+      const value = element('dd', {}, '–')
+      return [value, element('div', {}, element('dt', {}, name), value)]
+    }
+    const [rep, repRow] = cell('rep-4'), [logp, logpRow] = cell('mean log-prob.')
+    const [read, readRow] = cell('tokens evaluated')
+    Object.assign(this, {key, rep, logp, read})
+    this.root = element('section', {class: 'llms-panel',
+                                    'aria-label': STRATEGIES[key].name},
+                        element('p', {class: 'llms-head'}, STRATEGIES[key].name),
+                        this.text, element('dl', {}, repRow, logpRow, readRow))
+  }
+
+  show(prompt, said, ids, logprobs) {
+    this.text.replaceChildren(element('bdi', {class: 'llms-prompt'}, visible(prompt)),
+                              element('bdi', {}, visible(said)))
+    const rep = repOf(ids)
+    this.rep.textContent = Number.isNaN(rep) ? '–' : percent(rep)
+    if (logprobs.length) this.logp.textContent = mean(logprobs).toFixed(2)
+  }
+
+  async run(api, {prompt, seed, tokens}, signal) {
+    const {settings, beams} = STRATEGIES[this.key], ids = [], logprobs = []
+    const decode = list => api.tokenizer.decode(list.filter(i => i))
+    const step = beams ? ({live, ended}) => {
+      const best = (live[0] ?? ended[0]).ids
+      this.show(prompt, decode(best), best, [])
+    } : ({id, logprob}) => {
+      ids.push(id)
+      logprobs.push(logprob)
+      this.show(prompt, decode(ids), ids, logprobs)
+    }
+    const options = {max_new_tokens: tokens, ...beams && {num_beams: beams}}
+    const params = {prompt, options, settings: beams ? null : {...settings, seed}}
+    const said = await api.engine.call(beams ? 'beams' : 'generate', params,
+                                       {step, signal})
+    if (!said) return
+    const [row] = said.rows
+    this.show(prompt, row.text, row.ids, row.logprobs)
+    this.read.textContent = said.stats.tokens_evaluated.toLocaleString('en')
+  }
+}
+
+export class Arena {
+  constructor(root) {
+    const fields = fieldsOf('arena', location.hash)
+    this.state = fields ? readArena(fields, STRATEGIES)
+      : {prompt: FIRST.prompt, seed: '1', tokens: 60, names: AT_FIRST}
+    this.build(root)
+    this.show()
+    if (fields) this.run()
+    addEventListener('hashchange', () => this.follow())
+  }
+
+  follow() {
+    const now = fieldsOf('arena', location.hash)
+    if (!now) return
+    this.stop()
+    this.state = readArena(now, STRATEGIES)
+    this.run()
+  }
+
+  build(root) {
+    this.status = new Status()
+    const set = (name, read) => ({change: e => {
+      this.stop()
+      this.state[name] = read(e.target.value)
+      this.show()
+    }})
+    this.prompt = element('textarea', {rows: 2, spellcheck: false, maxLength: 4000,
+                                       on: set('prompt', v => v)})
+    this.seed = element('input', {type: 'text', inputMode: 'numeric', maxLength: 19,
+                                  on: set('seed', v => seedOf(v.trim(),
+                                                              this.state.seed))})
+    this.tokens = element('input', {
+      type: 'number', min: 1, max: 400,
+      on: set('tokens', v => Math.max(1, Math.min(400, Math.round(Number(v)) || 60)))})
+    this.boxes = Object.fromEntries(Object.keys(STRATEGIES).map(key => [
+      key, element('input', {type: 'checkbox', on: {change: () => this.choose()}})]))
+    this.runButton = button('▶ Run', () => this.running ? this.stop() : this.run(),
+                            {class: 'llms-strong'})
+    const link = button('Copy link', () => {
+      keep(writeArena(this.state))
+      copied(location.href, this.status.text)
+    })
+    this.grid = element('div', {class: 'llms-arena'})
+    this.code = element('pre', {tabIndex: 0, 'aria-label': 'the same in Python'})
+    const field = (name, input) =>
+      element('label', {class: 'llms-field'}, element('span', {}, name), input)
+    root.replaceChildren(
+      field('Beginning', this.prompt),
+      element('div', {class: 'llms-fields'}, field('seed', this.seed),
+              field('tokens at most', this.tokens)),
+      element('div', {class: 'llms-choices', role: 'group', 'aria-label': 'strategies'},
+              ...Object.entries(this.boxes).map(([key, box]) =>
+                element('label', {class: 'llms-choice'}, box, STRATEGIES[key].name))),
+      element('div', {class: 'llms-row-of-buttons'}, this.runButton, link),
+      this.status.row, this.grid,
+      element('details', {}, element('summary', {}, 'The same texts in Python'),
+              this.code))
+  }
+
+  choose() {
+    this.stop()
+    this.state.names = Object.keys(this.boxes).filter(k => this.boxes[k].checked)
+    this.show()
+  }
+
+  show() {
+    const {prompt, seed, tokens, names} = this.state
+    Object.assign(this.prompt, {value: prompt})
+    Object.assign(this.seed, {value: seed})
+    Object.assign(this.tokens, {value: tokens})
+    for (const [key, box] of Object.entries(this.boxes)) {
+      box.checked = names.includes(key)
+    }
+    this.panels = names.map(key => new Panel(key))
+    for (const panel of this.panels) panel.show(prompt, '', [], [])
+    this.grid.replaceChildren(...this.panels.map(p => p.root))
+    this.runButton.disabled = !names.length
+    this.code.textContent = ['import llm_sampling as ls\n\nlm = ls.load()',
+                             ...names.map(k => pythonCall(this.state, k))].join('\n')
+  }
+
+  stop() { this.running?.abort() }
+
+  async run() {
+    this.show()
+    keep(writeArena(this.state))
+    const stop = this.running = new AbortController()
+    this.runButton.textContent = '■ Stop'
+    try {
+      const api = await this.status.engine(), {signal} = stop
+      await Promise.all(this.panels.map(p => p.run(api, this.state, signal)))
+      if (!signal.aborted) this.status.say('All have written.')
+    } catch (error) {
+      stop.abort()
+      this.status.say(`That does not work: ${visible(error.message)}`)
+    } finally {
+      if (this.running === stop) {
+        this.running = null
+        this.runButton.textContent = '▶ Run'
+      }
+    }
+  }
+}

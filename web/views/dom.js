@@ -1,0 +1,126 @@
+// What the views are made of: elements, texts that are shown and never obeyed, and the
+// engine, which comes when it is first asked.
+
+/** An element; what it has no property for is an attribute; `on` are listeners */
+export function element(name, {on = {}, ...props} = {}, ...children) {
+  const made = document.createElement(name)
+  for (const [key, value] of Object.entries(props)) {
+    if (key === 'class') made.className = value
+    else if (key in made) made[key] = value
+    else made.setAttribute(key, value)
+  }
+  for (const [event, f] of Object.entries(on)) made.addEventListener(event, f)
+  made.append(...children)
+  return made
+}
+
+const HIDDEN = /(?![\n\t\u200c\u200d])[\p{Cc}\p{Cf}\p{Co}\p{Cs}\u2028\u2029]/gu
+
+function escaped(char) {
+  const code = char.codePointAt(0), hex = n => code.toString(16).padStart(n, '0')
+  return code < 256 ? `\\x${hex(2)}` : code < 65536 ? `\\u${hex(4)}` : `\\U${hex(8)}`
+}
+
+/** Text whose control and direction marks are seen: Python's `printable` */
+export function visible(text) { return text.replace(HIDDEN, escaped) }
+
+/** A token by itself: its spaces and line ends are seen, too */
+export function tokenLabel(text) {
+  return visible(text).replace(/ /g, '␣').replace(/\n/g, '⏎').replace(/\t/g, '⇥')
+}
+
+/** A text as Python writes it */
+export function pythonText(text) {
+  const quoted = text.replace(/[\\']/g, '\\$&').replace(/\n/g, '\\n')
+    .replace(/[\t\u200c\u200d]/g, escaped)
+  return `'${visible(quoted)}'`
+}
+
+export function percent(p) {
+  if (!p) return '0 %'
+  const x = 100 * p
+  return x < .1 ? '<0.1 %' : `${x.toFixed(x < 10 ? 1 : 0)} %`
+}
+
+/** A labelled slider over a list of values; `show(value)` moves it */
+export function slider({label, values, off, help, always = false}, moved) {
+  let list = [...values]
+  const said = v => v === off && !always ? 'off' : String(v)
+  const text = element('output')
+  const input = element('input', {
+    type: 'range', min: 0, step: 1, title: help, 'aria-label': label,
+    on: {input: () => moved(list[Number(input.value)])}})
+  const show = value => {
+    const v = value ?? off
+    if (!list.includes(v)) list = [...list, v].sort((a, b) => a - b)
+    Object.assign(input, {max: list.length - 1, value: list.indexOf(v)})
+    text.textContent = said(v)
+    input.setAttribute('aria-valuetext', said(v))
+  }
+  const row = element('label', {class: 'llms-knob', title: help},
+                      element('span', {}, label), input, text)
+  return {row, show}
+}
+
+export function button(text, pressed, props = {}) {
+  return element('button', {type: 'button', ...props, on: {click: pressed}}, text)
+}
+
+/** Put a text on the clipboard; where that is forbidden, show it to be copied */
+export async function copied(text, note) {
+  try {
+    await navigator.clipboard.writeText(text)
+    note.replaceChildren('Copied.')
+  } catch {
+    const field = element('input', {readOnly: true, value: text, class: 'llms-copy',
+                                    'aria-label': 'to be copied'})
+    note.replaceChildren('Copy this: ', field)
+    field.select()
+  }
+}
+
+const HERE = document.currentScript?.src ?? ''
+let coming
+
+/** The script of the engine, once; it stands beside this one */
+function engineScript() {
+  coming ??= new Promise((resolve, reject) => {
+    const failed = () => { coming = null; reject(new Error('the engine did not load')) }
+    document.head.append(element('script', {
+      src: new URL('llm_sampling.js', HERE).href,
+      on: {load: () => resolve(globalThis.llmSampling), error: failed}}))
+  })
+  return coming
+}
+
+/** A line that says what happens, and how far the weights have come */
+export class Status {
+  constructor() {
+    this.text = element('span', {role: 'status'})
+    this.bar = element('progress', {max: 1, value: 0, hidden: true,
+                                    'aria-label': 'model loaded'})
+    this.row = element('div', {class: 'llms-status'}, this.text, this.bar)
+  }
+
+  say(...parts) { this.text.replaceChildren(...parts) }
+
+  /** The engine with its weights: at the first question they are loaded */
+  async engine() {
+    const api = await engineScript(), {engine} = api
+    if (!engine.ready) {
+      const size = (engine.size / 1e6).toFixed(0)
+      this.bar.hidden = false
+      this.say(`Loading the model, once: ${size} MB …`)
+      try {
+        await engine.load(({loaded, total}) => {
+          this.bar.value = loaded / total
+          const here = (loaded / 1e6).toFixed(0)
+          this.say(`Loading the model, once: ${here} of ${size} MB`)
+        })
+        engine.ready = true
+        this.say('The model is here: all runs on this page.')
+      } finally { this.bar.hidden = true }
+    }
+    return api
+  }
+}

@@ -1,0 +1,12 @@
+// Puts a view into each element that asks for one: `<div data-llms="playground">`.
+
+import {Arena} from './arena.js'
+import {Playground} from './playground.js'
+
+const VIEWS = {playground: Playground, arena: Arena}
+
+for (const root of document.querySelectorAll('[data-llms]')) {
+  const stored = root.querySelector('script[type="application/json"]')
+  const View = VIEWS[root.dataset.llms]
+  root.view = new View(root, stored && JSON.parse(stored.textContent))
+}
