@@ -44,7 +44,8 @@ def wait(page, n):
                                    dict(top_k=20, min_p=.05, repetition_penalty=1.2)])
 def test_playground_writes_what_python_writes(chrome, built, knobs):
     said = '&'.join(f'{k}={v}' for k, v in knobs.items())
-    with opened(chrome, built, 'playground', f'#play?prompt=The+king&seed=3&{said}') as p:
+    state = f'#play?prompt=The+king&seed=3&{said}'
+    with opened(chrome, built, 'playground', state) as p:
         p.wait_for_function(f'{VIEW}.shown && !{VIEW}.stale')
         for n in range(1, 6):
             p.get_by_role('button', name='Step', exact=True).click()
