@@ -509,6 +509,12 @@ def twin(path, nb, out):
     text = re.sub(r'\]\(([\w-]+)\.ipynb', r'](\1.html.md', relink(text))
     (out/f'{name}.html.md').write_text(text, encoding='utf-8')
 
+def engine(out):
+    "The engine, its weights and the views, where pages that show a view find them"
+    sys.path.insert(0, str(ROOT/'tools'))
+    import web
+    web.build(out/'_static/engine')
+
 def redirect(old, new, out):
     "A page at an old address that leads to the new one, with and without scripts"
     link = f'{new}.html'
@@ -556,6 +562,7 @@ def site(nbs, out):
     for folder in (out, trees): shutil.rmtree(folder, ignore_errors=True)
     code = build_main(['-q', '-b', 'html', '-c', str(ROOT/'docs'), '-W', '--keep-going',
                        '-d', str(trees), str(src), str(out)])
+    engine(out)
     for path, nb in pages.items(): twin(path, nb, out)
     if nbs == ROOT/'nbs': redirects([page_name(path) for path in pages], out)
     if (nbs/'llms.txt').exists(): shutil.copy2(nbs/'llms.txt', out)

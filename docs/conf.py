@@ -7,11 +7,14 @@ from html import escape
 from pathlib import Path
 
 from docutils import nodes
+from docutils.parsers.rst import Directive
 from latex2mathml.converter import convert
 from sphinx import addnodes
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT/'docs')]
+import first_screen  # noqa: E402
+
 from llm_sampling._modidx import d as modidx  # noqa: E402
 
 urls = tomllib.loads(
@@ -195,7 +198,17 @@ def inside(node, kinds):
     return False
 
 
+class View(Directive):
+    "A place for a view of web/views: ```{view} playground"
+    required_arguments = 1
+
+    def run(self):
+        html = first_screen.html(self.arguments[0])
+        return [nodes.raw('', html, format='html')]
+
+
 def setup(app):
+    app.add_directive('view', View)
     app.add_html_math_renderer('mathml', (inline_math, None), (display_math, None))
     app.connect('doctree-read', anchors)
     app.connect('doctree-read', link)

@@ -3,7 +3,7 @@
 What is left of a night's results when the power goes at four?
 
 A file of whole lines, each on the disk before the next begins, loses the line that is being written, and nothing else. A
-[sweep](https://llm-sampling.github.io/llm_sampling/sweeps.html.md) writes such files; here is how, and how they are read: as
+[sweep](22a_sweeps.ipynb) writes such files; here is how, and how they are read: as
 a table, in SQL, as a figure.
 
 Docs: https://llm-sampling.github.io/llm_sampling/results.html.md"""

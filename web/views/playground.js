@@ -379,7 +379,7 @@ export class Playground {
         + `${why === 'f' ? ', forced' : ''}`,
       on: {mouseenter: tell, focus: () => { this.tab = i; tell() },
            click: () => this.look(i)}}, visible(entry.text))
-    span.style.setProperty('--surprise', `${Math.round(s * 60)}%`)
+    span.style.setProperty('--surprise', `${Math.round(s * 50)}%`)
     return span
   }
 
