@@ -71,7 +71,7 @@ def test_every_strategy_of_the_package_is_here():
 
 
 HAS_ANOTHER_OPTION = {'self', 'lm', 'prompt', 'sampler'}
-FOR_PYTHON_ONLY = {'attention_mask', 'streamer', 'value', 'score', 'answer',
+FOR_PYTHON_ONLY = {'record', 'attention_mask', 'streamer', 'value', 'score', 'answer',
                    'similarity', 'tokenizer', 'processors'}
 
 def test_every_parameter_is_an_option(here):
