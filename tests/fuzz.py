@@ -67,7 +67,8 @@ HERE = {                                        # where a name means something e
     ('replay_logprobs', 'temperature'): None,
     ('replay_logprobs', 'support'): ls.Support([], [0, 0, 0], V),
     ('Support.logprobs', 'ids'): torch.tensor([1, 3]),
-    ('Support.take', 'index'): [0, 1], ('compare', 'budget'): None}
+    ('Support.take', 'index'): [0, 1], ('compare', 'budget'): None,
+    ('sweep', 'metrics'): None}
 
 
 def parameters(f):
