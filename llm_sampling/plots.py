@@ -91,11 +91,12 @@ def plot_probs(
     if compare is not None:
         ax.hlines(_numbers(compare), [i-.42 for i in range(len(p))],
                   [i+.42 for i in range(len(p))], OTHER, lw=2)
+    # a number stands above the line, too, which would strike it through
+    tops = p if compare is None else [*map(max, p, _numbers(compare))]
     for i, v in enumerate(p if len(p) <= 12 else []):
-        ax.annotate(f'{v:.3f}', (i, v), (0, 2), textcoords='offset points', ha='center',
-                    fontsize=8, color=ink)
-    ax.set(ylabel=ylabel, title=title and literal(title),
-           ylim=(0, 1.12 * max(p + _numbers([] if compare is None else compare))))
+        ax.annotate(f'{v:.3f}', (i, tops[i]), (0, 2), textcoords='offset points',
+                    ha='center', fontsize=8, color=ink)
+    ax.set(ylabel=ylabel, title=title and literal(title), ylim=(0, 1.12 * max(tops)))
     crowded = max(map(len, labels)) * len(p) >= 70
     ax.set_xticks(range(len(p)), labels, rotation=40 if crowded else 0)
     return ax
