@@ -112,15 +112,16 @@ def _values(strategy, pair):
         raise ValueError(f'{strategy} has no knob {knob}{has}')
     return name, each(literal(values))
 
-# %% ../nbs/25c_cli_measure.ipynb #573f640d
+# %% ../nbs/25c_cli_measure.ipynb #59507bb1
 def _combinations(words):
     "The specs of a `--grid`: a strategy, then values of its knobs"
     strategy, *pairs = words
     if strategy not in STRATEGIES:
         raise ValueError(f'strategy must be one of {", ".join(STRATEGIES)}, '
                          f'not {strategy!r}')
-    s, values = STRATEGIES[strategy], dict(_values(strategy, pair) for pair in pairs)
-    specs = grid_of(s.function.split('.')[1], **s.fixed, **values)
+    function, fixed = STRATEGIES[strategy].function, STRATEGIES[strategy].fixed
+    values = dict(_values(strategy, pair) for pair in pairs)
+    specs = grid_of(function.split('.')[1], **fixed, **values)
     # without a knob of the sampler `generate` would be greedy
     return [{'temperature': 1} | d for d in specs] if strategy == 'sample' else specs
 
@@ -138,7 +139,7 @@ def _specs_in(path):
             raise ValueError(f'spec {i} of {path}: {e}') from None
     return found
 
-# %% ../nbs/25c_cli_measure.ipynb #a903acaa
+# %% ../nbs/25c_cli_measure.ipynb #244b814d
 def specs_of(
     args,   # With `grid` and `specs`
 )->list:
@@ -147,6 +148,7 @@ def specs_of(
     specs = [] if args.specs is None else _specs_in(args.specs)
     try:
         for words in args.grid or []: specs += _combinations(words)
+        for spec in specs: read_spec(spec)
     except (TypeError, ValueError) as e: args.parser.error(f'--grid: {e}')
     return specs
 
