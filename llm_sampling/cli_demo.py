@@ -64,7 +64,7 @@ def _write_figure(args, lm, path):
         bars[options] = probs[ids].where(kept[options], model[ids])
     names = [repr(lm.tokenizer.decode([i])) for i in ids.tolist()]
     small_multiples(bars, names, kept=kept).savefig(path, dpi=150, facecolor='white')
-    print(f'\nwrote {path}', file=sys.stderr)
+    say_written(path)
 
 # %% ../nbs/25d_cli_demo.ipynb #b289dc01
 def _small_comparison(args, lm, path):

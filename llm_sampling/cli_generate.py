@@ -14,7 +14,6 @@ __all__ = ['Job', 'job_of', 'ready', 'add_generate', 'generate_args', 'add_expla
 
 # %% ../nbs/25b_cli_generate.ipynb #5bc0cfb3
 import argparse
-import json
 import os
 import sys
 from importlib import import_module

@@ -13,7 +13,7 @@ def test_demo_shows_every_strategy_and_a_figure(tmp_path, here, monkeypatch):
                         **kw: panels.append(rows) or small_multiples(rows, *a, **kw))
     p = here('demo', 'Once upon a time', '--max-new-tokens', '6', '--figure',
              str(tmp_path/'demo.png'))
-    assert p.returncode == 0 and p.stderr == f'\nwrote {tmp_path/"demo.png"}\n'
+    assert p.returncode == 0 and p.stderr == f'wrote {tmp_path/"demo.png"}\n'
     assert (tmp_path/'demo.png').read_bytes()[:4] == b'\x89PNG'
     rows = [l[4:] for l in p.stdout.splitlines() if l.startswith('--- ')]
     assert {row.split()[0] for row in rows} == {*STRATEGIES}
