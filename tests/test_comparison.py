@@ -266,6 +266,8 @@ def test_a_page_is_whole_and_escaped(made):
     assert '<script' not in page and page.count('&lt;script') >= 5
     assert page.count('<svg') == page.count('</svg>') == 1
     import re
+    table = page[page.index('<table'):page.index('</table>')]
+    assert '[0' in table and ', ' not in table          # no line ends in an interval
     links = re.findall(r'(?:src|href)="([^"]*)"', page) + re.findall(r'url\(([^)]*)\)',
                                                                      page)
     assert all(link.startswith('#') for link in links)
