@@ -119,9 +119,11 @@ def _combinations(words):
     if strategy not in STRATEGIES:
         raise ValueError(f'strategy must be one of {", ".join(STRATEGIES)}, '
                          f'not {strategy!r}')
-    function, fixed = STRATEGIES[strategy].function, STRATEGIES[strategy].fixed
+    s = STRATEGIES[strategy]
+    defaults = {name: p.default for name, p in knobs_of(s.function).items()}
+    fixed = {k: v for k, v in s.fixed.items() if defaults.get(k) != v}
     values = dict(_values(strategy, pair) for pair in pairs)
-    specs = grid_of(function.split('.')[1], **fixed, **values)
+    specs = grid_of(s.function.split('.')[1], **fixed, **values)
     # without a knob of the sampler `generate` would be greedy
     return [{'temperature': 1} | d for d in specs] if strategy == 'sample' else specs
 
