@@ -10,7 +10,12 @@
 - `llm_sampling.caches`: Keys and values in buffers: a new token is written behind the old, and nothing is copied
 - `llm_sampling.call`: What a sampler is called with is checked once, and becomes what its steps look at and what the draw needs
 - `llm_sampling.cells`: One setting, one prompt, one seed, computed alone or with others, and a hash of all that decides over a model's texts
-- `llm_sampling.cli`: Generate, explain and compare from a terminal
+- `llm_sampling.cli`: Generate, explain, compare and sweep from a terminal
+- `llm_sampling.cli_console`: UTF-8 in, printable text out, and files looked at before the work
+- `llm_sampling.cli_demo`: Every strategy from one prompt: texts, speed, repetition, and a page that compares them
+- `llm_sampling.cli_generate`: From a line to a strategy and its knobs, and from there to printed texts
+- `llm_sampling.cli_measure`: The commands that measure: what is wrong is found before the work, and what was finished is kept
+- `llm_sampling.cli_options`: The options of a command, read from the functions that it calls
 - `llm_sampling.cluster`: The same sweep on a cluster of Ray: what it costs, what breaks first, and what happens to a cell that kills its workers
 - `llm_sampling.comparison`: Every strategy on your model and your prompts: quality, variety and cost with intervals, and which differences are more than noise
 - `llm_sampling.constrained`: Beams whose texts contain given words, wherever they fit

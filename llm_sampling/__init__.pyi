@@ -10,6 +10,11 @@ from . import caches as caches
 from . import call as call
 from . import cells as cells
 from . import cli as cli
+from . import cli_console as cli_console
+from . import cli_demo as cli_demo
+from . import cli_generate as cli_generate
+from . import cli_measure as cli_measure
+from . import cli_options as cli_options
 from . import cluster as cluster
 from . import comparison as comparison
 from . import constrained as constrained

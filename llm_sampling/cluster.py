@@ -42,6 +42,16 @@ def _ray():
                           ) from None
     return ray
 
+# %% ../nbs/22c_cluster.ipynb #5b1e0c77
+def _init(ray, address, **options):
+    "Start or join Ray, in three attempts where it was too slow to start"
+    # a fixed limit of 15 seconds, github.com/ray-project/ray/issues/65983
+    for attempts_left in (2, 1, 0):
+        try: return ray.init(address, **options)
+        except Exception as e:
+            if 'timed out during startup' not in str(e) or not attempts_left: raise
+            ray.shutdown()
+
 # %% ../nbs/22c_cluster.ipynb #bed4f318
 @contextmanager
 def joined(
@@ -56,7 +66,7 @@ def joined(
     os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')      # no report to anybody
     here = {} if address else dict(num_cpus=workers, include_dashboard=False)
     quiet = dict(log_to_driver=False, logging_level='ERROR')
-    try: ray.init(address or 'local', **quiet, **here)
+    try: _init(ray, address or 'local', **quiet, **here)
     except Exception as e:
         why = ' '.join(str(e).split())
         raise RuntimeError(f'Ray could not be joined at {address}: {why} (is its token '

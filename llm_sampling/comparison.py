@@ -19,6 +19,7 @@ import html
 import io
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -604,17 +605,21 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
+:root {{ color-scheme: light dark }} .wide {{ overflow-x: auto }}
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto;
-       padding: 0 1rem; color-scheme: light dark }}
-.wide {{ overflow-x: auto }} table {{ border-collapse: collapse; font-size: .8rem }}
-td, th {{ padding: .2rem .6rem; text-align: left; border-bottom: 1px solid #7d828a60;
-         white-space: nowrap }}
-svg {{ max-width: 100%; height: auto }}
+       padding: 0 1rem }} svg {{ max-width: 100%; height: auto }}
+table {{ border-collapse: collapse; border: 0; font-size: .8rem }}
+td, th {{ padding: .2rem .6rem; text-align: left; border: 0; white-space: nowrap;
+         border-bottom: 1px solid #7d828a60 }}
+@media (max-width: 40rem) {{  /* a phone: an interval below its value, names in sight */
+  td, th {{ padding: .2rem .3rem; white-space: normal; font-size: .7rem }}
+  tr > th:first-child {{ position: sticky; left: 0; background: Canvas }}
+  .wide svg {{ max-width: none; width: 36rem }} }}
 </style>
 <h1>{title}</h1>
 <p>{intro}</p>
 <h2>Numbers</h2><div class="wide">{table}</div>
-<h2>Quality, diversity, cost</h2><p>{caption}</p>{figure}
+<h2>Quality, diversity, cost</h2><p>{caption}</p><div class="wide">{figure}</div>
 <h2>Texts</h2><p>Each token is shaded by how surprising it was to the model.</p>{texts}
 </html>
 """
@@ -649,6 +654,7 @@ def to_html(self:Comparison,
                 [self.prompts[prompt]] + [p for p, _ in own[prompt]],
                 [0.] + [s for _, s in own[prompt]], vmax=8.).data
              for name, own in self.texts.items()]
-    table = self.pivot().to_html(escape=True)
+    # a line may end before an interval, not within it
+    table = re.sub(r'\[([\d.-]+), ', r'[\1,&nbsp;', self.pivot().to_html(escape=True))
     return _PAGE.format(title=escape(title), intro=escape(intro), table=table,
                         caption=escape(caption), figure=figure, texts=''.join(texts))

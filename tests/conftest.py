@@ -94,6 +94,29 @@ def recorded(monkeypatch, complete):
     return asked
 
 
+@pytest.fixture
+def load(lm):
+    "One bundled model for all tests, but not on another device or in another dtype"
+    import llm_sampling as ls
+    plain = ls.load
+    return lambda name=None, **kw: plain(name, **kw) if name or any(kw.values()) else lm
+
+
+
+@pytest.fixture
+def here(capsys, monkeypatch, load):
+    """Run in this process, with one model: importing torch and transformers takes
+    seconds"""
+    monkeypatch.setattr('llm_sampling.models.load', load)
+    import subprocess
+    from llm_sampling.cli import main
+    def run_here(*args):
+        code = main(list(args))
+        out = capsys.readouterr()
+        return subprocess.CompletedProcess(args, code, out.out, out.err)
+    return run_here
+
+
 @pytest.fixture(scope='module')
 def chrome():
     "A browser context, and the log of what its pages did"

@@ -170,6 +170,29 @@ def test_a_batch_that_kills_its_workers_comes_again_cell_by_cell():
     assert record['error'] == 'Crashed: gone' and record['cell'] == 'a'
 
 
+class Slow:
+    "A Ray that starts at a later attempt"
+    def __init__(self, attempts, why='The current node timed out during startup.'):
+        self.left, self.why, self.calls = attempts, why, []
+    def is_initialized(self): return False
+    def shutdown(self): self.calls.append('shutdown')
+    def init(self, *args, **options):
+        self.calls.append('init')
+        self.left -= 1
+        if self.left: raise Exception(self.why)
+
+
+def test_a_slow_start_is_tried_again(monkeypatch):
+    ray = Slow(3)
+    monkeypatch.setattr(package, '_ray', lambda: ray)
+    with package.joined() as joined: assert joined is ray
+    assert ray.calls == ['init', 'shutdown'] * 3               # the last one at the end
+    for ray, attempts in ((Slow(4), 3), (Slow(2, 'no such thing'), 1)):
+        with pytest.raises(RuntimeError, match=f'Ray did not start: {ray.why}'):
+            with package.joined(): pass
+        assert ray.calls.count('init') == attempts
+
+
 @pytest.mark.long
 def test_ray_starts_by_itself(complete, tmp_path):
     path = tmp_path/'x.jsonl'

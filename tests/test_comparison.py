@@ -266,6 +266,8 @@ def test_a_page_is_whole_and_escaped(made):
     assert '<script' not in page and page.count('&lt;script') >= 5
     assert page.count('<svg') == page.count('</svg>') == 1
     import re
+    table = page[page.index('<table'):page.index('</table>')]
+    assert '[0' in table and ', ' not in table          # no line ends in an interval
     links = re.findall(r'(?:src|href)="([^"]*)"', page) + re.findall(r'url\(([^)]*)\)',
                                                                      page)
     assert all(link.startswith('#') for link in links)
@@ -287,61 +289,6 @@ def test_a_model_without_tokenizer(tiny, rows):
                     ['rep_4', 'perplexity'], **FEW)
     assert not found.errors and not found.texts and len(found.prompts) == 3
     assert found.to_html(quality='rep_4', diversity='perplexity')
-
-
-# the commands
-
-@pytest.fixture
-def said(tmp_path, capsys, monkeypatch):
-    "`said(*args)` is the exit code and both outputs of the command"
-    from llm_sampling import cli
-    monkeypatch.chdir(tmp_path)
-    def command(*args):
-        code = cli.main([*map(str, args)])
-        return code, *capsys.readouterr()
-    return command
-
-
-def test_the_commands_compare_and_plot(said, tmp_path):
-    (tmp_path/'specs.json').write_text(json.dumps({
-        'greedy': {'strategy': 'generate'},
-        'wrong': {'strategy': 'generate', 'top_p': 3}}))
-    (tmp_path/'prompts.txt').write_text('\n'.join(PROMPTS))
-    code, out, err = said(
-        'compare', '--specs', 'specs.json', '--prompts', 'prompts.txt', '--metrics',
-        'rep_4', 'length', '--max-new-tokens', 5, '--out', 'c.json', '--page', 'c.html')
-    assert code == 0 and 'wrong' in out and '5.00' in out and 'wrote c.json' in err
-    found = read_comparison(tmp_path/'c.json')
-    assert found.prompts == PROMPTS and found.intervals['greedy']['length'].value == 5
-    assert (tmp_path/'c.html').read_text().startswith('<!doctype html>')
-    axes = '--quality', 'rep_4', '--diversity', 'length'
-    code, out, err = said('plot', 'c.json', '--figure', 'c.png', '--page', 'd.html',
-                          *axes)
-    assert code == 0 and (tmp_path/'c.png').read_bytes()[:4] == b'\x89PNG'
-    assert '<svg' in (tmp_path/'d.html').read_text()
-    assert said('plot', 'c.json')[0] == 2                     # nothing to write
-    assert said('plot', 'c.json', '--page', 'd.html')[0] == 2   # no coherence in it
-    code, out, err = said('plot', 'specs.json', '--page', 'd.html', *axes)
-    assert code == 1 and 'no comparison' in err
-    assert said('compare', '--page', 'none/c.html')[0] == 2
-    assert said('compare', '--specs', 'prompts.txt')[0] == 1
-    assert said('compare', '--budget', '0')[0] == 2
-
-
-def test_compare_says_what_is_missing(said, monkeypatch):
-    import sys
-    monkeypatch.setitem(sys.modules, 'pandas', None)
-    code, out, err = said('compare')
-    assert code == 1 and 'llm_sampling[measure]' in err
-
-
-@pytest.mark.long
-def test_the_demo_ends_with_a_page(said, tmp_path):
-    code, out, err = said('demo', '--max-new-tokens', 3, '--page', 'demo.html')
-    assert code == 0 and 'All strategies on 6 prompts' in out and 'demo.html' in err
-    page = (tmp_path/'demo.html').read_text()
-    assert page.count('<svg') == 1 and '<script' not in page
-    assert page.count('<h3>') == len(every_strategy())
 
 
 def test_the_stored_numbers_agree_with_themselves():

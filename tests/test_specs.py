@@ -8,7 +8,7 @@ import pytest
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 import llm_sampling as ls
-from llm_sampling import cli, specs
+from llm_sampling import cli_options, specs
 
 PROMPTS = ['The king had three', 'Once']
 FEW = dict(max_new_tokens=5)
@@ -49,7 +49,8 @@ def test_every_strategy_has_a_name():
              and 'max_new_tokens' in inspect.signature(f).parameters}
     streams = {'stream', 'stream_beam_search', 'sweep', 'compare'}
     assert takes - streams == {*specs.PATHS} == {*CALLS}
-    assert {s.function for s in cli.STRATEGIES.values()} == {*specs.PATHS.values()}
+    offered = {s.function for s in cli_options.STRATEGIES.values()}
+    assert offered == {*specs.PATHS.values()}
 
 
 @pytest.mark.parametrize('name', CALLS)
