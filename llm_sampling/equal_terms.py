@@ -111,6 +111,28 @@ def shared_groups(
         else: groups.append(([name], [own] if own else []))
     return [names for names, _ in groups]
 
+# %% ../nbs/21e_equal_terms.ipynb #5d1e7ac4
+class _Each(Policy):
+    "One sampler of all rows holds their seeds; each row's own picks its token"
+    def __init__(self,
+        joint,     # A `Sampler` with a seed for each row
+        samplers,  # Those of the rows of a prompt, in order
+        n,         # Rows of each
+    ):
+        super().__init__(joint)
+        self.samplers, self.n = samplers, n
+
+    def pick(self, rows, logits, past):
+        ids, mask, position = past
+        owners = torch.tensor(rows.live) // self.n % len(self.samplers)
+        chosen = logits.new_empty(len(logits), dtype=torch.long)
+        for i in owners.unique().tolist():
+            at = (owners == i).nonzero()[:, 0]
+            own = self.samplers[i].rows(at, self.sampler.seed[at])
+            state = None if self.state is None else self.state[at]
+            chosen[at] = own(logits[at], ids[at], mask[at], position, state)
+        return chosen
+
 # %% ../nbs/21e_equal_terms.ipynb #ba47037d
 def write_shared(
     lm, prompts,
@@ -123,12 +145,14 @@ def write_shared(
     width = n * len(samplers)
     request = ask(lm, prompts, n=width, **rest)
     ids, mask, count = request.ids, request.mask, len(request.ids)
-    each = [s.lend(lm.tokenizer) for s in samplers for _ in range(n)]
+    own = [s.lend(lm.tokenizer) for s in samplers]
+    each = [s for s in own for _ in range(n)]
     joint = Sampler.stack(each * count).spread(ids, mask, width, seed)
     joint.seed = row_seeds(seed, ids, mask, n).view(count, 1, n).expand(
         -1, len(samplers), -1).flatten()
     request = replace(request, sampler=joint)
-    out = run_whole(write_rows(request, rows_for(request), Policy(joint)))
+    policy = _Each(joint, own, n)
+    out = run_whole(write_rows(request, rows_for(request), policy))
     rows = torch.arange(count * width).view(count, len(samplers), n)
     return [_part(out, rows[:, i].flatten().tolist(), mask.sum().item(), len(samplers))
             for i in range(len(samplers))]

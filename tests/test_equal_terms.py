@@ -38,6 +38,19 @@ def test_samplers_that_read_together_write_what_they_write_alone(lm):
             assert out.stats['tokens_evaluated'] == alone.stats['tokens_evaluated']
 
 
+def test_samplers_with_a_memory_or_a_roll_of_their_own(lm):
+    "State and finished rows follow the rows of each sampler"
+    for samplers in ([ls.Sampler(adaptive=ls.Mirostat2(3.), top_k=k) for k in (5, 60)],
+                     [ls.Sampler(xtc_probability=.5, xtc_threshold=.05),
+                      ls.Sampler(frequency_penalty=.8, top_p=.9)]):
+        outs = write_shared(lm, PROMPTS, samplers, 3, 2, stop=[' the'],
+                            max_new_tokens=12)
+        for s, out in zip(samplers, outs):
+            alone = ls.generate(lm, PROMPTS, s, seed=3, n=2, stop=[' the'],
+                                max_new_tokens=12)
+            assert out.texts == alone.texts
+
+
 def test_a_prefill_is_shared(lm):
     "The prompts are read once, however many samplers"
     seen = []
