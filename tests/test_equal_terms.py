@@ -40,7 +40,8 @@ def test_samplers_that_read_together_write_what_they_write_alone(lm):
 
 def test_samplers_with_a_memory_or_a_roll_of_their_own(lm):
     "State and finished rows follow the rows of each sampler"
-    for samplers in ([ls.Sampler(adaptive=ls.Mirostat2(3.), top_k=k) for k in (5, 60)],
+    for samplers in ([ls.Sampler(adaptive=ls.Mirostat2(2., eta=1.), top_k=k)
+                      for k in (9, 400)],
                      [ls.Sampler(xtc_probability=.5, xtc_threshold=.05),
                       ls.Sampler(frequency_penalty=.8, top_p=.9)]):
         outs = write_shared(lm, PROMPTS, samplers, 3, 2, stop=[' the'],
