@@ -122,7 +122,7 @@ def samplers(lm, prompts):
 
 def right_of(lm, problems, specs):
     "Who is right, for each spec: a letter for each problem"
-    from llm_sampling.comparison import write_shared
+    from llm_sampling.equal_terms import write_shared
     from llm_sampling.specs import read_spec
     from llm_sampling.sums import LONGEST, is_right
     names, found = [*specs], {}

@@ -53,7 +53,8 @@ TASKS = {
     'Contrast': 'contrastive logit_contrast exits',
     'Tree search': 'mcts selection rollouts',
     'Best of several texts': 'rerank vote', 'In other libraries': 'hf settings',
-    'What is measured of texts': 'comparison metrics judge mauve intervals',
+    'What is measured of texts': 'comparison equal_terms findings metrics judge mauve '
+                                 'intervals',
     'Sweeps': 'sweeps results cells cluster',
     'The command line': 'cli cli_options cli_console cli_generate cli_measure cli_demo',
     'Strategies as JSON': 'specs',

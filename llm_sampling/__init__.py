@@ -23,8 +23,10 @@
 - `llm_sampling.default_model`: Five million parameters, taught on fairy tales: how the model of every example was trained, and how good it is
 - `llm_sampling.diverse`: Beams in groups, each of which pays for repeating the words of those before it
 - `llm_sampling.engines`: Any step of this package in a request to an engine: one class for each of vLLM's runners, one for SGLang
+- `llm_sampling.equal_terms`: Strategies that read their prompts together, write with the same noise, and are as wide as one budget allows
 - `llm_sampling.exits`: What a model says at its end and not yet at an early layer
 - `llm_sampling.explain`: What each step of a sampler removed, how much probability it had, and why
+- `llm_sampling.findings`: What was measured of each strategy: which differences are more than noise, and a table, a figure and a page of it
 - `llm_sampling.folders`: Safetensors only, no remote code, every tensor from the file
 - `llm_sampling.gallery`: Seven cuts more, measured on one page: top-a, top-nσ, p-less, tail-free, epsilon, eta, top-H
 - `llm_sampling.generation`: From one token to a text: many rows, many endings, and a stream that never takes a word back

@@ -22,8 +22,10 @@ from . import contrastive as contrastive
 from . import default_model as default_model
 from . import diverse as diverse
 from . import engines as engines
+from . import equal_terms as equal_terms
 from . import exits as exits
 from . import explain as explain
+from . import findings as findings
 from . import folders as folders
 from . import gallery as gallery
 from . import generation as generation

@@ -78,14 +78,17 @@ class Policy:
     )->Tensor:        # One id per row
         "The next token of each row"
         z, past = self.logits(rows), (rows.ids, rows.mask, position)
-        try:
-            chosen = (greedy(z) if self.sampler is None
-                      else self.sampler(z, *past, self.state))
+        try: chosen = self.pick(rows, z, past)
         except ValueError: blame(rows, self, z, past); raise
         if self.draws: self.draws.add(rows.live, z, chosen, self.support(z, past))
         if self.state is not None:
             self.state = self.sampler.update(self.state, z, chosen, *past)
         return chosen
+
+    def pick(self, rows, logits, past):
+        "The next token of each row, of what it is chosen by"
+        if self.sampler is None: return greedy(logits)
+        return self.sampler(logits, *past, self.state)
 
     def support(self, logits, past):
         "The tokens that can be drawn"

@@ -50,6 +50,8 @@ class Policy:
         Returns:
             One id per row
         """
+    def pick(self, rows: Any, logits: Any, past: Any) -> Any:
+        """The next token of each row, of what it is chosen by"""
     def support(self, logits: Any, past: Any) -> Any:
         """The tokens that can be drawn"""
     def scores(self, logprobs: Any) -> Any:

@@ -117,6 +117,7 @@ TYPES = dict.fromkeys(KNOBS.split(), KNOB) | {
     'Comparison.about': 'dict[str, Any]',
     'Comparison.differences.metrics': 'Sequence[str] | None',
     'Comparison.errors': 'dict[str, str]',
+    'Comparison.from_dict.told': 'Mapping[str, Any]',
     'Comparison.frontier.return': 'list[str]',
     'Comparison.intervals': 'dict[str, dict[str, Interval]]',
     'Comparison.pivot.metrics': 'Sequence[str] | None',
