@@ -1,5 +1,5 @@
-"""What lm_eval itself reports of our strategies on small tasks from local files, and how
-its own class for transformers, `hf`, compares on the same requests
+"""What lm_eval itself reports of our strategies on small tasks from local files, and
+how its own class for transformers, `hf`, compares on the same requests
 
     make test-harness          # compare with what is stored
     make test-harness WRITE=1  # store it: llm_sampling/data/benchmark_harness.json"""

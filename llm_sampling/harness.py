@@ -102,9 +102,9 @@ def _fitted(pair, number, window):
                          f'tokens, more than the window of {window}')
     return before[-(window + 1 - len(after)):], after
 
-# %% ../nbs/24d_harness.ipynb #679ccec1
+# %% ../nbs/24d_harness.ipynb #240d841b
 def _after(tree, asked):
-    "Logits before each token of continuations `(B * n, width, V)`, ids `(B * n, width)`"
+    "Logits before tokens of continuations `(B * n, width, V)`, ids `(B * n, width)`"
     (B, n), device = (len(asked), max(map(len, asked))), tree.lm.device
     rows = [c for cs in asked for c in [*cs, *[()] * (n - len(cs))]]
     width = max(map(len, rows))

@@ -32,7 +32,8 @@ def scored(lm, before, after):
             logits.argmax(-1).tolist() == [*after])
 
 
-@pytest.mark.parametrize('family', ['llama', 'gpt2', 'mistral', 'opt', 'mamba'])
+@pytest.mark.some(3)
+@pytest.mark.parametrize('family', ['llama', 'mistral', 'gpt2', 'opt', 'mamba'])
 def test_scores_are_those_of_a_pass_per_pair(tiny, family):
     """Shared and lone contexts, equal pairs, one token, none in common, and contexts
     that lose their beginnings"""
@@ -136,11 +137,13 @@ def test_texts_are_those_of_the_strategy(sums):
 
 NEEDS = {'constrained_beam_search': {'force_words_ids': [[5]]}, 'best_of_n': {'n': 2},
          'majority_vote': {'n': 2, 'answer': 'last_number'},
-         'minimum_bayes_risk': {'n': 2}, 'contrastive_decoding': {'amateur': 'self',
-         'amateur_context': 2}, 'guided': {'negative_prompt': '1', 'guidance_scale': 1.5},
+         'minimum_bayes_risk': {'n': 2},
+         'contrastive_decoding': {'amateur': 'self', 'amateur_context': 2},
+         'guided': {'negative_prompt': '1', 'guidance_scale': 1.5},
          'mcts_decode': {'num_simulations': 2}, 'dola': {'dola_layers': 'low'}}
 
 
+@pytest.mark.some(5)
 @pytest.mark.parametrize('strategy', PATHS)
 def test_every_strategy_gives_a_text_for_each_repeat(sums, strategy):
     "The same ones in any batch; a strategy without chance writes one, once"
@@ -214,7 +217,8 @@ def test_long_contexts_keep_their_ends(sums, caplog):
 
 
 @pytest.mark.parametrize('wrong, said', [
-    (dict(strategy='beam'), 'strategy must be one of'), (dict(top_p=2), 'top_p must be'),
+    (dict(strategy='beam'), 'strategy must be one of'),
+    (dict(top_p=2), 'top_p must be'),
     (dict(stop='a'), 'stop must be left to the task, which says until'),
     (dict(n=3), 'n must be left to the task, which says repeats'),
     (dict(batch_size='auto'), "batch_size must be an integer >= 1, not 'auto'"),

@@ -87,7 +87,8 @@ def test_pairs_are_cut_as_theirs(load):
     theirs.tokenizer = lm.tokenizer
     words = ['The', ' king', ' had', '  ', 'three', '\n', ' sons.', '12', '+3', '=']
     texts = lambda n: ''.join(dice.choice(words) for _ in range(n))
-    pairs = [(texts(dice.randrange(5)), texts(dice.randrange(1, 5))) for _ in range(300)]
+    pairs = [(texts(dice.randrange(5)), texts(dice.randrange(1, 5)))
+             for _ in range(300)]
     pairs = [p for p in pairs if encode_pair(lm, *p)[1]]
     asked = [stands.ask(*p) for p in [*pairs, ('<|endoftext|>A', ' b')]]
     want = theirs.loglikelihood(asked, disable_tqdm=True)
