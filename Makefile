@@ -100,7 +100,7 @@ test-harness: .venv-harness/ready
 
 .venv-harness/ready: $(META)
 	$(HARNESS)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv-harness
-	$(HARNESS)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lm_eval]' 'lm_eval[hf]==0.4.13' pytest
+	$(HARNESS)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lm-eval]' 'lm_eval[hf]==0.4.13' pytest
 	@touch $@
 
 export: .venv/dev

@@ -401,8 +401,8 @@ def harness_class()->type:
     "A model class of the harness; `ImportError` without it"
     try: from lm_eval.api.model import LM
     except ImportError as e:
-        raise ImportError('the harness needs the extra lm_eval: '
-                          f'pip install "llm_sampling[lm_eval]" ({e})') from e
+        raise ImportError('the harness needs the extra lm-eval: '
+                          f'pip install "llm_sampling[lm-eval]" ({e})') from e
     return new_class('HarnessLM', (Answers, LM), exec_body=lambda body: body.update(
         __module__=__name__, __doc__=Answers.__doc__))
 

@@ -270,7 +270,7 @@ def test_repeats_under_a_cache_without_their_number_are_refused(stand, sums):
 def test_without_the_extra_one_line_names_it(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'lm_eval', None)
     harness.harness_class.cache_clear()
-    with pytest.raises(ImportError, match=r'pip install "llm_sampling\[lm_eval\]"'):
+    with pytest.raises(ImportError, match=r'pip install "llm_sampling\[lm-eval\]"'):
         harness.register()
     assert harness.main() == 1
     said = capsys.readouterr().err

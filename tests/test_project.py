@@ -244,7 +244,7 @@ def test_wheel(tmp_path):
             "m = d('llm_sampling').metadata; "
             "print(m['Version'], m['Requires-Python'], *m.get_all('Provides-Extra'))")
     meta = run(sys.executable, '-c', code, cwd=tmp_path, env=env).split()
-    extras = ['widgets', 'measure', 'ray', 'lm_eval', 'docs', 'dev']
+    extras = ['widgets', 'measure', 'ray', 'lm-eval', 'docs', 'dev']
     assert meta == [cfg['version'], '>=' + cfg['min_python'], *extras]
 
 
