@@ -155,6 +155,13 @@ def test_every_strategy_gives_a_text_for_each_repeat(sums, strategy):
     if not ls.specs.is_random(spec): assert all(len({*t}) == 1 for t in found.values())
 
 
+def test_repeats_of_a_strategy_that_draws_differ(sums):
+    "Each has a seed of its own, also where the strategy gives one text only"
+    problem = draw_problems(1)[0]
+    spec = {'strategy': 'majority_vote', 'n': 1}          # a single draw
+    found = write_texts(sums, {problem: 8}, spec, max_new_tokens=24)[problem]
+    assert len({*found}) > 2
+
 def test_what_takes_no_chance_runs_once(sums, monkeypatch):
     asked = []
     run = lambda lm, prompts, *a, **k: asked.append(len(prompts)) or harness_run(
