@@ -2,7 +2,7 @@
 
 How does a strategy of one's own get a line in the table that everybody compares?
 
-Most published numbers come from one program, `lm_eval`. It asks a model three things: how probable is this text after that one,
+Many published numbers come from one program, `lm_eval`. It asks a model three things: how probable is this text after that one,
 how probable is this document, and what do you write here? `Answers` says all three by any strategy of this package, written as
 JSON. `python -m llm_sampling.harness` is the program's own command line with this class among its models.
 
