@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OLDEST := .venv-oldest/bin
 ENGINES := .venv-engines/bin
+HARNESS := .venv-harness/bin
 META := settings.ini setup.py pyproject.toml constraints.txt
 # two processes; tests/conftest.py says which test goes to which
 WORKERS := -n 2
@@ -10,7 +11,7 @@ WORKERS := -n 2
 MINUTES := 60
 KILLS := 50
 
-.PHONY: help demo test test-long test-web speed-web web test-oldest test-engines test-crash fuzz docs lab bench compute compare model sums hub notebooks export clean
+.PHONY: help demo test test-long test-web speed-web web test-oldest test-engines test-harness test-crash fuzz docs lab bench compute compare model sums hub notebooks export clean
 
 help:
 	@echo "make demo                generate and explain real text with the bundled model"
@@ -21,6 +22,7 @@ help:
 	@echo "make web                 build it into build/web/: one script, and the weights that it loads"
 	@echo "make test-oldest         the tests of the code with the oldest torch, transformers, ... (Python 3.11 or 3.12; fetches gigabytes)"
 	@echo "make test-engines        drive the classes of vLLM's and SGLang's wheels, without a GPU (fetches gigabytes)"
+	@echo "make test-harness        our class in lm_eval itself, on tasks from local files (WRITE=1: store what it reports)"
 	@echo "make test-crash          kill a sweep 50 times at random moments (KILLS=50): nothing lost, nothing double"
 	@echo "make fuzz                attack the package with new examples for an hour (MINUTES=60): cases per class, and what failed"
 	@echo "make docs                build the site into _docs/ and write README.md"
@@ -92,6 +94,15 @@ test-engines: .venv-engines/ready
 	$(ENGINES)/python -m pip install --quiet --disable-pip-version-check --no-deps vllm==0.33.0 sglang==0.5.23
 	@touch $@
 
+test-harness: .venv-harness/ready
+	$(if $(WRITE),PYTHONPATH=. OMP_NUM_THREADS=1 $(HARNESS)/python benchmarks/harness.py)
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(HARNESS)/python -m pytest tests/harness/real_lm_eval.py
+
+.venv-harness/ready: $(META)
+	$(HARNESS)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv-harness
+	$(HARNESS)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lm-eval]' 'lm_eval[hf]==0.4.13' pytest
+	@touch $@
+
 export: .venv/dev
 	$(BIN)/nbdev-export
 	$(BIN)/python tools/stubs.py
@@ -128,4 +139,4 @@ model: .venv/base
 	$(BIN)/python -c 'import sys; from llm_sampling.default_model import main; sys.exit(main())' "$(CORPUS)" --out "$(or $(OUT),build/model)" $(if $(COMPILE),--compile)
 
 clean:
-	rm -rf .venv .venv-oldest .venv-engines build dist _docs _proc _sphinx _doctrees demo.png demo.html
+	rm -rf .venv .venv-oldest .venv-engines .venv-harness build dist _docs _proc _sphinx _doctrees demo.png demo.html

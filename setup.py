@@ -9,7 +9,7 @@ cfg = ConfigParser()
 cfg.read(root/'settings.ini', encoding='utf-8')
 cfg = cfg['DEFAULT']
 extras = {name: cfg[f'{name}_requirements'].split() for name in
-          ('widgets', 'measure', 'ray', 'docs', 'dev')}
+          ('widgets', 'measure', 'ray', 'lm_eval', 'docs', 'dev')}
 
 setup(
     name=cfg['name'],

@@ -59,6 +59,7 @@ TASKS = {
     'The command line': 'cli cli_options cli_console cli_generate cli_measure cli_demo',
     'Strategies as JSON': 'specs',
     'In engines, and in training': 'serving engines replay',
+    'In the evaluation harness': 'harness',
     'A task with checkable answers': 'sums',
     'The bundled model': 'default_model',
     'Checks of arguments': 'knobs',

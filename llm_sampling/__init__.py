@@ -30,6 +30,7 @@
 - `llm_sampling.folders`: Safetensors only, no remote code, every tensor from the file
 - `llm_sampling.gallery`: Seven cuts more, measured on one page: top-a, top-nσ, p-less, tail-free, epsilon, eta, top-H
 - `llm_sampling.generation`: From one token to a text: many rows, many endings, and a stream that never takes a word back
+- `llm_sampling.harness`: Any strategy of this package in the tables that papers print: log-likelihoods that read a question once, texts that depend on nothing but the request, maj@k and pass@k
 - `llm_sampling.hf`: One argument of `model.generate` brings back what transformers 5 removed, and what it never had
 - `llm_sampling.intervals`: How sure a number is that came of a few prompts: other prompts are imagined, and one sees how it moves
 - `llm_sampling.judge`: What a model says of a text that it need not have written: each token's probability, a vector, and how far it can be believed

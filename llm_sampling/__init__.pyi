@@ -29,6 +29,7 @@ from . import findings as findings
 from . import folders as folders
 from . import gallery as gallery
 from . import generation as generation
+from . import harness as harness
 from . import hf as hf
 from . import intervals as intervals
 from . import judge as judge
