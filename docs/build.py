@@ -54,7 +54,7 @@ TASKS = {
     'Tree search': 'mcts selection rollouts',
     'Best of several texts': 'rerank vote', 'In other libraries': 'hf settings',
     'What is measured of texts': 'comparison metrics judge mauve intervals',
-    'Sweeps': 'sweeps results cells cluster',
+    'Sweeps': 'sweeps results cells cluster', 'Speed': 'speed',
     'The command line, strategies as JSON': 'cli specs',
     'In engines, and in training': 'serving engines replay',
     'A task with checkable answers': 'sums',
