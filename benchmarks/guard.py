@@ -42,7 +42,7 @@ def main(args=None):
     if not found: ap.error('the tables have no row in common')
     told = [line(x) for verdict in ('worse', 'better') for x in found
             if x.verdict == verdict]
-    print(*differences(old, new), *told, sep='\n')
+    for text in differences(old, new) + told: print(text)
     count = Counter(x.verdict for x in found)
     print(', '.join(f'{n} {verdict}' for verdict, n in count.items()),
           f'; {len(old["rows"])} rows before, {len(new["rows"])} now', sep='')
