@@ -11,7 +11,7 @@ WORKERS := -n 2
 MINUTES := 60
 KILLS := 50
 
-.PHONY: help demo test test-long test-web speed-web web test-oldest test-engines test-harness test-crash fuzz docs lab bench compute compare model sums hub notebooks export clean
+.PHONY: help demo test test-long test-web speed-web web test-oldest test-engines test-harness test-crash fuzz docs lab bench compute compare model sums hub notebooks export guard clean
 
 help:
 	@echo "make demo                generate and explain real text with the bundled model"
@@ -27,7 +27,8 @@ help:
 	@echo "make fuzz                attack the package with new examples for an hour (MINUTES=60): cases per class, and what failed"
 	@echo "make docs                build the site into _docs/ and write README.md"
 	@echo "make lab                 open the notebooks in JupyterLab"
-	@echo "make bench               time the package against transformers"
+	@echo "make bench               time the package against transformers, an hour (ONLY='draws': some rows); goes on where it was stopped"
+	@echo "make guard OLD= NEW=     name what became slower from one such table (JSON) to another"
 	@echo "make export              write the package from the notebooks: modules, stubs, help texts"
 	@echo "make notebooks           run all notebooks and store their outputs"
 	@echo "make compute             measure every strategy on sums: accuracy against tokens (chapter Sums), some 10 minutes"
@@ -116,10 +117,17 @@ lab: .venv/dev
 notebooks: export
 	$(BIN)/python tools/run_nbs.py
 
-bench: .venv/dev
-	$(BIN)/python benchmarks/sampler.py
-	$(BIN)/python benchmarks/bench_generate.py
-	$(BIN)/python benchmarks/search.py
+# contrastive search is compared with the last transformers that had it
+bench: .venv/base .venv-peers/ready
+	$(BIN)/python benchmarks/run.py --peer .venv-peers/bin/python $(if $(ONLY),--only $(ONLY))
+
+.venv-peers/ready: constraints.txt
+	.venv-peers/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)" transformers==4.55.4
+	@touch $@
+
+guard: .venv/base
+	$(BIN)/python benchmarks/guard.py "$(OLD)" "$(NEW)"
 
 compute: .venv/base
 	$(BIN)/python benchmarks/compute.py
@@ -139,4 +147,4 @@ model: .venv/base
 	$(BIN)/python -c 'import sys; from llm_sampling.default_model import main; sys.exit(main())' "$(CORPUS)" --out "$(or $(OUT),build/model)" $(if $(COMPILE),--compile)
 
 clean:
-	rm -rf .venv .venv-oldest .venv-engines .venv-harness build dist _docs _proc _sphinx _doctrees demo.png demo.html
+	rm -rf .venv .venv-oldest .venv-engines .venv-harness build dist _docs _proc _sphinx _doctrees demo.png .venv-peers demo.html

@@ -55,7 +55,7 @@ TASKS = {
     'Best of several texts': 'rerank vote', 'In other libraries': 'hf settings',
     'What is measured of texts': 'comparison equal_terms findings metrics judge mauve '
                                  'intervals',
-    'Sweeps': 'sweeps results cells cluster',
+    'Sweeps': 'sweeps results cells cluster', 'Speed': 'speed',
     'The command line': 'cli cli_options cli_console cli_generate cli_measure cli_demo',
     'Strategies as JSON': 'specs',
     'In engines, and in training': 'serving engines replay',

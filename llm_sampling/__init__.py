@@ -64,6 +64,7 @@
 - `llm_sampling.shortlist`: The few largest logits are enough for a draw, and the result is exact
 - `llm_sampling.softmax`: From scores to probabilities, and one knob that sharpens or flattens them
 - `llm_sampling.specs`: A strategy and its settings as plain JSON, checked before any work
+- `llm_sampling.speed`: How fast is it, and how do we know? Turns, intervals, a floor, and a guard that names what became slower
 - `llm_sampling.steps`: Every step of a sampler in one table: the function, what its knob may be, and the order of four systems
 - `llm_sampling.stochastic`: A sample of different texts, drawn without replacement by a beam search that loses nothing
 - `llm_sampling.sums`: A small model that adds and errs, and what each strategy makes of the same number of tokens

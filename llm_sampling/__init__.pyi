@@ -63,6 +63,7 @@ from . import settings as settings
 from . import shortlist as shortlist
 from . import softmax as softmax
 from . import specs as specs
+from . import speed as speed
 from . import steps as steps
 from . import stochastic as stochastic
 from . import sums as sums

@@ -670,12 +670,3 @@ def test_history_is_the_paths(tinies, prompts):
     for _ in Watched(TokenTree(ends, [[3], [2]]), 3, max_new_tokens=5, eos=(0,)).run():
         pass
     assert steps[-1] and not all(steps)
-
-
-def test_the_benchmark_compared_equal_texts():
-    import json
-    from importlib.resources import files
-    saved = files('llm_sampling')/'data'/'benchmark_search.json'
-    bench = json.loads(saved.read_text())
-    rows = [r for r in bench['aims'] if r['work'] == 'beams'] + bench['sweep']
-    assert len(rows) > 8 and all(r['same_tokens'] for r in rows)

@@ -82,7 +82,7 @@ def test_notebook_runs_anywhere(tmp_path, monkeypatch):
     copy = shutil.copy(ROOT/'nbs/08c_shortlist.ipynb', tmp_path)
     ran = tools.execute(copy, tools.flags())
     printed = ''.join(o.get('text', '') for c in ran.cells
-                      if 'benchmark_sampler' in c.source for o in c.outputs)
+                      if 'benchmark_speed' in c.source for o in c.outputs)
     assert 'torch' in printed and len(printed.splitlines()) > 10
 
 

@@ -223,7 +223,7 @@ def test_wheel(tmp_path):
     inside = zipfile.ZipFile(wheel).namelist()
     for name in ('py.typed', '__init__.pyi', 'sampler.pyi', 'data/docs.json',
                  'data/model.safetensors', 'data/held_out.jsonl.gz',
-                 'data/benchmark_search.json', 'data/benchmark_compute.json',
+                 'data/benchmark_speed.json', 'data/benchmark_compute.json',
                  'data/sums/model.safetensors', 'multinomial.py'):
         assert f'llm_sampling/{name}' in inside
     assert not [n for n in inside if n.startswith(('tests', 'nbs', 'docs', 'tools'))]
