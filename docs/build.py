@@ -50,7 +50,7 @@ TASKS = {
     'The token tree': 'token_tree tree_books backends',
     'Beams': 'beam beam_stream diverse constrained stochastic',
     'Contrast': 'contrastive logit_contrast exits',
-    'Tree search': 'mcts selection rollouts',
+    'Tree search': 'mcts selection rollouts likely',
     'Best of several texts': 'rerank vote', 'In other libraries': 'hf settings',
     'What is measured of texts': 'comparison metrics judge mauve intervals',
     'Sweeps': 'sweeps results cells cluster',

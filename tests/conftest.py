@@ -103,7 +103,7 @@ def chrome():
 
 
 BROWSER = ['test_site', 'test_widgets', 'test_lab', 'test_web', 'test_explorer',
-           'test_playground']
+           'test_views']
 LONG = [*BROWSER, 'test_notebooks', 'test_types', 'test_project']
 
 

@@ -109,8 +109,8 @@ export class Status {
 
   /** Before anything is loaded: what the first press will bring */
   offer() {
-    this.say(`The model (${MEGABYTES} MB) comes with the first press, once, and runs on `
-             + 'this page.')
+    this.say(`The model (${MEGABYTES} MB) comes with the first press, once, and runs `
+             + 'on this page.')
   }
 
   /** The engine with its weights: at the first question they are loaded */
