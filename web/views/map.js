@@ -5,11 +5,12 @@ import {Status, button, copied, element, percent, tokenLabel, visible} from './d
 import {FIRST_MAP, fieldsOf, keep, readMap, writeMap} from './state.js'
 
 const SEARCHES = {none: 'none', beams2: '2 beams', beams4: '4 beams',
-                  tree: 'a tree search'}
+                  tree: 'tree search'}
 const SIMULATIONS = 30
 const LABEL = 15                   // pixels that a label needs
 const SHOWN = 1.3                  // pixels below which a place is not drawn
 const MORE = 150                   // beginnings of a press
+const FRAME = 80                   // milliseconds between pictures of a map that grows
 
 /** A place on the map: its part of all that could be written, from `top` down */
 function placed(above, ids, {text, logprob, before, share, ended = false}) {
@@ -191,10 +192,10 @@ export class LikelyMap {
     if (!this.places.has(key)) {
       this.places.set(key, placed(this.places.get(keyOf(above)), ids, node))
     }
-    this.later ??= requestAnimationFrame(() => {
+    this.later ??= setTimeout(() => {
       this.later = null
       this.draw()
-    })
+    }, FRAME)
     return this.places.get(key)
   }
 
