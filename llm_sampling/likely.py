@@ -30,9 +30,15 @@ from .token_tree import TokenTree
 # %% ../nbs/23b_map.ipynb #d8fd2f99
 class Beginning:
     "Tokens that may follow a prompt, and their place among all that may"
-    def __init__(self, parent=None, token=-1, logprob=0., rank=0, before=0.):
+    def __init__(self,
+        parent:'Beginning|None'=None, # None: the prompt
+        token:int=-1,
+        logprob=0.,                   # Of the token, after its parent
+        rank=0,                       # Of the token, the likeliest is 0
+        before=0.,                    # Mass of likelier siblings
+    ):
         self.parent, self.token = parent, token
-        self.rank, self.before = rank, before        # likelier siblings, and their mass
+        self.rank, self.before = rank, before
         self.share = math.exp(logprob)               # after its parent
         self.depth = parent.depth + 1 if parent else 0
         self.logprob = parent.logprob + logprob if parent else 0.    # of all its tokens
@@ -42,10 +48,11 @@ class Beginning:
         self.next = None         # then: what may follow, ids and log-probabilities
 
     @property
-    def mass(self): return math.exp(self.logprob)
+    def mass(self)->float: return math.exp(self.logprob)
 
     @property
-    def ids(self): return self.parent.ids + [self.token] if self.parent else []
+    def ids(self)->list[int]:
+        return self.parent.ids + [self.token] if self.parent else []
 
     def __repr__(self): return f'Beginning({self.ids}, probability {self.mass:.4g})'
 
@@ -110,7 +117,7 @@ def likeliest(
     prompt,              # A string, or ids `(1, S)`
     *,
     num_nodes=100,       # Beginnings at most, >= 1
-    ends=None,           # Stop after so many whole texts, >= 1; None: at `num_nodes`
+    ends:int|None=None,  # Stop after so many whole texts, >= 1; None: at `num_nodes`
     max_new_tokens=4,    # Where every text ends, >= 1
     ahead=32,            # Tokens that share a pass, >= 1; the result is the same
     eos_token_id=None,   # Id or ids that end a text; None: the model's, (): none
@@ -162,6 +169,6 @@ def _box(ax, b, text, framed):
     ax.bar(b.depth - .5, b.mass, 1, b.top, color=KEPT, alpha=.15 + .5 * b.share)
     ax.bar(b.depth - .5, b.mass, .98, b.top, fill=False, lw=1.6 if framed else .4,
            edgecolor=OTHER if framed else GONE, zorder=2 + framed)
-    if b.mass > .024:
+    if b.mass > .028:
         ax.text(b.depth - .96, b.top + b.mass / 2, f'{literal(text)}  {b.mass:.0%}',
                 color=ink, fontsize=7, va='center')

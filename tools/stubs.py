@@ -46,7 +46,6 @@ TYPES = dict.fromkeys(KNOBS.split(), KNOB) | {
     'bias': BIAS,
     'breakers': 'Sequence[int | str] | None',
     'device': 'str | int | torch.device | None',
-    'ends': 'int | None',
     'dola_layers': "Literal['low', 'high'] | Sequence[int]",
     'dry_breakers': 'Sequence[int | str] | None',
     'dtype': 'str | torch.dtype | None',
