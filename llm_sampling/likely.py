@@ -157,7 +157,7 @@ def plot_map(
     ax = new_figure((7.2, 4.2))[1][0, 0]
     for b in beginnings:
         framed = tuple(b.ids) in marked
-        if b.depth <= depth and (framed or b.mass > .002):
+        if b.depth <= depth and (framed or b.mass > .003):
             _box(ax, b, label(b.token), framed)
     ax.set(xlim=(0, depth), ylim=(1, 0), xticks=[d + .5 for d in range(depth)],
            xticklabels=[f'token {d+1}' for d in range(depth)], yticks=[0, .5, 1])

@@ -291,7 +291,7 @@ export class LikelyMap {
     return ids.map((_, t) => this.places.get(keyOf(ids.slice(0, t + 1))).text).join('')
   }
 
-  quoted(ids) { return `“${visible(this.textOf(ids))}”` }
+  quoted(ids) { return `“${visible(this.textOf(ids)).replace(/\n/g, '⏎')}”` }
 
   holds() {
     const mode = this.order.findIndex(p => p.ended)
