@@ -76,7 +76,7 @@ fuzz: .venv/dev
 	$(BIN)/python tools/fuzz.py --minutes $(MINUTES)
 
 test-oldest: .venv-oldest/ready
-	$(OLDEST)/python -m pytest $(WORKERS) $(patsubst %,--ignore=tests/test_%.py,project site lab types notebooks web explorer)
+	$(OLDEST)/python -m pytest $(WORKERS) $(patsubst %,--ignore=tests/test_%.py,project site lab types notebooks web explorer views)
 
 .venv-oldest/ready: settings.ini constraints-oldest.txt
 	$(OLDEST)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv-oldest

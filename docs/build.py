@@ -51,7 +51,7 @@ TASKS = {
     'The token tree': 'token_tree tree_books backends',
     'Beams': 'beam beam_stream diverse constrained stochastic',
     'Contrast': 'contrastive logit_contrast exits',
-    'Tree search': 'mcts selection rollouts',
+    'Tree search': 'mcts selection rollouts likely',
     'Best of several texts': 'rerank vote', 'In other libraries': 'hf settings',
     'What is measured of texts': 'comparison equal_terms findings metrics judge mauve '
                                  'intervals',

@@ -1,6 +1,7 @@
-"""The playground's first screen, computed before any page is opened: what a page shows
+"""The first screens of the views, computed before any page is opened: what a page shows
 until the weights are there."""
 import json
+import math
 import re
 from html import escape
 from pathlib import Path
@@ -48,13 +49,40 @@ def still(said):
     prompt = escape(settings()[0])
     return f'<p>“{prompt}”: chances of the next token.</p><table>{rows}</table>'
 
+def first_map():
+    "The first beginnings of the map, as `likeliest` of the engine tells them"
+    text = (ROOT/'web/views/state.js').read_text(encoding='utf-8')
+    prompt, depth, nodes = re.search(
+        r"FIRST_MAP = \{prompt: '([^']+)', depth: (\d+), nodes: (\d+)", text).groups()
+    lm = ls.load()
+    found = ls.likeliest(lm, prompt, num_nodes=int(nodes), max_new_tokens=int(depth))
+    number = {id(b): i for i, b in enumerate(found)}
+    return [dict(parent=number.get(id(b.parent), -1), id=b.token,
+                 text=lm.tokenizer.decode([b.token]), depth=b.depth,
+                 logprob=round(b.logprob, 6), before=round(b.before, 6),
+                 share=round(b.share, 6), ended=b.ended) for b in found]
+
+def still_map(said):
+    "The first places of the map as a table"
+    texts = {-1: ''}
+    for i, b in enumerate(said): texts[i] = texts[b['parent']] + b['text']
+    rows = ''.join(f'<tr><td>{escape(texts[i])}</td>'
+                   f'<td>{math.exp(b["logprob"]):.3f}</td></tr>'
+                   for i, b in enumerate(said[:12]))
+    return f'<p>The most probable beginnings.</p><table>{rows}</table>'
+
+# What a view shows at first, and without scripts
+FIRST = {'playground': (first_screen, still), 'map': (first_map, still_map)}
+
 def html(view, files='_static/engine'):
     "A view for a page: its place, its first screen, its style and its script"
     data = inside = ''
-    if view == 'playground':
-        with torch.inference_mode(): said = first_screen()
+    if view in FIRST:
+        screen, as_table = FIRST[view]
+        with torch.inference_mode(): said = screen()
         text = json.dumps(said, separators=(',', ':')).replace('<', '\\u003c')
-        data, inside = f'<script type="application/json">{text}</script>', still(said)
+        inside = as_table(said)
+        data = f'<script type="application/json">{text}</script>'
     return (f'<link rel="stylesheet" href="{files}/views.css">'
             f'<div data-llms="{view}">{data}{inside}</div>'
             f'<script src="{files}/views.js" defer></script>')

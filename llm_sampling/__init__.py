@@ -35,6 +35,7 @@
 - `llm_sampling.intervals`: How sure a number is that came of a few prompts: other prompts are imagined, and one sees how it moves
 - `llm_sampling.judge`: What a model says of a text that it need not have written: each token's probability, a vector, and how far it can be believed
 - `llm_sampling.knobs`: What a value may be, and the error that says so: one vocabulary for filters, samplers and strategies
+- `llm_sampling.likely`: All beginnings of a text, the most probable first: where the mass lies, and which part of it a search sees
 - `llm_sampling.logit_contrast`: What one model says and another does not
 - `llm_sampling.mauve`: How much the texts of a model and of people overlap, as one number
 - `llm_sampling.mcts`: Try a beginning to its end before choosing it, and try most where it pays
@@ -121,6 +122,7 @@ _names = {
     'mcts': 'mcts_decode',
     'rerank': 'best_of_n',
     'vote': 'majority_vote minimum_bayes_risk',
+    'likely': 'likeliest',
     'replay': 'Support replay_logprobs',
     'results': 'read_sweep',
     'sweeps': 'sweep',

@@ -34,6 +34,7 @@ from . import hf as hf
 from . import intervals as intervals
 from . import judge as judge
 from . import knobs as knobs
+from . import likely as likely
 from . import logit_contrast as logit_contrast
 from . import mauve as mauve
 from . import mcts as mcts
@@ -131,6 +132,7 @@ from .mcts import mcts_decode as mcts_decode
 from .rerank import best_of_n as best_of_n
 from .vote import majority_vote as majority_vote
 from .vote import minimum_bayes_risk as minimum_bayes_risk
+from .likely import likeliest as likeliest
 from .replay import Support as Support
 from .replay import replay_logprobs as replay_logprobs
 from .results import read_sweep as read_sweep
@@ -149,5 +151,5 @@ __all__ = ['apply_temperature', 'entropy', 'greedy', 'sample_cdf', 'row_seeds',
            'ThinkingBudget', 'generate', 'stream', 'beam_search', 'stream_beam_search',
            'diverse_beam_search', 'constrained_beam_search', 'stochastic_beam_search',
            'contrastive_search', 'contrastive_decoding', 'guided', 'dola',
-           'mcts_decode', 'best_of_n', 'majority_vote', 'minimum_bayes_risk', 'Support',
-           'replay_logprobs', 'read_sweep', 'sweep', 'compare']
+           'mcts_decode', 'best_of_n', 'majority_vote', 'minimum_bayes_risk',
+           'likeliest', 'Support', 'replay_logprobs', 'read_sweep', 'sweep', 'compare']

@@ -125,7 +125,8 @@ def chrome():
     with browser() as (context, log): yield context, log
 
 
-BROWSER = ['test_site', 'test_widgets', 'test_lab', 'test_web', 'test_explorer']
+BROWSER = ['test_site', 'test_widgets', 'test_lab', 'test_web', 'test_explorer',
+           'test_views']
 LONG = [*BROWSER, 'test_notebooks', 'test_types', 'test_project']
 
 

@@ -53,6 +53,7 @@ OWN = dict(  # valid values of parameters, by their names
     strategies=[{'strategy': 'generate'}], metrics=['rep_4'])
 ls.sweep(LM, [[1, 2]], {'strategy': 'generate'}, OWN['paths'], max_new_tokens=2)
 HERE = {                                        # where a name means something else
+    ('likeliest', 'prompt'): ROWS[:1],
     ('Generation', 'ids'): [ROWS[0]], ('Generation', 'logprobs'): [torch.zeros(3)],
     ('Generation', 'scores'): [0.],
     ('Generation', 'finish_reasons'): ['length'], ('Generation', 'stats'): {},

@@ -227,17 +227,17 @@ else scope.llmSampling = page({{program, sizes: {sizes}}})
 }})(globalThis)
 '''
 
-def views():
-    "The views as one script, which asks for the engine when it is needed"
+def views(size):
+    "The views as one script, which says what the weights will weigh, in bytes"
     inside = joined_modules(WEB/'views/views.js')
-    return f"(function () {{\n'use strict'\n{inside}\n}})()\n"
+    return f"(function () {{\n'use strict'\nconst SIZE = {size}\n{inside}\n}})()\n"
 
 def build(out):
     "Everything a page needs, into a folder"
     out.mkdir(parents=True, exist_ok=True)
     sizes = write_weights(out)
     (out/'llm_sampling.js').write_text(bundle(sizes))
-    (out/'views.js').write_text(views())
+    (out/'views.js').write_text(views(sum(sizes)))
     (out/'views.css').write_text((WEB/'views/views.css').read_text())
     return sum(sizes), (out/'llm_sampling.js').stat().st_size
 

@@ -6,6 +6,8 @@ import {beamSearch} from './beams.js'
 import {explain} from './explain.js'
 import {generate} from './generate.js'
 import {MODEL, TOKENIZER} from './generated.js'
+import {likeliest, locate} from './likely.js'
+import {searchTree} from './mcts.js'
 import {Model, fromPlanes} from './model.js'
 import {LanguageModel} from './request.js'
 import {Tokenizer, bytesOf} from './tokenizer.js'
@@ -20,6 +22,9 @@ export const METHODS = {
     beamSearch(lm, prompt, settings, options),
   explain: (lm, {prompt, ids, settings, options}) =>
     explain(lm, prompt, ids, settings, options),
+  likeliest: (lm, {prompt, options}) => likeliest(lm, prompt, options),
+  locate: (lm, {prompt, texts}) => locate(lm, prompt, texts),
+  tree: (lm, {prompt, options}) => searchTree(lm, prompt, options),
 }
 
 /** Bytes of base64 of gzip */

@@ -115,6 +115,18 @@ test('an explanation draws the token that is written', () => {
   assert.equal(explain(lm, prompt, [], banned).drawn, null)
 })
 
+test('an explanation lists the tokens that are asked for, once', () => {
+  const listed = also => explain(lm, prompt, [], {temperature: 0}, {top: 3, also})
+    .tokens.map(t => t.id)
+  const top = listed([]), rest = [40, 41, 42, 43].filter(id => !top.includes(id))
+  assert.equal(top.length, 3)
+  assert.deepEqual(listed([rest[0], top[2], rest[0], rest[1]]),
+                   [...top, rest[0], rest[1]])
+  const [last] = explain(lm, prompt, [], {temperature: 0}, {top: 3, also: [rest[0]]})
+    .tokens.slice(-1)
+  assert.ok(last.probs[0] > 0 && last.probs.at(-1) === null)
+})
+
 test('texts name tokens', () => {
   const read = withIds(tokenizer, {ban_tokens: ['ab', [3]], dry_breakers: ['!'],
                                    logit_bias: [['!', 2], [5, -1]]})

@@ -93,6 +93,9 @@ function engineScript() {
   return coming
 }
 
+/* global SIZE -- of the weights in bytes, set by tools/web.py */
+const MEGABYTES = (SIZE / 1e6).toFixed(0)
+
 /** A line that says what happens, and how far the weights have come */
 export class Status {
   constructor() {
@@ -104,18 +107,23 @@ export class Status {
 
   say(...parts) { this.text.replaceChildren(...parts) }
 
+  /** Before anything is loaded: what the first press will bring */
+  offer() {
+    this.say(`The model (${MEGABYTES} MB) comes with the first press, once, and runs `
+             + 'on this page.')
+  }
+
   /** The engine with its weights: at the first question they are loaded */
   async engine() {
     const api = await engineScript(), {engine} = api
     if (!engine.ready) {
-      const size = (engine.size / 1e6).toFixed(0)
       this.bar.hidden = false
-      this.say(`Loading the model, once: ${size} MB …`)
+      this.say(`Loading the model, once: ${MEGABYTES} MB …`)
       try {
         await engine.load(({loaded, total}) => {
           this.bar.value = loaded / total
           const here = (loaded / 1e6).toFixed(0)
-          this.say(`Loading the model, once: ${here} of ${size} MB`)
+          this.say(`Loading the model, once: ${here} of ${MEGABYTES} MB`)
         })
         engine.ready = true
         this.say('The model is here: all runs on this page.')

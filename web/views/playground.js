@@ -60,7 +60,7 @@ export class Playground {
     this.showState()
     if (fields) this.refresh()
     else if (first) {
-      this.status.say('The model comes with the first press, and runs on this page.')
+      this.status.offer()
       this.showPlace(first)
     }
     addEventListener('hashchange', () => this.follow())
@@ -205,7 +205,9 @@ export class Playground {
   async once() {
     this.playing = false
     this.past.push(this.saved())
+    const {length} = this.entries
     await this.step()
+    this.announce(length)
     this.save()
   }
 
@@ -214,10 +216,20 @@ export class Playground {
     this.playing = true
     this.past.push(this.saved())
     this.showState()
+    const {length} = this.entries
     while (this.playing && await this.step()) await wait(PACE)
     this.playing = false
     this.showState()
+    this.announce(length)
     this.save()
+  }
+
+  /** Say what was written after so many tokens, for who does not see the text */
+  announce(before) {
+    const fresh = this.entries.slice(before), [{text, p} = {}] = fresh
+    if (!fresh.length || this.ended) return
+    this.status.say(fresh.length > 1 ? `${fresh.length} tokens written.`
+      : `Written: ${tokenLabel(text)}, ${percent(p)}.`)
   }
 
   // --- what a reader does ---
@@ -240,6 +252,7 @@ export class Playground {
     this.at = null
     this.write({id: token.id, why: token.id === this.shown.drawn ? '' : 'f'})
     await this.refresh()
+    this.announce(place)
     this.save()
   }
 

@@ -92,5 +92,30 @@ export function writeArena({prompt, seed, tokens, names}) {
   return `#arena?${new URLSearchParams({prompt, seed, tokens, with: names.join('.')})}`
 }
 
+export const FIRST_MAP = {prompt: 'In the forest there lived', depth: 5, nodes: 150,
+                          search: 'none', step: 1, at: []}
+
+export function readMap(fields, searches) {
+  const counted = (name, most) => {
+    const n = Number(fields.get(name))
+    return Number.isInteger(n) && n > 0 ? Math.min(n, most) : FIRST_MAP[name]
+  }
+  const search = fields.get('search'), depth = counted('depth', 8)
+  return {prompt: promptOf(fields), depth, nodes: counted('nodes', 1500),
+          search: Object.hasOwn(searches, search ?? '') ? search : FIRST_MAP.search,
+          step: counted('step', 999),
+          at: writtenOf(fields.get('at')).map(w => w.id).slice(0, depth - 1)}
+}
+
+export function writeMap({prompt, depth, nodes, search, step, at}) {
+  const fields = new URLSearchParams({prompt, depth, nodes})
+  if (search !== FIRST_MAP.search) {
+    fields.set('search', search)
+    fields.set('step', step)
+  }
+  if (at.length) fields.set('at', at.join('.'))
+  return `#map?${fields}`
+}
+
 /** Put a state into the address, without a step in the history */
 export function keep(fragment) { history.replaceState(history.state, '', fragment) }

@@ -1,9 +1,10 @@
 // Puts a view into each element that asks for one: `<div data-llms="playground">`.
 
 import {Arena} from './arena.js'
+import {LikelyMap} from './map.js'
 import {Playground} from './playground.js'
 
-const VIEWS = {playground: Playground, arena: Arena}
+const VIEWS = {playground: Playground, arena: Arena, map: LikelyMap}
 
 for (const root of document.querySelectorAll('[data-llms]')) {
   const stored = root.querySelector('script[type="application/json"]')
