@@ -107,15 +107,14 @@ _REFUSED = dict(
         reasoning_effort=_TEXT, verbosity=_TEXT, best_of='see best_of_n',
         echo='put the prompt before the text', suffix='no model here fills a gap'),
     transformers=dict(
-        min_length=_ENDS, min_new_tokens=_ENDS, forced_eos_token_id=_ENDS,
         num_beams=_SEE, num_beam_groups=_SEE, penalty_alpha=_SEE, dola_layers=_SEE,
         force_words_ids=_SEE, constraints=_SEE, guidance_scale='see ls.guided',
         prompt_lookup_num_tokens='nothing is drafted', token_healing='see the prompt',
         encoder_repetition_penalty='there is no encoder', max_time='no clock stops it',
         encoder_no_repeat_ngram_size='there is no encoder',
-        forced_bos_token_id='put it into the prompt',
-        watermarking_config='no step leaves a mark',
-        begin_suppress_tokens='no step knows the first token',
+        forced_bos_token_id='put it into the prompt', min_new_tokens=_ENDS,
+        watermarking_config='no step leaves a mark', forced_eos_token_id=_ENDS,
+        begin_suppress_tokens='no step knows the first token', min_length=_ENDS,
         exponential_decay_length_penalty='no step looks at the length'))
 
 # %% ../nbs/24c_settings.ipynb #fdd37d76
