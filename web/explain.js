@@ -16,7 +16,7 @@ function seenOf(prompt, written, window) {
 }
 
 /** Logits after prompt and tokens, from the tree that `lm` keeps for such questions */
-function logitsAfter(lm, prompt, ids) {
+export function logitsAfter(lm, prompt, ids) {
   if (!lm.tree || lm.tree.nodes.length > MANY) lm.tree = new TokenTree(lm.model)
   const seen = seenOf(prompt.length, ids.length, lm.window)
   const nodes = lm.tree.reach([...prompt, ...ids].slice(-seen))

@@ -7,6 +7,7 @@ import {explain} from './explain.js'
 import {generate} from './generate.js'
 import {MODEL, TOKENIZER} from './generated.js'
 import {Model, fromPlanes} from './model.js'
+import {inOrders} from './orders.js'
 import {LanguageModel} from './request.js'
 import {Tokenizer, bytesOf} from './tokenizer.js'
 
@@ -20,6 +21,7 @@ export const METHODS = {
     beamSearch(lm, prompt, settings, options),
   explain: (lm, {prompt, ids, settings, options}) =>
     explain(lm, prompt, ids, settings, options),
+  orders: (lm, {prompt, settings, options}) => inOrders(lm, prompt, settings, options),
 }
 
 /** Bytes of base64 of gzip */

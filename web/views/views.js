@@ -2,8 +2,9 @@
 
 import {Arena} from './arena.js'
 import {Playground} from './playground.js'
+import {SettingsView} from './settings.js'
 
-const VIEWS = {playground: Playground, arena: Arena}
+const VIEWS = {playground: Playground, arena: Arena, settings: SettingsView}
 
 for (const root of document.querySelectorAll('[data-llms]')) {
   const stored = root.querySelector('script[type="application/json"]')
