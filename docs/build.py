@@ -56,6 +56,7 @@ TASKS = {
     'Sweeps': 'sweeps results cells cluster',
     'The command line, strategies as JSON': 'cli specs',
     'In engines, and in training': 'serving engines replay',
+    'Side by side': 'explorer',
     'A task with checkable answers': 'sums',
     'The bundled model': 'default_model',
     'Checks of arguments': 'knobs',

@@ -1,5 +1,5 @@
-"""The views' first screens, computed before any page is opened: what a page shows until
-the weights are there."""
+"""The first screens of the views, computed before any page is opened: what a page shows
+until the weights are there."""
 import json
 import math
 import re
@@ -19,7 +19,7 @@ LISTED, APART = 8, 3    # tokens, as in web/orders.js
 # Where the view of configurations begins
 CONFIGURATION = dict(
     system='vllm', prompt='The king looked at his',
-    text='SamplingParams(temperature=1.5, top_p=0.9, min_p=0.05, seed=4)')
+    text='SamplingParams(temperature=1.5, top_p=0.9, min_p=0.05, seed=5)')
 
 def settings():
     "Prompt and settings of the first screen, as web/views/state.js has them"
@@ -48,6 +48,13 @@ def first_screen():
     tokens = [dict(id=id, text=lm.tokenizer.decode([id]), probs=of(id))
               for id in dict.fromkeys([*top, drawn])]
     return dict(drawn=drawn, steps=steps, tokens=tokens)
+
+def still(said):
+    "The chances as a table, where scripts do not run"
+    rows = ''.join(f'<tr><td>{escape(t["text"])}</td><td>{t["probs"][0]:.3f}</td></tr>'
+                   for t in said['tokens'])
+    prompt = escape(settings()[0])
+    return f'<p>“{prompt}”: chances of the next token.</p><table>{rows}</table>'
 
 def first_texts():
     "What the arena shows at first: strategies with the prompt and seed of the playground"
@@ -109,25 +116,29 @@ def table(head, rows):
     body = ''.join(f'<tr>{line("td", row)}</tr>' for row in rows)
     return f'<table><tr>{line("th", head)}</tr>{body}</table>'
 
-def still(view, said):
-    "The first screen as a table, where scripts do not run"
-    prompt = escape(settings()[0])
-    if view == 'playground':
-        rows = [(t['text'], f"{t['probs'][0]:.3f}") for t in said['tokens']]
-        return f'<p>“{prompt}”: chances of the next token.</p>' + table(
-            ('token', 'chance'), rows)
-    if view == 'arena':
-        return f'<p>“{prompt}” goes on:</p>' + table(
-            ('strategy', 'text'), [(e['label'], e['text']) for e in said])
-    return f"<p>{escape(said['sampler'])}: tokens kept.</p>" + table(
-        ('order of', 'tokens'), [(r['order'], r['kept']) for r in said['rows']])
+def still_texts(said):
+    "The texts of the arena as a table"
+    return f'<p>“{escape(settings()[0])}” goes on:</p>' + table(
+        ('strategy', 'text'), [(e['label'], e['text']) for e in said])
 
-SCREENS = dict(playground=first_screen, arena=first_texts, settings=first_orders)
+def still_orders(said):
+    "How many tokens each order keeps as a table"
+    return f"<p>{escape(said['sampler'])}</p>" + table(
+        ('order of', 'tokens kept'), [(r['order'], r['kept']) for r in said['rows']])
+
+# What a view shows at first, and without scripts
+FIRST = {'playground': (first_screen, still), 'arena': (first_texts, still_texts),
+         'settings': (first_orders, still_orders)}
 
 def html(view, files='_static/engine'):
     "A view for a page: its place, its first screen, its style and its script"
-    with torch.inference_mode(): said = SCREENS[view]()
-    text = json.dumps(said, separators=(',', ':')).replace('<', '\\u003c')
+    data = inside = ''
+    if view in FIRST:
+        screen, as_table = FIRST[view]
+        with torch.inference_mode(): said = screen()
+        text = json.dumps(said, separators=(',', ':')).replace('<', '\\u003c')
+        inside = as_table(said)
+        data = f'<script type="application/json">{text}</script>'
     return (f'<link rel="stylesheet" href="{files}/views.css">'
-            f'<div data-llms="{view}"><script type="application/json">{text}</script>'
-            f'{still(view, said)}</div><script src="{files}/views.js" defer></script>')
+            f'<div data-llms="{view}">{data}{inside}</div>'
+            f'<script src="{files}/views.js" defer></script>')

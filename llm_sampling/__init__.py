@@ -20,6 +20,7 @@
 - `llm_sampling.engines`: Any step of this package in a request to an engine: one class for each of vLLM's runners, one for SGLang
 - `llm_sampling.exits`: What a model says at its end and not yet at an early layer
 - `llm_sampling.explain`: What each step of a sampler removed, how much probability it had, and why
+- `llm_sampling.explorer`: Strategies side by side, your settings in four orders, and a page without Python that writes Python's tokens
 - `llm_sampling.folders`: Safetensors only, no remote code, every tensor from the file
 - `llm_sampling.gallery`: Seven cuts more, measured on one page: top-a, top-nσ, p-less, tail-free, epsilon, eta, top-H
 - `llm_sampling.generation`: From one token to a text: many rows, many endings, and a stream that never takes a word back

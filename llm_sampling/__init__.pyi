@@ -19,6 +19,7 @@ from . import diverse as diverse
 from . import engines as engines
 from . import exits as exits
 from . import explain as explain
+from . import explorer as explorer
 from . import folders as folders
 from . import gallery as gallery
 from . import generation as generation

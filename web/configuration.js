@@ -68,7 +68,7 @@ class Keys {
       if (this.has(theirs)) this.call[ours] = this.take(theirs)
     }
     const {stop} = this.call
-    if (typeof stop === 'string' && stop) this.call.stop = [stop]
+    if (typeof stop === 'string') this.call.stop = [stop]
     else if (stop !== undefined && !isOn(stop)) delete this.call.stop
   }
 }

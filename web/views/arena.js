@@ -5,7 +5,7 @@ import {keywords} from './python.js'
 import {FIRST, fieldsOf, keep, readArena, seedOf, writeArena} from './state.js'
 import {AT_FIRST, STRATEGIES} from './strategies.js'
 
-const TOKENS = 60
+const TOKENS = 40
 
 /** rep-n as Python's: the share of n-grams that came before; NaN without any */
 export function repOf(ids, n = 4) {

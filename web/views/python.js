@@ -70,12 +70,12 @@ function knobText(name, value) {
   return `{${entries.join(', ')}}`
 }
 
-/** Settings of a sampler as Python shows one: the steps in their order, then the rest */
-export function samplerText(settings, orders) {
+/** Settings of a sampler as Python shows one: the steps in order, then what they need */
+export function samplerText(settings, {ORDERS, STEPS}) {
   const {order = 'transformers', seed, ...knobs} = settings
-  const steps = Array.isArray(order) ? order : orders[order]
-  const place = name => steps.includes(name) ? steps.indexOf(name) : steps.length
-  const words = Object.entries(knobs).sort(([a], [b]) => place(a) - place(b))
+  const steps = (Array.isArray(order) ? order : ORDERS[order]).filter(n => n in knobs)
+  const names = [...steps, ...steps.flatMap(n => STEPS[n].extra)]
+  const words = names.filter(n => n in knobs).map(n => [n, knobs[n]])
     .map(([name, value]) => `${name}=${knobText(name, value)}`)
   if (order !== 'transformers') words.push(`order=${pythonValue(order)}`)
   if (seed !== undefined) words.push(`seed=${seed}`)

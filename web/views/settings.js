@@ -16,9 +16,9 @@ const READERS = {vllm: 'from_vllm', llama_cpp: 'from_llama_cpp', openai: 'from_o
                  transformers: 'from_generation_config'}
 const EXAMPLES = {
   'vLLM, with a seed': ['vllm', 'SamplingParams(temperature=1.5, top_p=0.9, '
-                        + 'min_p=0.05, seed=4)'],
+                        + 'min_p=0.05, seed=5)'],
   'the same words for llama.cpp': ['llama_cpp', '{"temperature": 1.5, "top_p": 0.9, '
-                                   + '"min_p": 0.05, "seed": 4}'],
+                                   + '"min_p": 0.05, "seed": 5}'],
   'a model’s own, with top-k': ['transformers', 'GenerationConfig(do_sample=True, '
                                 + 'temperature=0.6, top_k=20, top_p=0.95)'],
   'llama.cpp with XTC and DRY': ['llama_cpp', '{"xtc_probability": 1, "temperature": '
@@ -37,7 +37,7 @@ async function read(api, {system, text, prompt}) {
   const {rows, tokens} = await api.engine.call('orders', {prompt, settings: asked})
   const named = list => list.map(({first, ...rest}) => (
     {...rest, names: first.slice(0, 4).map(id => api.tokenizer.name(id))}))
-  return {sampler: samplerText(settings, api.ORDERS), seed: asked.seed, call, lost,
+  return {sampler: samplerText(settings, api), seed: asked.seed, call, lost,
           tokens,
           rows: rows.map(row => ({...row, less: named(row.less), more: named(row.more),
                                   steps: named(row.steps)}))}

@@ -86,7 +86,7 @@ export function readArena(fields, known) {
   const names = asked.split('.').filter((n, i, all) => Object.hasOwn(known, n)
                                                        && all.indexOf(n) === i)
   return {prompt: promptOf(fields), seed: seedOf(fields.get('seed')), names,
-          tokens: Number.isInteger(tokens) && tokens > 0 ? Math.min(tokens, 400) : 60}
+          tokens: Number.isInteger(tokens) && tokens > 0 ? Math.min(tokens, 400) : 40}
 }
 
 export function writeArena({prompt, seed, tokens, names}) {
