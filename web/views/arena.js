@@ -127,7 +127,7 @@ export class Arena {
                                                               this.state.seed))})
     this.tokens = element('input', {
       type: 'number', min: 1, max: 400,
-      on: set('tokens', v => Math.max(1, Math.min(400, Math.round(Number(v)) || TOKENS)))})
+      on: set('tokens', v => Math.max(1, Math.min(400, Math.round(v) || TOKENS)))})
     this.boxes = Object.fromEntries(Object.keys(STRATEGIES).map(key => [
       key, element('input', {type: 'checkbox', on: {change: () => this.choose()}})]))
     this.runButton = button('▶ Run', () => this.running ? this.stop() : this.run(),
@@ -185,8 +185,10 @@ export class Arena {
     this.runButton.textContent = '■ Stop'
     try {
       const api = await this.status.engine(), {signal} = stop
+      this.status.say('Writing …')
       await Promise.all(this.panels.map(p => p.run(api, this.state, signal)))
-      if (!signal.aborted) this.status.say('All have written.')
+      const word = signal.aborted ? 'Stopped.' : 'All have written.'
+      if (this.running === stop) this.status.say(word)
     } catch (error) {
       stop.abort()
       this.status.say(`That does not work: ${visible(error.message)}`)

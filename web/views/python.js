@@ -49,7 +49,8 @@ export function pythonValue(value) {
   if (typeof value === 'boolean') return value ? 'True' : 'False'
   if (typeof value === 'string') return pythonText(value)
   if (typeof value === 'number') {
-    return Number.isFinite(value) ? String(value) : `float('${value < 0 ? '-' : ''}inf')`
+    if (Number.isFinite(value)) return String(value)
+    return `float('${value < 0 ? '-' : ''}inf')`
   }
   if (Array.isArray(value)) return `[${value.map(pythonValue).join(', ')}]`
   const pairs = Object.entries(value).map(([k, v]) => `${pythonText(k)}: ${
@@ -70,7 +71,7 @@ function knobText(name, value) {
   return `{${entries.join(', ')}}`
 }
 
-/** Settings of a sampler as Python shows one: the steps in order, then what they need */
+/** A sampler as Python shows it: the steps in their order, then what they need */
 export function samplerText(settings, {ORDERS, STEPS}) {
   const {order = 'transformers', seed, ...knobs} = settings
   const steps = (Array.isArray(order) ? order : ORDERS[order]).filter(n => n in knobs)

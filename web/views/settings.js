@@ -47,8 +47,9 @@ async function read(api, {system, text, prompt}) {
 function partText({step, count, mass, names}, drops, keeps) {
   const gone = names.map(tokenLabel).join('  ')
   const more = count > names.length ? ' …' : ''
-  return element('li', {}, element('b', {}, step), ` of ${drops} drops ${tokens(count)} `
-    + `that ${keeps} keeps, ${percent(mass)} of its probability: ${gone}${more}`)
+  return element('li', {}, element('b', {}, step), ` of ${drops} drops `
+    + `${tokens(count)} that ${keeps} keeps, ${percent(mass)} of its probability: `
+    + `${gone}${more}`)
 }
 
 /** The first order against another */
@@ -201,8 +202,8 @@ export class SettingsView {
       element('ul', {class: 'llms-steps-list'}, ...others.map(r => against(own, r))),
       element('div', {class: 'llms-wide', tabIndex: 0, role: 'region',
                       'aria-label': 'tokens in each order'}, tableOf(said)),
-      element('p', {class: 'llms-note'}, `A dash names the step that dropped the token. `
-        + `Drawn: by seed ${seed}, with the same noise in each order.`),
+      element('p', {class: 'llms-note'}, `A dash names the step that dropped the `
+        + `token. Drawn: by seed ${seed}, with the same noise in each order.`),
       ...rows.map(list),
       element('details', {}, element('summary', {}, 'The same in Python'),
               element('pre', {tabIndex: 0, 'aria-label': 'the same in Python'},
