@@ -57,7 +57,7 @@ def still(said):
     return f'<p>“{prompt}”: chances of the next token.</p><table>{rows}</table>'
 
 def first_texts():
-    "What the arena shows at first: strategies with the prompt and seed of the playground"
+    "What the arena shows at first, from the prompt and seed of the playground"
     prompt, _, seed = settings()
     none = lambda v: None if math.isnan(v) else v           # JSON has no nan
     return [entry._replace(rep_4=none(entry.rep_4))._asdict()

@@ -70,7 +70,8 @@ def arena(
     entries = []
     for label, spec in map(STRATEGIES.get, names):
         out = run(lm, prompt, spec, seed=seed, max_new_tokens=max_new_tokens)
-        entries.append(Entry(label, out.texts[0], rep([out.ids[0].tolist()], 4)[0].item(),
+        repeated = rep([out.ids[0].tolist()], 4)[0].item()
+        entries.append(Entry(label, out.texts[0], repeated,
                              out.logprobs[0].mean().item(),
                              out.stats['tokens_evaluated']))
     return entries

@@ -34,7 +34,8 @@ KEYS = dict(
         mirostat_eta=[.2], adaptive_target=[-1, .3], adaptive_decay=[.5],
         samplers=[['top_k', 'temperature'], ['temperature', 'top_p', 'min-p'],
                   ['penalties', 'dry', 'typ_p', 'infill', 'xtc'], []],
-        n_cmpl=[2], grammar=['', 'root'], ignore_eos=[True], n_keep=[1], min_keep=[0, 2]),
+        n_cmpl=[2], grammar=['', 'root'], ignore_eos=[True], n_keep=[1],
+        min_keep=[0, 2]),
     openai=OUTPUT | BIAS | dict(
         temperature=[0, .7, 2], top_p=[.5, .9], max_tokens=[4], tools=[[], [{}]],
         max_completion_tokens=[9], model=['x'], echo=[False, True], best_of=[2]),
@@ -45,7 +46,8 @@ KEYS = dict(
         bad_words_ids=[[[11], [12, 13]], [[0]]], eos_token_id=[0, [0, 5]],
         suppress_tokens=[[], [20, 21]], sequence_bias=[[[[11], 2.5]], [[[1, 2], 3]]],
         num_beams=[1, 4], guidance_scale=[1, 1.5], max_new_tokens=[3], max_time=[2],
-        num_return_sequences=[2], stop_strings=['.', ['a']], transformers_version=['5']))
+        num_return_sequences=[2], stop_strings=['.', ['a']],
+        transformers_version=['5']))
 
 
 class All(list):
