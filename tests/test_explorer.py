@@ -151,6 +151,15 @@ def test_hostile_configurations_stay_text(chrome, built):
         until(p, 'That does not work: line 1')
 
 
+def test_two_views_on_a_page(chrome, built):
+    "As on the page of the chapter: each is built once, and has its first screen"
+    both = [(built/f'{view}.html').read_text() for view in ('arena', 'settings')]
+    (built/'both.html').write_text(''.join(both), encoding='utf-8')
+    with opened(chrome, built, 'both') as p:
+        assert p.locator('.llms-panel').count() == 4
+        assert p.locator('.llms-read table').count() == 1
+
+
 @pytest.mark.parametrize('view', ['arena', 'settings'])
 def test_views_fit_a_phone(chrome, built, view):
     "Nothing is wider than 390 px; what can be pressed is large and has a name"
