@@ -21,5 +21,6 @@ const call = (method, params) => {
   return typeof out?.next === 'function' ? last(out) : out
 }
 for await (const line of createInterface({input: process.stdin})) {
-  console.log(JSON.stringify(await runCase({...noise, Sampler, readConfiguration, call}, line)))
+  const api = {...noise, Sampler, readConfiguration, call}
+  console.log(JSON.stringify(await runCase(api, line)))
 }

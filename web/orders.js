@@ -1,5 +1,5 @@
-// One configuration in several orders, on one distribution: what each order keeps, which
-// token the seed draws, and the step by which one drops what another keeps.
+// One configuration in several orders, on one distribution: what each order keeps,
+// which token the seed draws, and the step by which one drops what another keeps.
 
 import {logitsAfter} from './explain.js'
 import {ORDERS} from './generated.js'

@@ -21,7 +21,8 @@ export const METHODS = {
     beamSearch(lm, prompt, settings, options),
   explain: (lm, {prompt, ids, settings, options}) =>
     explain(lm, prompt, ids, settings, options),
-  orders: (lm, {prompt, settings, options}) => inOrders(lm, prompt, settings, options),
+  orders: (lm, {prompt, settings, options}) =>
+    inOrders(lm, prompt, settings, options),
 }
 
 /** Bytes of base64 of gzip */
