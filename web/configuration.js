@@ -233,7 +233,7 @@ function openai(keys) {
   return {...knobs, ...biases(keys, 100)}
 }
 
-/** A `sequence_bias`: of single tokens a bias; of longer sequences there is none here */
+/** A `sequence_bias`: of single tokens a bias; none of longer sequences here */
 function sequenceBiases(keys) {
   const pairs = keys.pairs('sequence_bias')
   for (const [ids] of pairs) {
