@@ -60,6 +60,7 @@ TASKS = {
     'Strategies as JSON': 'specs',
     'In engines, and in training': 'serving engines replay',
     'In the evaluation harness': 'harness',
+    'Side by side': 'explorer',
     'A task with checkable answers': 'sums',
     'The bundled model': 'default_model',
     'Checks of arguments': 'knobs',

@@ -26,6 +26,7 @@
 - `llm_sampling.equal_terms`: Strategies that read their prompts together, write with the same noise, and are as wide as one budget allows
 - `llm_sampling.exits`: What a model says at its end and not yet at an early layer
 - `llm_sampling.explain`: What each step of a sampler removed, how much probability it had, and why
+- `llm_sampling.explorer`: Strategies side by side, your settings in four orders, and a page without Python that writes Python's tokens
 - `llm_sampling.findings`: What was measured of each strategy: which differences are more than noise, and a table, a figure and a page of it
 - `llm_sampling.folders`: Safetensors only, no remote code, every tensor from the file
 - `llm_sampling.gallery`: Seven cuts more, measured on one page: top-a, top-nσ, p-less, tail-free, epsilon, eta, top-H

@@ -25,6 +25,7 @@ from . import engines as engines
 from . import equal_terms as equal_terms
 from . import exits as exits
 from . import explain as explain
+from . import explorer as explorer
 from . import findings as findings
 from . import folders as folders
 from . import gallery as gallery

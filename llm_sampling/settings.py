@@ -85,10 +85,42 @@ def _for_call(keys, **names):
     if isinstance(stop, str): keys.call['stop'] = [stop]
     if not keys.call.get('stop', True): del keys.call['stop']   # an empty list
 
+# %% ../nbs/24c_settings.ipynb #5d1e0c4a
+_GRAMMAR = 'a grammar is needed for it'
+_ENDS = 'no step here forbids the end of a text'
+_TEXT = 'the model of this package writes text alone'
+_SEE = 'it is a strategy of its own here, in ls.hf'
+_REFUSED = dict(
+    vllm=dict(
+        min_tokens=_ENDS, stop_token_ids='give generate an eos_token_id with them',
+        structured_outputs=_GRAMMAR, guided_decoding=_GRAMMAR,
+        logits_processors='give them to Sampler(processors=...)',
+        include_stop_str_in_output='a stop string is no part of a text here',
+        truncate_prompt_tokens='cut the prompt', use_beam_search='see beam_search',
+        repetition_detection='give generate a LoopStop as its stop'),
+    llama_cpp=dict(
+        grammar=_GRAMMAR, json_schema=_GRAMMAR, n_indent='no step counts spaces',
+        min_keep='a cut keeps one token at least, not more',
+        ignore_eos='ban the end of the text by a logit_bias'),
+    openai=dict(
+        response_format=_GRAMMAR, tools=_TEXT, functions=_TEXT, modalities=_TEXT,
+        reasoning_effort=_TEXT, verbosity=_TEXT, best_of='see best_of_n',
+        echo='put the prompt before the text', suffix='no model here fills a gap'),
+    transformers=dict(
+        num_beams=_SEE, num_beam_groups=_SEE, penalty_alpha=_SEE, dola_layers=_SEE,
+        force_words_ids=_SEE, constraints=_SEE, guidance_scale='see ls.guided',
+        prompt_lookup_num_tokens='nothing is drafted', token_healing='see the prompt',
+        encoder_repetition_penalty='there is no encoder', max_time='no clock stops it',
+        encoder_no_repeat_ngram_size='there is no encoder',
+        forced_bos_token_id='put it into the prompt', min_new_tokens=_ENDS,
+        watermarking_config='no step leaves a mark', forced_eos_token_id=_ENDS,
+        begin_suppress_tokens='no step knows the first token', min_length=_ENDS,
+        exponential_decay_length_penalty='no step looks at the length'))
+
 # %% ../nbs/24c_settings.ipynb #fdd37d76
-def _refuse(keys, reasons):
+def _refuse(keys, system):
     "Keys that cannot be honoured, if they are switched on"
-    for name, why in reasons.items():
+    for name, why in _REFUSED[system].items():
         if keys.take(name): keys.lost[name] = why
 
 # %% ../nbs/24c_settings.ipynb #3dc5ecdc
@@ -105,9 +137,6 @@ def _biases(keys, limit):
     return dict(logit_bias=read) if read else {}
 
 # %% ../nbs/24c_settings.ipynb #44b6b6dd
-_GRAMMAR = 'a grammar is needed for it'
-_ENDS = 'no step here forbids the end of a text'
-
 def _allowed(ids):
     "A step that leaves only these tokens"
     def allowed(_, logits):
@@ -147,13 +176,6 @@ def _vllm(keys):
     knobs |= _our_steps(keys, 'extra_args') | _our_steps(keys, 'vllm_xargs')
     if keys.take('ignore_eos'): keys.call['eos_token_id'] = ()
     _for_call(keys, max_tokens='max_new_tokens', n='n', stop='stop')
-    _refuse(keys, dict(
-        min_tokens=_ENDS, stop_token_ids='give generate an eos_token_id with them',
-        structured_outputs=_GRAMMAR, guided_decoding=_GRAMMAR,
-        logits_processors='give them to Sampler(processors=...)',
-        include_stop_str_in_output='a stop string is no part of a text here',
-        truncate_prompt_tokens='cut the prompt', use_beam_search='see beam_search',
-        repetition_detection='give generate a LoopStop as its stop'))
     return knobs
 
 # %% ../nbs/24c_settings.ipynb #ca542bd9
@@ -250,9 +272,6 @@ def _llama_cpp(keys):
         knobs = {n: v for n, v in knobs.items() if n in order or n in EXTRA}
     if (n := keys.number('n_predict', -1)) >= 0: keys.call['max_new_tokens'] = n
     _for_call(keys, n_cmpl='n', stop='stop')
-    _refuse(keys, dict(grammar=_GRAMMAR, json_schema=_GRAMMAR, min_keep='a cut keeps '
-                       'one token at least, not more', n_indent='no step counts spaces',
-                       ignore_eos='ban the end of the text by a logit_bias'))
     return knobs | _biases(keys, torch.inf) | dict(
         order=order, seed=None if seed in (-1, 2**32 - 1) else seed)
 
@@ -262,11 +281,6 @@ def _openai(keys):
     knobs = _same(keys, 'temperature top_p frequency_penalty presence_penalty seed')
     _for_call(keys, max_tokens='max_new_tokens', max_completion_tokens='max_new_tokens',
               n='n', stop='stop')
-    text = 'the model of this package writes text alone'
-    _refuse(keys, dict(response_format=_GRAMMAR, tools=text, functions=text,
-                       modalities=text, reasoning_effort=text, verbosity=text,
-                       best_of='see best_of_n', echo='put the prompt before the text',
-                       suffix='no model here fills a gap'))
     return knobs | _biases(keys, 100)
 
 # %% ../nbs/24c_settings.ipynb #0ba23d89
@@ -303,19 +317,6 @@ def _transformers(keys):
     for name in ('encoder_repetition_penalty', 'guidance_scale', 'num_beams',
                  'num_beam_groups'):
         if keys.left.get(name) == 1: keys.take(name)          # off
-    see = 'it is a strategy of its own here, in ls.hf'
-    _refuse(keys, dict(
-        min_length=_ENDS, min_new_tokens=_ENDS, forced_eos_token_id=_ENDS,
-        num_beams=see, num_beam_groups=see, penalty_alpha=see, dola_layers=see,
-        force_words_ids=see, constraints=see, guidance_scale='see ls.guided',
-        prompt_lookup_num_tokens='nothing is drafted', token_healing='see the prompt',
-        encoder_repetition_penalty='there is no encoder', max_time='no clock stops it',
-        encoder_no_repeat_ngram_size='there is no encoder',
-        forced_bos_token_id='put it into the prompt',
-        watermarking_config='no step leaves a mark',
-        begin_suppress_tokens='no step knows the first token',
-        exponential_decay_length_penalty='no step looks at the length'))
-    keys.left.clear()      # transformers lets pass what it does not know, and so do we
     return knobs
 
 # %% ../nbs/24c_settings.ipynb #a7e7dea6
@@ -346,6 +347,8 @@ def read_settings(
     if isinstance(settings, GenerationConfig): settings = settings.to_dict()
     keys = _Keys(settings)
     knobs = READERS[system](keys)
+    _refuse(keys, system)
+    if system == 'transformers': keys.left.clear()   # it lets pass what it knows not
     silent = {*_SILENT[system].split(), *_REQUEST.split()}
     lost = keys.lost | {k: 'it is not known' for k in keys.left if k not in silent}
     told = [f'{k} ({why})' for k, why in lost.items() if k not in accept]

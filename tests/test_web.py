@@ -44,6 +44,7 @@ def test_tables_in_step(monkeypatch):
     monkeypatch.setattr(web, 'classes', stored_classes)
     why = 'run python tools/web.py --tables'
     assert (ROOT/'web/generated.js').read_text() == web.generated(), why
+    assert (ROOT/'web/views/strategies.js').read_text() == web.strategies(), why
 
 
 def unpacked(text):

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from functools import cache
 
 import torch
+import web_configurations
 from browser import browser, serve
 from scripts import ROOT, script
 
@@ -177,6 +178,7 @@ def cases(scale=1, seed=5):
     made += [generate_case(dice) for _ in range(n(330))]
     made += [beam_case(dice) for _ in range(n(90))]
     made += [explain_case(dice) for _ in range(n(80))]
+    made += [web_configurations.drawn(dice) for _ in range(n(300))]
     made += window_cases() if scale == 1 else []
     for c in made:             # JavaScript's numbers hold no 64-bit integers
         for part in (c, c.get('settings') or {}, c.get('options', {})):
@@ -249,6 +251,7 @@ SAYS = dict(
                                   c['salt']).tolist(),
     seeds=lambda c: [str(s) for s in ls.row_seeds(
         int(c['seed']), torch.tensor([c['ids']]), n=c['n']).tolist()],
+    configuration=lambda c: web_configurations.read(c, bundled()),
     filter=said_filter, generate=strategy, beams=strategy)
 
 def expected(c):
@@ -324,6 +327,8 @@ def verdict(c, want, got):
     if c['kind'] == 'explain':
         return 'equal' if close(want['steps'], got['steps']) and (
             want['drawn'] == got['drawn']) else 'different'
+    if c['kind'] == 'configuration':
+        return web_configurations.verdict(c, want, got, bundled())
     if c['kind'] != 'filter': return 'equal' if want == got else 'different'
     if want['kept'] != got['kept']: return 'different'
     if not close(want['values'], got['values'], 1e-5): return 'different'

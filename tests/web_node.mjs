@@ -6,6 +6,7 @@ import {createInterface} from 'node:readline'
 import * as noise from '../web/noise.js'
 import {last} from '../web/generate.js'
 import {Sampler} from '../web/sampler.js'
+import {readConfiguration} from '../web/configuration.js'
 import {METHODS, languageModel} from '../web/worker.js'
 import './web_run.js'
 
@@ -20,5 +21,6 @@ const call = (method, params) => {
   return typeof out?.next === 'function' ? last(out) : out
 }
 for await (const line of createInterface({input: process.stdin})) {
-  console.log(JSON.stringify(await runCase({...noise, Sampler, call}, line)))
+  const api = {...noise, Sampler, readConfiguration, call}
+  console.log(JSON.stringify(await runCase(api, line)))
 }

@@ -36,6 +36,19 @@
       const {drawn, steps} = await api.call('explain', c)
       return {drawn, steps: steps.map(s => [s.kept, s.removed, s.mass, s.entropy])}
     },
+    async configuration(api, {system, configuration, prompt}) {
+      const {settings, call, lost} = api.readConfiguration(system, configuration)
+      const told = Object.entries(lost).map(([key, why]) => `${key} (${why})`)
+      const message = told.length ? `settings cannot be honoured: ${told.join('; ')}; `
+        + 'accept=[...] takes the rest' : ''
+      const asked = {...settings, seed: settings.seed ?? 7}
+      const {rows} = await api.call('orders', {prompt, settings: asked})
+      const parts = list => list.map(p => [p.step, p.count, p.mass, p.first])
+      return {message, call, rows: rows.map(r => ({
+        order: r.order, kept: r.kept, drawn: r.drawn, less: parts(r.less),
+        more: parts(r.more),
+        steps: r.steps.map(s => [s.step, s.kept, s.removed, s.mass])}))}
+    },
     generate: async (api, c) => (await api.call('generate', c)).rows,
     beams: async (api, c) => (await api.call('beams', c)).rows,
   }

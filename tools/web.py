@@ -1,8 +1,8 @@
 """Build the engine that runs the bundled model in a page, from `web/`.
 
-    python tools/web.py             # web/generated.js, and build/web/ with all of it
-    python tools/web.py --tables    # web/generated.js alone
-    python tools/web.py --check     # 1 if web/generated.js is not what Python gives
+    python tools/web.py             # the tables, and build/web/ with all of it
+    python tools/web.py --tables    # web/generated.js, web/views/strategies.js alone
+    python tools/web.py --check     # 1 if they are not what Python gives
 
 `build/web/llm_sampling.js` is one classic script that defines `llmSampling`; the
 weights are `weights-0.js`, `weights-1.js`, ..., which it loads when they are needed.
@@ -92,7 +92,16 @@ def tables():
         KNOBS={name: described(knob) | dict(default=default(name))
                for name, knob in steps.EXTRA.items()}
               | {name: span(knob) for name, knob in adaptive.items()},
-        ORDERS=steps.ORDERS, MODEL=model_config(), TOKENIZER=tokenizer())
+        ORDERS=steps.ORDERS, READS=reads(), MODEL=model_config(),
+        TOKENIZER=tokenizer())
+
+def reads():
+    "Tables by which a configuration of another system is read"
+    from llm_sampling import settings as s
+    silent = {system: [*names.split(), *s._REQUEST.split()]
+              for system, names in s._SILENT.items()}
+    return dict(samplers=s._SAMPLERS, drawn=list(s._DRAWN), refused=s._REFUSED,
+                silent=silent)
 
 def model_config():
     c = json.loads((DATA/'config.json').read_text())
@@ -159,6 +168,20 @@ def generated():
              for name, table in tables().items()]
     return '\n'.join(['// Written by tools/web.py from the tables of llm_sampling.\n',
                       *names])
+
+def strategies():
+    "The text of `web/views/strategies.js`: what the arena offers"
+    from llm_sampling.explorer import AT_FIRST, STRATEGIES
+    table = {name: dict(name=s.label, **told(s.spec)) for name, s in STRATEGIES.items()}
+    return ('// Written by tools/web.py from the table of llm_sampling.explorer.\n\n'
+            f'export const STRATEGIES = {literal(table)}\n\n'
+            f'export const AT_FIRST = {literal(AT_FIRST)}\n')
+
+def told(spec):
+    "A spec as the engine is told it: settings of a sampler, or a number of beams"
+    knobs = {k: v for k, v in spec.items() if k != 'strategy'}
+    if spec['strategy'] == 'generate': return dict(settings=knobs)
+    return dict(beams=knobs['num_beams'])
 
 # --- weights ---
 
@@ -247,11 +270,12 @@ def main():
     parser.add_argument('--check', action='store_true')
     parser.add_argument('--out', type=Path, default=ROOT/'build/web')
     args = parser.parse_args()
-    path = WEB/'generated.js'
+    texts = {'generated.js': generated(), 'views/strategies.js': strategies()}
     if args.check:
-        if path.read_text() == generated(): return
-        raise SystemExit('web/generated.js is old: run python tools/web.py --tables')
-    path.write_text(generated())
+        old = [name for name, text in texts.items() if (WEB/name).read_text() != text]
+        if not old: return
+        raise SystemExit(f'web/{old[0]} is old: run python tools/web.py --tables')
+    for name, text in texts.items(): (WEB/name).write_text(text)
     if args.tables: return
     weights, code = build(args.out)
     print(f'{args.out}: code {code/1e3:.0f} kB, weights {weights/1e6:.1f} MB')

@@ -1,5 +1,6 @@
 // On the main thread: starts the worker, loads the weights when they are needed, asks.
 
+import {readConfiguration} from './configuration.js'
 import {KNOBS, ORDERS, STEPS, TOKENIZER} from './generated.js'
 import {asSeed, gumbelNoise, rowSeeds, seedText, uniformNoise} from './noise.js'
 import {Sampler} from './sampler.js'
@@ -102,6 +103,6 @@ export function page({program, sizes}) {
   let tokenizer
   return {engine, weights: (i, text) => engine.weights(i, text),
           get tokenizer() { return tokenizer ??= new Tokenizer(TOKENIZER) },
-          Sampler, STEPS, KNOBS,
-          ORDERS, asSeed, gumbelNoise, rowSeeds, seedText, uniformNoise}
+          Sampler, readConfiguration, STEPS, KNOBS, ORDERS, asSeed, gumbelNoise,
+          rowSeeds, seedText, uniformNoise}
 }

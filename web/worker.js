@@ -9,6 +9,7 @@ import {MODEL, TOKENIZER} from './generated.js'
 import {likeliest, locate} from './likely.js'
 import {searchTree} from './mcts.js'
 import {Model, fromPlanes} from './model.js'
+import {inOrders} from './orders.js'
 import {LanguageModel} from './request.js'
 import {Tokenizer, bytesOf} from './tokenizer.js'
 
@@ -25,6 +26,8 @@ export const METHODS = {
   likeliest: (lm, {prompt, options}) => likeliest(lm, prompt, options),
   locate: (lm, {prompt, texts}) => locate(lm, prompt, texts),
   tree: (lm, {prompt, options}) => searchTree(lm, prompt, options),
+  orders: (lm, {prompt, settings, options}) =>
+    inOrders(lm, prompt, settings, options),
 }
 
 /** Bytes of base64 of gzip */

@@ -3,23 +3,9 @@
 import {Status, button, copied, element, percent, pythonText, visible} from './dom.js'
 import {keywords} from './python.js'
 import {FIRST, fieldsOf, keep, readArena, seedOf, writeArena} from './state.js'
+import {AT_FIRST, STRATEGIES} from './strategies.js'
 
-/** `beams`: a beam search of so many; else settings of a sampler */
-export const STRATEGIES = {
-  greedy: {name: 'greedy', settings: {temperature: 0}},
-  draw: {name: 'plain draw', settings: {}},
-  hot: {name: 'temperature 1.5', settings: {temperature: 1.5}},
-  cool: {name: 'temperature .7', settings: {temperature: .7}},
-  top_k: {name: 'top-k 40', settings: {top_k: 40}},
-  top_p: {name: 'top-p .9', settings: {top_p: .9}},
-  min_p: {name: 'min-p .1', settings: {min_p: .1}},
-  typical: {name: 'typical .9', settings: {typical_p: .9}},
-  dry: {name: 'greedy with DRY .8', settings: {temperature: 0, dry_multiplier: .8}},
-  mirostat: {name: 'Mirostat 2', settings: {adaptive: {name: 'Mirostat2', tau: 3,
-                                                      eta: .1}}},
-  beams: {name: '4 beams', beams: 4},
-}
-export const AT_FIRST = ['greedy', 'draw', 'top_p', 'beams']
+const TOKENS = 40
 
 /** rep-n as Python's: the share of n-grams that came before; NaN without any */
 export function repOf(ids, n = 4) {
@@ -67,8 +53,19 @@ class Panel {
     this.text.replaceChildren(element('bdi', {class: 'llms-prompt'}, visible(prompt)),
                               element('bdi', {}, visible(said)))
     const rep = repOf(ids)
-    this.rep.textContent = Number.isNaN(rep) ? '–' : percent(rep)
+    this.rep.textContent = Number.isFinite(rep) ? percent(rep) : '–'
     if (logprobs.length) this.logp.textContent = mean(logprobs).toFixed(2)
+  }
+
+  /** What Python wrote before the page was opened */
+  fill(prompt, {text, rep_4: rep, logprob, evaluated}) {
+    this.show(prompt, text, [], [logprob])
+    this.measured(rep, evaluated)
+  }
+
+  measured(rep, evaluated) {
+    this.rep.textContent = Number.isFinite(rep) ? percent(rep) : '–'
+    this.read.textContent = evaluated.toLocaleString('en')
   }
 
   async run(api, {prompt, seed, tokens}, signal) {
@@ -89,18 +86,22 @@ class Panel {
     if (!said) return
     const [row] = said.rows
     this.show(prompt, row.text, row.ids, row.logprobs)
-    this.read.textContent = said.stats.tokens_evaluated.toLocaleString('en')
+    this.measured(repOf(row.ids), said.stats.tokens_evaluated)
   }
 }
 
 export class Arena {
-  constructor(root) {
+  constructor(root, first) {
     const fields = fieldsOf('arena', location.hash)
     this.state = fields ? readArena(fields, STRATEGIES)
-      : {prompt: FIRST.prompt, seed: '1', tokens: 60, names: AT_FIRST}
+      : {prompt: FIRST.prompt, seed: FIRST.seed, tokens: TOKENS, names: AT_FIRST}
     this.build(root)
     this.show()
     if (fields) this.run()
+    else if (first) {
+      this.panels.forEach((panel, i) => panel.fill(this.state.prompt, first[i]))
+      this.status.say('Python wrote these texts. Press Run: the page writes them, too.')
+    }
     addEventListener('hashchange', () => this.follow())
   }
 
@@ -126,7 +127,7 @@ export class Arena {
                                                               this.state.seed))})
     this.tokens = element('input', {
       type: 'number', min: 1, max: 400,
-      on: set('tokens', v => Math.max(1, Math.min(400, Math.round(Number(v)) || 60)))})
+      on: set('tokens', v => Math.max(1, Math.min(400, Math.round(v) || TOKENS)))})
     this.boxes = Object.fromEntries(Object.keys(STRATEGIES).map(key => [
       key, element('input', {type: 'checkbox', on: {change: () => this.choose()}})]))
     this.runButton = button('▶ Run', () => this.running ? this.stop() : this.run(),
@@ -135,7 +136,8 @@ export class Arena {
       keep(writeArena(this.state))
       copied(location.href, this.status.text)
     })
-    this.grid = element('div', {class: 'llms-arena'})
+    this.grid = element('div', {class: 'llms-arena', role: 'group',
+                                'aria-label': 'the texts'})
     this.code = element('pre', {tabIndex: 0, 'aria-label': 'the same in Python'})
     const field = (name, input) =>
       element('label', {class: 'llms-field'}, element('span', {}, name), input)
@@ -183,8 +185,10 @@ export class Arena {
     this.runButton.textContent = '■ Stop'
     try {
       const api = await this.status.engine(), {signal} = stop
+      this.status.say('Writing …')
       await Promise.all(this.panels.map(p => p.run(api, this.state, signal)))
-      if (!signal.aborted) this.status.say('All have written.')
+      const word = signal.aborted ? 'Stopped.' : 'All have written.'
+      if (this.running === stop) this.status.say(word)
     } catch (error) {
       stop.abort()
       this.status.say(`That does not work: ${visible(error.message)}`)

@@ -429,7 +429,7 @@ function entryOf(said, {id}) {
 }
 
 /** A line for a step: how much went, the likeliest of it, and why */
-function stepLine({step, value, kept, removed, mass, names, why}) {
+export function stepLine({step, value, kept, removed, mass, names, why}) {
   const knob = ['number', 'string'].includes(typeof value) ? ` ${value}` : ''
   const many = n => n.toLocaleString('en')
   const gone = names.map(tokenLabel).join('  ')

@@ -30,6 +30,7 @@ export const SLIDERS = {
                   values: [.02, .05, .1, .15, .2, .3]},
 }
 export const MAIN = ['temperature', 'top_k', 'top_p', 'min_p']
+export const SYSTEMS_READ = ['vllm', 'llama_cpp', 'transformers', 'openai']
 export const ORDER_NAMES = ['transformers', 'vllm', 'llama.cpp', 'mlx']
 export const FIRST = {prompt: 'Once upon a time there was a', seed: '1', written: [],
                       order: 'transformers', knobs: {temperature: .8, top_p: .9}}
@@ -85,7 +86,7 @@ export function readArena(fields, known) {
   const names = asked.split('.').filter((n, i, all) => Object.hasOwn(known, n)
                                                        && all.indexOf(n) === i)
   return {prompt: promptOf(fields), seed: seedOf(fields.get('seed')), names,
-          tokens: Number.isInteger(tokens) && tokens > 0 ? Math.min(tokens, 400) : 60}
+          tokens: Number.isInteger(tokens) && tokens > 0 ? Math.min(tokens, 400) : 40}
 }
 
 export function writeArena({prompt, seed, tokens, names}) {
@@ -115,6 +116,18 @@ export function writeMap({prompt, depth, nodes, search, step, at}) {
   }
   if (at.length) fields.set('at', at.join('.'))
   return `#map?${fields}`
+}
+
+/** The system is looked up by who shows it; what is absent is as before */
+export function readSettingsState(fields, before) {
+  const of = name => (fields.get(name) ?? before[name]).slice(0, LONGEST)
+  const system = fields.get('system')
+  return {system: SYSTEMS_READ.includes(system) ? system : before.system,
+          text: of('text'), prompt: of('prompt')}
+}
+
+export function writeSettingsState({system, text, prompt}) {
+  return `#settings?${new URLSearchParams({system, prompt, text})}`
 }
 
 /** Put a state into the address, without a step in the history */

@@ -1,0 +1,20 @@
+// Written by tools/web.py from the table of llm_sampling.explorer.
+
+export const STRATEGIES = {
+  greedy: {name: "greedy", settings: {temperature: 0}},
+  draw: {name: "plain draw", settings: {temperature: 1}},
+  hot: {name: "temperature 1.5", settings: {temperature: 1.5}},
+  cool: {name: "temperature .7", settings: {temperature: 0.7}},
+  top_k: {name: "top-k 40", settings: {top_k: 40}},
+  top_p: {name: "top-p .9", settings: {top_p: 0.9}},
+  min_p: {name: "min-p .1", settings: {min_p: 0.1}},
+  typical: {name: "typical .9", settings: {typical_p: 0.9}},
+  dry: {name: "greedy with DRY .8", settings: {temperature: 0, dry_multiplier: 0.8}},
+  mirostat: {
+    name: "Mirostat 2",
+    settings: {adaptive: {name: "Mirostat2", tau: 3, eta: 0.1}},
+  },
+  beams: {name: "4 beams", beams: 4},
+}
+
+export const AT_FIRST = ["greedy", "draw", "top_p", "beams"]
