@@ -21,6 +21,7 @@ setup(
     license=cfg['license'],
     license_files=['LICENSE'],
     keywords=cfg['keywords'].split(),
+    classifiers=cfg['classifiers'].strip().splitlines(),
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg['requirements'].split(),
     extras_require=extras,

@@ -4,6 +4,8 @@
     python docs/build.py --readme-only   # README.md alone
     python docs/build.py --site-only     # the site alone
     python docs/build.py --check-readme  # 1 if README.md is not what the index gives
+    python docs/build.py --colab         # dist/colab/: the notebooks, with a first cell
+                                         # that installs the package in Colab
 
 Notebooks hold MyST markdown and stored outputs. nbdev's processors drop what its
 directives hide; here the rest becomes pages for Sphinx, each exported symbol gets an
@@ -16,14 +18,16 @@ import re
 import shutil
 import sys
 import tomllib
+from configparser import ConfigParser
 from functools import cached_property
+from html import escape
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
 
 from fastcore.basics import listify
 from fastcore.docments import DocmentText, docments
-from fastcore.nbio import mk_cell, new_nb, write_nb
+from fastcore.nbio import mk_cell, new_nb, read_nb, write_nb
 from nbdev.config import get_config, nbpath2html
 from nbdev.doclinks import patch_name
 from nbdev.process import NBProcessor
@@ -62,6 +66,9 @@ TASKS = {
     'Figures, widgets, tests': 'plots widgets testing'}
 META = tomllib.loads((ROOT/'pyproject.toml').read_text(encoding='utf-8'))
 URLS = META['project']['urls']
+CFG = ConfigParser()
+CFG.read(ROOT/'settings.ini', encoding='utf-8')
+CFG = CFG['DEFAULT']
 NBDEV = ('default_exp export exports exporti exportd hide hide_line filter_stream '
          'notest cuda slow net')
 OURS = 'varies echo output code-fold code-summary fig-cap fig-alt'
@@ -305,7 +312,8 @@ def opening(path, source, module):
     named = f' · module `{module.__name__}`' if module else ''
     link = f'{{download}}`Download this notebook </_nb/{path.name}>`'
     edit = f"[edit this page]({URLS['Repository']}/edit/main/nbs/{path.name})"
-    line = f'{{.nb-link}}\n{link} · {edit}{named}\n\n'
+    opened = f'[open in Colab]({colab_url(path)})'
+    line = f'{{.nb-link}}\n{link} · {opened} · {edit}{named}\n\n'
     if path.stem == 'index': line = ''
     words = filter(None, SEARCHED.get(page_name(path), '').split('; '))
     index = ''.join(f'```{{index}} ! {w}\n```\n\n' for w in words)
@@ -436,6 +444,29 @@ def page(path, nb):
                           'language_info': {'name': 'python',
                                             'pygments_lexer': 'ipython3'}})
 
+# --- Colab ---
+
+# Colab opens notebooks of a repository: those of a branch that the workflow `site`
+# makes of dist/colab. The notebooks of nbs/ stay as they are
+INSTALL = f'''try: import google.colab
+except ImportError: pass    # only Colab lacks the package
+else:
+    %pip install -q git+{URLS['Repository']}'''
+
+def colab_url(path):
+    "The address at which Colab opens a notebook"
+    repo = URLS['Repository'].replace('https://github.com/', 'github/')
+    return f'https://colab.research.google.com/{repo}/blob/colab/{path.name}'
+
+def colab(nbs, out):
+    "Copies of the notebooks, which begin with a cell that installs the package"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    for path in notebooks(nbs):
+        nb = read_nb(path)
+        nb.cells.insert(0, mk_cell(INSTALL, id='install'))
+        write_nb(nb, out/path.name)
+
 # --- plain markdown: README.md and the twins ---
 
 def plain(source):
@@ -495,12 +526,59 @@ def saver(folder, stem, prefix, write=True):
         return f'{prefix}{stem}-{count}.png'
     return save
 
+# What README.md shows in the place of a view: a film, and a still for those who asked
+# for less motion. Its links are absolute: a package index shows it, too
+FILM = """<picture>
+<source media="(prefers-reduced-motion: reduce)" srcset="{0}/playground.png">
+<img src="{0}/playground.webp" alt="{1}" width="720">
+</picture>"""
+FILMED = ('The playground of the site: bars of the chances of the next token before '
+          'and after the steps of a sampler. A less likely token is forced, and the '
+          'text goes on from it.')
+IMAGES = (f"{URLS['Repository']}/main/docs/images"
+          .replace('github.com', 'raw.githubusercontent.com'))
+
+def badges():
+    "What a reader may need to know at once, as name -> (label, value)"
+    need = dict(re.findall(r'(\w+)(>=[\d.]+)', CFG['requirements']))
+    return {'python': ('Python', f">={CFG['min_python']}"),
+            'torch': ('PyTorch', need['torch']), 'license': ('license', CFG['license'])}
+
+def badge(label, value):
+    "A badge as SVG"
+    a, b = (round(6.6 * len(text)) + 12 for text in (label, value))
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{a + b}" height="20" '
+            f'role="img" aria-label="{escape(label)} {escape(value)}">\n'
+            f'<rect width="{a + b}" height="20" rx="4" fill="#33415c"/>\n'
+            f'<path d="M{a} 0h{b - 4}a4 4 0 0 1 4 4v12a4 4 0 0 1-4 4h-{b - 4}z" '
+            'fill="#2463b4"/>\n'
+            '<g fill="#fff" font-family="Verdana,DejaVu Sans,sans-serif" '
+            'font-size="11" text-anchor="middle">\n'
+            f'<text x="{a / 2}" y="14">{escape(label)}</text>\n'
+            f'<text x="{a + b / 2}" y="14">{escape(value)}</text>\n</g>\n</svg>\n')
+
 def readme(nbs, write=True):
-    "README.md as text; its figures go to docs/images"
-    path = nbs/'index.ipynb'
-    text = markdown(path, read(path),
-                    saver(ROOT/'docs'/'images', 'readme', 'docs/images/', write))
-    return re.sub(r'\]\(([\w-]+\.ipynb)', rf']({nbs.name}/\1', text)
+    "README.md as text; its figures and badges go to docs/images"
+    path, images = nbs/'index.ipynb', ROOT/'docs/images'
+    nb = read(path)
+    for cell in nb.cells:
+        if cell.source == '```{view} playground\n```':
+            cell.source = FILM.format(IMAGES, FILMED)
+    text = markdown(path, nb, saver(images, 'readme', f'{IMAGES}/', write))
+    links = []
+    for name, said in badges().items():
+        file = images/f'badge-{name}.svg'
+        if write: file.write_text(badge(*said), encoding='utf-8')
+        elif file.read_text(encoding='utf-8') != badge(*said): links.append('stale')
+        links.append(f'![{said[0]} {said[1]}]({IMAGES}/{file.name})')
+    head, lead, rest = text.split('\n\n', 2)
+    return absolute('\n\n'.join([head, lead, ' '.join(links), rest]))
+
+def absolute(text):
+    "README.md's links to its own headings, and to notebooks, which have pages"
+    text = re.sub(r'\]\(#', f"]({URLS['Repository']}#", text)
+    return re.sub(r'\]\((?:\d+[a-z]*_)?([\w-]+)\.ipynb',
+                  rf"]({URLS['Documentation']}/\1.html", text)
 
 def twin(path, nb, out):
     "`page.html.md`: what a language model reads instead of the page"
@@ -577,9 +655,12 @@ def main():
                     help='build the site and leave README.md alone')
     ap.add_argument('--check-readme', action='store_true',
                     help='compare README.md and stop')
+    ap.add_argument('--colab', action='store_true',
+                    help='write dist/colab and stop')
     ap.add_argument('--nbs', type=Path, default=ROOT/'nbs', help='folder of notebooks')
     ap.add_argument('--out', type=Path, default=ROOT/'_docs', help='folder of the site')
     a = ap.parse_args()
+    if a.colab: return colab(a.nbs, ROOT/'dist/colab')
     target = ROOT/'README.md'
     if a.check_readme:
         stale = (not target.exists()
