@@ -1,9 +1,9 @@
-"""Build the site and README.md from the notebooks.
+"""Build the site, README.md and README.zh.md from the notebooks.
 
-    python docs/build.py                 # site -> _docs/, and README.md; 1 on a warning
-    python docs/build.py --readme-only   # README.md alone
+    python docs/build.py                 # site -> _docs/, and readmes; 1 on a warning
+    python docs/build.py --readme-only   # the readmes alone
     python docs/build.py --site-only     # the site alone
-    python docs/build.py --check-readme  # 1 if README.md is not what the index gives
+    python docs/build.py --check-readme  # 1 if one is not what its notebook gives
     python docs/build.py --colab         # dist/colab/: the notebooks, with a first cell
                                          # that installs the package in Colab
 
@@ -37,7 +37,7 @@ from nbdev.processors import (filter_stream_, hide_, hide_line, rm_export,
 ROOT = Path(__file__).resolve().parent.parent
 # The sidebar: each part and the number of its first notebook
 PARTS = {'Start': None, 'I. One token': '01', 'II. A text': '09c',
-         'III. A search': '12b', 'IV. In use': '21',
+         'III. A search': '12b', 'IV. In use': '21', '中文': None,
          'Reference': None, 'Helpers': '00'}
 REFERENCE = ['api', 'changelog']
 # The API page: which modules serve a task
@@ -92,10 +92,13 @@ WIDGET = 'application/vnd.jupyter.widget-view+json'
 
 def part(path):
     "Caption of the part that a notebook belongs to, by the number it begins with"
+    if is_chinese(path): return '中文'
     number = re.match(r'\d+[a-z]?', path.name)
     if not number or path.stem == '00_primer': return 'Start'
     return max((first, c) for c, first in PARTS.items() if first is not None
                and first <= number[0])[1]
+
+def is_chinese(path): return path.stem.endswith('_zh')
 
 def page_name(path): return nbpath2html(Path(path.name)).stem
 
@@ -305,16 +308,21 @@ def relink(source):
                     source)
     return re.sub(r'\]\((\d+[a-z]*_)?([\w-]+)\.ipynb', r'](\2.ipynb', source)
 
+FRONT = {'index': 'README.md', 'index_zh': 'README.zh.md'}
+OFFERED = [('Download this notebook', 'open in Colab', 'edit this page'),
+           ('下载这个笔记本', '在 Colab 中打开', '编辑这一页')]
+
 def opening(path, source, module):
     "Title, subtitle and the line below them"
     head, lead, rest = title(source)
     lead = f'{{.lead}}\n{lead}\n\n' if lead else ''
     named = f' · module `{module.__name__}`' if module else ''
-    link = f'{{download}}`Download this notebook </_nb/{path.name}>`'
-    edit = f"[edit this page]({URLS['Repository']}/edit/main/nbs/{path.name})"
-    opened = f'[open in Colab]({colab_url(path)})'
+    download, in_colab, change = OFFERED[is_chinese(path)]
+    link = f'{{download}}`{download} </_nb/{path.name}>`'
+    edit = f"[{change}]({URLS['Repository']}/edit/main/nbs/{path.name})"
+    opened = f'[{in_colab}]({colab_url(path)})'
     line = f'{{.nb-link}}\n{link} · {opened} · {edit}{named}\n\n'
-    if path.stem == 'index': line = ''
+    if path.stem in FRONT: line = ''
     words = filter(None, SEARCHED.get(page_name(path), '').split('; '))
     index = ''.join(f'```{{index}} ! {w}\n```\n\n' for w in words)
     return f'# {head}\n\n{lead}{line}{index}{relink(rest)}'
@@ -325,7 +333,7 @@ def tags(cell):
     if d.get('echo') == 'false': found.append('remove-input')
     if d.get('output') == 'false': found.append('remove-output')
     if d.get('code-fold', 'false') != 'false':
-        solution = d.get('code-summary', '').strip('"\'').startswith('Solution')
+        solution = d.get('code-summary', '').strip('"\'').startswith(('Solution', '答案'))
         found.append('hide-cell' if cell.outputs and solution else 'hide-input')
     if 'below' in d: found.append('below')
     if 'exports' in d: found.append('exported')
@@ -532,9 +540,11 @@ FILM = """<picture>
 <source media="(prefers-reduced-motion: reduce)" srcset="{0}/playground.png">
 <img src="{0}/playground.webp" alt="{1}" width="720">
 </picture>"""
-FILMED = ('The playground of the site: bars of the chances of the next token before '
-          'and after the steps of a sampler. A less likely token is forced, and the '
-          'text goes on from it.')
+FILMED = [('The playground of the site: bars of the chances of the next token before '
+           'and after the steps of a sampler. A less likely token is forced, and the '
+           'text goes on from it.'),
+          ('网站上的游乐场：柱条是采样器各步骤前后下一个词元的概率。'
+           '强制选一个不那么可能的词元，文本从它继续。')]
 IMAGES = (f"{URLS['Repository']}/main/docs/images"
           .replace('github.com', 'raw.githubusercontent.com'))
 
@@ -557,13 +567,12 @@ def badge(label, value):
             f'<text x="{a / 2}" y="14">{escape(label)}</text>\n'
             f'<text x="{a + b / 2}" y="14">{escape(value)}</text>\n</g>\n</svg>\n')
 
-def readme(nbs, write=True):
-    "README.md as text; its figures and badges go to docs/images"
-    path, images = nbs/'index.ipynb', ROOT/'docs/images'
-    nb = read(path)
+def readme(path, write=True):
+    "README.md or README.zh.md as text; its figures and badges go to docs/images"
+    nb, images = read(path), ROOT/'docs/images'
     for cell in nb.cells:
         if cell.source == '```{view} playground\n```':
-            cell.source = FILM.format(IMAGES, FILMED)
+            cell.source = FILM.format(IMAGES, FILMED[is_chinese(path)])
     text = markdown(path, nb, saver(images, 'readme', f'{IMAGES}/', write))
     links = []
     for name, said in badges().items():
@@ -572,11 +581,15 @@ def readme(nbs, write=True):
         elif file.read_text(encoding='utf-8') != badge(*said): links.append('stale')
         links.append(f'![{said[0]} {said[1]}]({IMAGES}/{file.name})')
     head, lead, rest = text.split('\n\n', 2)
-    return absolute('\n\n'.join([head, lead, ' '.join(links), rest]))
+    return absolute('\n\n'.join([head, lead, ' '.join(links), rest]), FRONT[path.stem])
 
-def absolute(text):
-    "README.md's links to its own headings, and to notebooks, which have pages"
-    text = re.sub(r'\]\(#', f"]({URLS['Repository']}#", text)
+def absolute(text, name):
+    """Links of a readme of this name to its own headings, to the other readme, and to
+    notebooks, which have pages"""
+    file = f"{URLS['Repository']}/blob/main"
+    text = text.replace('](#', f']({file}/{name}#')
+    for stem, other in FRONT.items():
+        text = text.replace(f']({stem}.ipynb', f']({file}/{other}')
     return re.sub(r'\]\((?:\d+[a-z]*_)?([\w-]+)\.ipynb',
                   rf"]({URLS['Documentation']}/\1.html", text)
 
@@ -650,26 +663,28 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__,
                                  formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument('--readme-only', action='store_true',
-                    help='write README.md and stop')
+                    help='write the readmes and stop')
     ap.add_argument('--site-only', action='store_true',
-                    help='build the site and leave README.md alone')
+                    help='build the site and leave the readmes alone')
     ap.add_argument('--check-readme', action='store_true',
-                    help='compare README.md and stop')
+                    help='compare the readmes and stop')
     ap.add_argument('--colab', action='store_true',
                     help='write dist/colab and stop')
     ap.add_argument('--nbs', type=Path, default=ROOT/'nbs', help='folder of notebooks')
     ap.add_argument('--out', type=Path, default=ROOT/'_docs', help='folder of the site')
     a = ap.parse_args()
     if a.colab: return colab(a.nbs, ROOT/'dist/colab')
-    target = ROOT/'README.md'
+    readmes = {ROOT/name: a.nbs/f'{stem}.ipynb' for stem, name in FRONT.items()}
     if a.check_readme:
-        stale = (not target.exists()
-                 or target.read_text(encoding='utf-8') != readme(a.nbs, write=False))
+        stale = [target.name for target, path in readmes.items() if not target.exists()
+                 or target.read_text(encoding='utf-8') != readme(path, write=False)]
         if stale:
-            print('README.md is not in step with nbs/index.ipynb: run '
+            print(f'{", ".join(stale)}: not in step with the notebooks: run '
                   'python docs/build.py --readme-only')
-        return int(stale)
-    if not a.site_only: target.write_text(readme(a.nbs), encoding='utf-8')
+        return int(bool(stale))
+    if not a.site_only:
+        for target, path in readmes.items():
+            target.write_text(readme(path), encoding='utf-8')
     return 0 if a.readme_only else site(a.nbs.resolve(), a.out.resolve())
 
 if __name__ == '__main__':

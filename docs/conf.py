@@ -71,6 +71,7 @@ html_theme_options = {
     'pygments_light_style': 'a11y-high-contrast-light',
     'pygments_dark_style': 'github-dark',
     'logo': {'text': project},
+    'article_header_end': ['lang-switch.html', 'article-header-buttons.html'],
     'repository_url': urls['Repository'], 'use_repository_button': True,
 }
 
@@ -192,6 +193,23 @@ def describe(app, name, template, context, doctree):
         for key, text in said.items())
 
 
+def languages(app, name, template, context, doctree):
+    """The language of a page, and where a reader finds the other one: the same page, or
+    the front page"""
+    chinese = name.endswith('_zh')
+    english, other = name.removesuffix('_zh'), f'{name.removesuffix("_zh")}_zh'
+    both = other in app.env.found_docs
+    if chinese: context['language'] = 'zh-CN'
+    target = english if chinese else other if both else 'index_zh'
+    if target in app.env.found_docs:
+        context['switch'] = (dict(page=target, lang='en', text='English') if chinese
+                             else dict(page=target, lang='zh-CN', text='中文'))
+    if both: context['metatags'] += ''.join(
+        f'<link rel="alternate" hreflang="{lang}" '
+        f'href="{urls["Documentation"]}/{page}.html">\n'
+        for lang, page in (('en', english), ('zh-CN', other)))
+
+
 def inside(node, kinds):
     while node := node.parent:
         if isinstance(node, kinds): return True
@@ -215,3 +233,4 @@ def setup(app):
     app.connect('doctree-read', fold)
     app.connect('doctree-resolved', settle, priority=900)
     app.connect('html-page-context', describe)
+    app.connect('html-page-context', languages)

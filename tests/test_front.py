@@ -1,14 +1,17 @@
 """What a visitor meets first: README.md, the table of who has what, the way into Colab,
 and the files that GitHub reads"""
+import copy
 import json
 import re
 import sys
+from collections import Counter
 from configparser import ConfigParser
 from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from xml.etree import ElementTree
 
+import nbformat
 import pytest
 import transformers
 import yaml
@@ -21,7 +24,9 @@ docs, field = script('docs/build.py'), script('tools/field.py')
 cfg = ConfigParser()
 cfg.read(ROOT/'settings.ini', encoding='utf-8')
 cfg = cfg['DEFAULT']
-README = (ROOT/'README.md').read_text(encoding='utf-8')
+READMES = {name: (ROOT/name).read_text(encoding='utf-8')
+           for name in docs.FRONT.values()}
+README = READMES['README.md']
 REPO, SITE = docs.URLS['Repository'], docs.URLS['Documentation']
 WORKFLOWS = sorted((ROOT/'.github/workflows').glob('*.yml'))
 FORMS = sorted((ROOT/'.github/ISSUE_TEMPLATE').glob('[!c]*.yml'))
@@ -35,35 +40,40 @@ def targets(text):
     return re.findall(r'\]\(([^)\s]+)\)|(?:src|srcset)="([^"]+)"', text)
 
 
-def there(url, headings):
+def anchors(text):
+    "Of the headings of a text, as GitHub makes them"
+    heads = re.findall(r'^#+ (.+)$', text, flags=re.M)
+    return {re.sub(r'[^\w -]', '', h.lower()).strip().replace(' ', '-') for h in heads}
+
+
+def there(url):
     "Does an address of this project lead to something in this tree?"
     url, _, anchor = url.partition('#')
     if url.startswith(docs.IMAGES):
         return (ROOT/'docs/images'/url[len(docs.IMAGES) + 1:]).is_file()
     if url.startswith(f'{REPO}/blob/main/'):
-        return (ROOT/url.removeprefix(f'{REPO}/blob/main/')).is_file()
-    if url == REPO: return not anchor or anchor in headings
+        file = ROOT/url.removeprefix(f'{REPO}/blob/main/')
+        return file.is_file() and (not anchor or anchor in anchors(file.read_text()))
+    if url == REPO: return not anchor
     page = url.removeprefix(SITE).strip('/').removesuffix('.html')
     pages = {docs.page_name(p) for p in docs.notebooks(ROOT/'nbs')}
     return url.startswith(SITE) and page in {'', *pages, *docs.REFERENCE}
 
 
-def test_links_of_the_readme_survive_elsewhere():
+@pytest.mark.parametrize('name', READMES)
+def test_links_of_the_readme_survive_elsewhere(name):
     "All are absolute, and those to this project lead to what is there"
-    heads = re.findall(r'^#+ (.+)$', README, flags=re.M)
-    anchors = {re.sub(r'[^\w -]', '', h.lower()).strip().replace(' ', '-')
-               for h in heads}
-    links = [a or b for a, b in targets(README)]
+    links = [a or b for a, b in targets(READMES[name])]
     assert len(links) > 80
     assert [u for u in links if not u.startswith('https://')] == []
     ours = [u for u in links if u.startswith((REPO, SITE, docs.IMAGES))]
-    assert [u for u in ours if not there(u, anchors)] == []
+    assert [u for u in ours if not there(u)] == []
 
 
 def test_links_that_lead_nowhere_are_found():
     for bad in (f'{SITE}/no_such.html', f'{REPO}/blob/main/NO.md', f'{REPO}#none',
-                f'{docs.IMAGES}/none.png'):
-        assert not there(bad, {'cite'})
+                f'{REPO}/blob/main/README.md#none', f'{docs.IMAGES}/none.png'):
+        assert not there(bad)
 
 
 def test_the_first_screen_says_what_and_how():
@@ -74,10 +84,11 @@ def test_the_first_screen_says_what_and_how():
     assert len(re.sub(r'\(https[^)]*\)|<[^>]*>', '', first).split()) < 320
 
 
-def test_the_install_line_is_true():
+@pytest.mark.parametrize('name', READMES)
+def test_the_install_line_is_true(name):
     "Before the release, pip takes the repository; afterwards, the name"
     top = re.search(r'^## (.+)$', (ROOT/'CHANGELOG.md').read_text(), flags=re.M)[1]
-    block = re.search(r'```sh\n(.*?)```', README, flags=re.S)[1]
+    block = re.search(r'```sh\n(.*?)```', READMES[name], flags=re.S)[1]
     assert ('git+' in block) == ('unreleased' in top)
 
 
@@ -109,7 +120,7 @@ def test_what_the_table_has_here_is_here():
 
 def test_the_table_holds_in_transformers():
     version = field.FIELD['systems']['transformers']['version']
-    if transformers.__version__ != version: pytest.skip(f'transformers is not {version}')
+    if transformers.__version__ != version: pytest.skip(f'the table has {version}')
     assert [*field.wrong('transformers', Path(transformers.__file__).parent)] == []
 
 
@@ -231,7 +242,7 @@ def test_the_citation_is_of_this_version():
 
 # --- the archives ---
 
-def tree(tmp_path, version='1.2.0', when='(2026-12-01)', line='pip install llm_sampling'):
+def tree(tmp_path, version='1.2.0', when='(2026-12-01)', line='pip install x'):
     (tmp_path/'settings.ini').write_text(f'[DEFAULT]\nversion = {version}\n')
     (tmp_path/'CHANGELOG.md').write_text(f'# Changelog\n\n## {version} {when}\n')
     (tmp_path/'README.md').write_text(line)
@@ -245,3 +256,62 @@ def tree(tmp_path, version='1.2.0', when='(2026-12-01)', line='pip install llm_s
 def test_what_stands_in_the_way_of_a_release(tmp_path, change, said):
     found = [*script('tools/release.py').missing('v1.2.0', tree(tmp_path, **change))]
     assert [said in f for f in found] == ([True] if said else [])
+
+
+# --- in Chinese ---
+
+follow = script('tools/follow.py')
+PAIRS = {english.stem: (nbformat.read(english, 4), nbformat.read(other, 4))
+         for english, other in follow.pairs()}
+
+
+@pytest.mark.parametrize('name', ['index', 'tour'])
+def test_translations_have_the_code_and_the_outputs(name):
+    english, other = PAIRS[name]
+    why = f'{name}_zh is behind {name}: run tools/follow.py'
+    assert follow.followed(english, other) == other, why
+    code = [[re.sub(follow.OWN, '', c.source, flags=re.M) for c in nb.cells
+             if c.cell_type == 'code'] for nb in (english, other)]
+    assert code[0] == code[1] and len(code[0]) > 6
+
+
+def test_a_translation_that_is_behind_is_found():
+    english, other = (copy.deepcopy(nb) for nb in PAIRS['tour'])
+    cell = next(c for c in english.cells if 'topk(8)' in c.source)
+    cell.source = cell.source.replace('topk(8)', 'topk(9)')
+    new = follow.followed(english, other)
+    changed, = [c for c, old in zip(new.cells, other.cells) if c != old]
+    assert 'topk(9)' in changed.source and '最可能的八个' in changed.source
+    del english.cells[-1]
+    with pytest.raises(ValueError, match='cell by cell'):
+        follow.followed(english, other)
+
+
+def links(nb):
+    "Where the prose leads, in order; a translation and its original are one place"
+    prose = '\n'.join(c.source for c in nb.cells if c.cell_type == 'markdown')
+    found = re.findall(r'\]\((?!#)([^)]+)\)', prose)
+    return Counter(u.replace('_zh.ipynb', '.ipynb') for u in found)
+
+
+@pytest.mark.parametrize('name', ['index', 'tour'])
+def test_translations_lead_where_the_originals_lead(name):
+    english, other = map(links, PAIRS[name])
+    assert english - other == Counter()
+    assert {*other} - {*english} <= {'index.ipynb', 'tour.ipynb'}
+
+
+@pytest.mark.parametrize('name', ['index', 'tour'])
+def test_prose_is_translated(name):
+    """Each cell of prose has Chinese letters and no English sentence; headings and rows of
+    tables are as many"""
+    pairs = [(a.source, b.source) for a, b in zip(*(nb.cells for nb in PAIRS[name]))
+             if a.cell_type == 'markdown']
+    for english, other in pairs:
+        if '{view}' in english: continue
+        assert re.search('[\u4e00-\u9fff]', other), english[:60]
+        for mark in (r'^#+ ', r'^\| ', r'^- ', r'\*\*'):
+            count = [len(re.findall(mark, t, flags=re.M)) for t in (english, other)]
+            assert count[0] == count[1], (mark, english[:60])
+        plain = re.sub(r'`[^`]*`|\([^)]*\)|```.*?```', '', other, flags=re.S)
+        assert not re.search(r'(\b[a-z]+ ){5}', plain), plain[:80]
