@@ -303,8 +303,8 @@ def test_translations_lead_where_the_originals_lead(name):
 
 @pytest.mark.parametrize('name', ['index', 'tour'])
 def test_prose_is_translated(name):
-    """Each cell of prose has Chinese letters and no English sentence; headings and rows of
-    tables are as many"""
+    """Each cell of prose has Chinese letters and no English sentence; headings and rows
+    of tables are as many"""
     pairs = [(a.source, b.source) for a, b in zip(*(nb.cells for nb in PAIRS[name]))
              if a.cell_type == 'markdown']
     for english, other in pairs:
