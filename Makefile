@@ -152,7 +152,7 @@ package: .venv/package
 	$(BIN)/python -m twine check --strict dist/package/*
 
 .venv/package: .venv/base
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'build>=1.3' 'twine>=6.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'build>=1.3' 'twine>=6.1' 'readme-renderer[md]>=44'
 	@touch $@
 
 # one thread: sums of floats depend on how threads share them

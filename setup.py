@@ -18,7 +18,7 @@ setup(
     long_description=(root/'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     author=cfg['author'],
-    license=cfg['license'],
+    license_expression=cfg['license'],
     license_files=['LICENSE'],
     keywords=cfg['keywords'].split(),
     classifiers=cfg['classifiers'].strip().splitlines(),

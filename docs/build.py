@@ -538,7 +538,7 @@ def saver(folder, stem, prefix, write=True):
 # for less motion. Its links are absolute: a package index shows it, too
 FILM = """<picture>
 <source media="(prefers-reduced-motion: reduce)" srcset="{0}/playground.png">
-<img src="{0}/playground.webp" alt="{1}" width="720">
+<img src="{0}/playground.webp" alt="{1}" width="600">
 </picture>"""
 FILMED = [('The playground of the site: bars of the chances of the next token before '
            'and after the steps of a sampler. A less likely token is forced, and the '
