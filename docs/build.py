@@ -113,6 +113,7 @@ def toctrees(paths):
     parts = {c: [page_name(p) for p in paths if p.stem != 'index' and part(p) == c]
              for c in PARTS}
     parts['Reference'] = REFERENCE
+    parts['中文'] = ['首页 <index_zh>' if n == 'index_zh' else n for n in parts['中文']]
     return '\n\n'.join(f'```{{toctree}}\n:hidden:\n:caption: {c}\n\n' + '\n'.join(names)
                        + '\n```'
                        for c, names in parts.items() if names)
@@ -377,6 +378,7 @@ def fold(cell, title):
         cell.directives_ |= {'code-fold': 'true', 'code-summary': title}
 
 PLUMBING = IMPORTS, SETUP, CODE = 'Imports', 'Imports and set-up', 'The code'
+CHINESE = dict(zip(PLUMBING, ('导入', '导入与准备', '代码')))
 
 def fold_plumbing(cells):
     """Imports are folded, what is set up before `See`, and all code of `See`, where the
@@ -406,6 +408,12 @@ def join_folds(cells):
             cell.directives_['code-summary'] = title
             cell.source, before.source = f'{before.source}\n\n{cell.source}', ''
         before = cell
+
+def name_folds(cells):
+    "Titles of folded plumbing in Chinese"
+    for cell in cells:
+        said = cell.get('directives_', {}).get('code-summary')
+        if said in PLUMBING: cell.directives_['code-summary'] = CHINESE[said]
 
 def borrowed(module):
     "Where the names come from that the source of a chapter takes from other chapters"
@@ -438,6 +446,7 @@ def page(path, nb):
     module = module_of(path)
     fold_plumbing(nb.cells)
     join_folds(nb.cells)
+    if is_chinese(path): name_folds(nb.cells)
     tell_borrowed(nb.cells, module)
     cells = [mk_cell(opening(path, nb.cells[0].source, module), 'markdown')]
     for cell in nb.cells[1:]:

@@ -169,7 +169,8 @@ def settle(app, doctree, name):
     for cell in doctree.findall(nodes.container):
         if 'tag_below' in cell['classes']: cell[:] = cell.children[::-1]
     for n, figure in enumerate(doctree.findall(nodes.figure), 1):
-        number = nodes.inline('', f'Figure {n}. ', classes=['caption-number'])
+        word = '图' if name.endswith('_zh') else 'Figure'
+        number = nodes.inline('', f'{word} {n}. ', classes=['caption-number'])
         figure.next_node(nodes.caption).insert(0, number)
     for image in list(doctree.findall(nodes.image)):
         box = nodes.container('', classes=['wide'])

@@ -371,7 +371,9 @@ def test_every_figure_says_what_it_shows(site):
 def test_figures_are_numbered_by_chapter(site, name):
     "Each has a number and a caption"
     text = (site/f'{name}.html').read_text(encoding='utf-8')
-    numbers = re.findall(r'<span class="caption-number">Figure (\d+)\. </span>\S', text)
+    word = '图' if name.endswith('_zh') else 'Figure'
+    numbers = re.findall(rf'<span class="caption-number">{word} (\d+)\. </span>\S',
+                         text)
     assert numbers == [str(n + 1) for n in range(len(parsed(site/f'{name}.html').alts))]
 
 
