@@ -468,7 +468,7 @@ def page(path, nb):
 INSTALL = f'''try: import google.colab
 except ImportError: pass    # only Colab lacks the package
 else:
-    %pip install -q git+{URLS['Repository']}'''
+    %pip install -q "llm_sampling[widgets,measure] @ git+{URLS['Repository']}"'''
 
 def colab_url(path):
     "The address at which Colab opens a notebook"

@@ -170,7 +170,7 @@ def test_the_first_cell_installs_in_colab_only(monkeypatch, tmp_path):
         assert ''.join(first['source']) == docs.INSTALL and len(rest) > 3
     assert ran(docs.INSTALL, monkeypatch, there=False) == []
     assert ran(docs.INSTALL, monkeypatch, there=True) == [
-        ('pip', f'install -q git+{REPO}')]
+        ('pip', f'install -q "llm_sampling[widgets,measure] @ git+{REPO}"')]
 
 
 def test_each_page_links_to_its_notebook_in_colab():
