@@ -4,7 +4,10 @@
 
 Each mark of llm_sampling/data/field.json names a file and a pattern that must be found
 there; where a row has no mark for a system, its word must be nowhere in the files that
-the system samples with. Prints what does not hold, and what was checked."""
+the system samples with. Prints what does not hold, and what was checked.
+
+A folder is the package in an unpacked wheel (`pip download --no-deps vllm==0.33.0`); of
+llama.cpp it is vendor/llama.cpp in the archive of llama-cpp-python."""
 import json, re, sys
 from pathlib import Path
 
