@@ -47,7 +47,8 @@ TASKS = {
     'Filters that move with the text or a roll': 'adaptive mirostat budgets',
     'History': 'penalties repeats',
     'Draws': 'multinomial noise',
-    'The sampler': 'sampler call batches steps shortlist token_texts explain',
+    'The sampler': 'sampler call batches steps own_steps shortlist token_texts '
+                   'explain',
     'What a strategy is asked, and tells': 'request text_stream record path_record',
     'Models': 'models prompts architectures folders table_model caches',
     'Generation': 'rows generation',

@@ -36,6 +36,7 @@
 - `llm_sampling.models`: Text or token ids in, one row of float32 logits per prompt out
 - `llm_sampling.multinomial`: Greedy, the inverse CDF, and Gumbel-max: three ways from probabilities to one token
 - `llm_sampling.noise`: Noise that the same seed gives anywhere, and the draw we ship
+- `llm_sampling.own_steps`: Any function of ids and logits is a step of a sampler; one that keeps its place in the texts must follow its rows
 - `llm_sampling.path_record`: What each token of a branch was worth, kept after its logits are gone
 - `llm_sampling.penalties`: Repetition, frequency and presence: lower the logits of what was said, for every row of a batch at once
 - `llm_sampling.plots`: One visible line per figure: bars of probabilities, curves over a knob, text coloured by surprise

@@ -35,6 +35,7 @@ from . import mirostat as mirostat
 from . import models as models
 from . import multinomial as multinomial
 from . import noise as noise
+from . import own_steps as own_steps
 from . import path_record as path_record
 from . import penalties as penalties
 from . import plots as plots

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from .knobs import Knob, check_count, check_flag, check_ids, in_short
 from .noise import fresh_seeds, row_seeds
+from .own_steps import follow, remembers
 from .sampler import Sampler
-from .steps import EXTRA, STEPS, as_entries, follow, is_custom, remembers
+from .steps import EXTRA, STEPS, as_entries, is_custom
 
 # %% ../nbs/09b_batches.ipynb #5d096727
 def _per_row(name, value, prompts, n):

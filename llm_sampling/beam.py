@@ -28,7 +28,7 @@ from .noise import gumbel_noise
 from .path_record import PathRecord, split_rows
 from .record import Generation, Record, collect_whole, measure, stops
 from .request import ask
-from .steps import memories
+from .steps import refuse_memories
 from .token_tree import TokenTree
 from .tree_books import pick
 
@@ -147,6 +147,7 @@ def history(self:Beams)->tuple:
 def filtered(self:Beams, logprobs:Tensor)->Tensor:
     "Log-probabilities `(B, K, V)` through the filters; they are summed, so not shifted"
     if self.sampler is None: return logprobs
+    refuse_memories(self.sampler, 'beams are many')   # a call may have shown one
     z = self.sampler.filter(logprobs.flatten(0, 1), *self.history(), self.length,
                             shift=False)
     return z.view_as(logprobs)
@@ -295,9 +296,7 @@ def stop_check(request):
 # %% ../nbs/13_beam.ipynb #79d493ca
 def ask_beams(lm, prompt, sampler, width, *, draws=False, **rest):
     "The `Request` of a search with `width` beams per prompt, and the prompts' seeds"
-    if names := memories(getattr(sampler, 'knobs', {})):
-        raise ValueError(f'sampler must have no {names[0]} step: it follows one text, '
-                         'and beams are many')
+    refuse_memories(sampler, 'beams are many')
     request = ask(lm, prompt, sampler, n=width, draws=False, branches=True, least=1,
                   **rest)
     # beam 0 has the prompt's own seed

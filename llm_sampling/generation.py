@@ -32,6 +32,7 @@ from .record import Generation, Record, collect, writers
 from .request import Request, ask
 from .rows import Branches, Rows
 from .sampler import Sampler
+from .steps import refuse_memories
 
 # %% ../nbs/12_generation.ipynb #a510584d
 class Policy:
@@ -89,6 +90,7 @@ class Policy:
     def support(self, logits, past):
         "The tokens that can be drawn"
         sampler = self.sampler or Sampler(temperature=0)
+        refuse_memories(sampler, 'a record asks twice', adaptive=False)
         return sampler.support(logits, *past, self.state)
 
     def scores(self, logprobs):

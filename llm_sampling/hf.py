@@ -13,7 +13,7 @@ Docs: https://llm-sampling.github.io/llm_sampling/hf.html.md"""
 # %% auto #0
 __all__ = ['MIRRORED', 'BOUND', 'sample', 'contrastive_search', 'dola', 'contrastive_decoding', 'beam_search',
            'diverse_beam_search', 'constrained_beam_search', 'stochastic_beam_search', 'best_of_n', 'mcts_decode',
-           'Batched', 'read_processors', 'DropIn']
+           'read_processors', 'DropIn']
 
 # %% ../nbs/24_hf.ipynb #f4831f03
 import inspect
@@ -28,8 +28,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig, GenerationMixin
 from transformers.generation import (
     EosTokenCriteria, GenerateBeamDecoderOnlyOutput, GenerateDecoderOnlyOutput,
-    MaxLengthCriteria, SynthIDTextWatermarkLogitsProcessor,
-    UnbatchedClassifierFreeGuidanceLogitsProcessor)
+    MaxLengthCriteria)
 
 from llm_sampling import (
     beam, constrained, contrastive, diverse, exits, logit_contrast, mcts, rerank,
@@ -37,62 +36,8 @@ from llm_sampling import (
 from .generation import run_whole, stream
 from .knobs import in_short
 from .models import LanguageModel
+from .own_steps import Batched
 from .sampler import Sampler
-
-# %% ../nbs/24_hf.ipynb #519668e1
-_REMEMBER = (SynthIDTextWatermarkLogitsProcessor,
-            UnbatchedClassifierFreeGuidanceLogitsProcessor)
-
-class Batched:
-    "A processor of transformers as a step: it always sees the batch it was made for"
-    def __init__(self,
-        processor,   # `f(ids, logits) -> logits`
-        fill=0,      # The id that it is told after the end of a row
-        memory=None, # Does it follow one text per row? None: those that are known to
-    ):
-        self.processor, self.fill = processor, fill
-        self.memory = isinstance(processor, _REMEMBER) if memory is None else memory
-        self.live, self.size, self.past = None, 0, {}
-
-    def rows(self, index):
-        "The step for some rows of its batch; the first time they are all it will have"
-        new, first = copy(self), self.live is None
-        new.live = [*range(len(index))] if first else [self.live[i] for i in index]
-        if first: new.size, new.past = len(index), {}
-        return new
-
-    def __call__(self, ids, logits):
-        if self.live is None or self.live == [*range(self.size)]:
-            self.past.update(enumerate(ids))
-            return self.processor(ids, logits)
-        out = torch.empty_like(logits)
-        for places in _rounds(self.live):
-            rows = [self.live[i] for i in places]
-            past, z = self._whole(rows, ids[places], logits[places])
-            out[places] = self.processor(past, z)[rows]
-        return out
-
-    def _whole(self, rows, ids, logits):
-        "The batch it was made for, in which rows that have left say nothing new"
-        self.past.update(zip(rows, ids))
-        past = ids.new_full((self.size, ids.shape[1]), self.fill)
-        for row, known in self.past.items():
-            past[row, :len(known)] = known[:past.shape[1]]
-        z = logits.new_zeros(self.size, logits.shape[-1])
-        z[rows] = logits
-        return past, z
-
-# %% ../nbs/24_hf.ipynb #0e1276da
-def _rounds(
-    rows:list, # Numbers, some of them several times
-)->list:       # Lists of places
-    "Places of rows, so parted that a row occurs once in each list"
-    lists = []
-    for place, row in enumerate(rows):
-        free = next((found for found in lists if row not in found), None)
-        if free is None: lists.append(free := {})
-        free[row] = place
-    return [[*found.values()] for found in lists]
 
 # %% ../nbs/24_hf.ipynb #3a2259d1
 class _Seen(Batched):
@@ -135,7 +80,6 @@ def _as_step(
 def read_processors(
     processors, # Of transformers, in the order of their application
     draws=True, # Is a token drawn at the end? False: the likeliest is taken
-    fill=0,     # As for `Batched`
     watch=None, # A `_Seen`, to come after them; None: nobody asks for the logits
     **given,    # Of `Sampler`
 )->Sampler:     # With our steps where we have them
@@ -145,7 +89,7 @@ def read_processors(
         name, value = _as_step(p) or (type(p).__name__, None)
         if value is None or name in knobs:
             while name in own or name in knobs: name += '_'
-            own[name] = Batched(p, fill)
+            own[name] = Batched(p)
         else: knobs[name] = value
         order.append(name)
     if watch is not None: own['watch'] = watch; order.append('watch')
@@ -277,7 +221,7 @@ def sampler(self:_Call, draws):
     "What its processors do, as a sampler; None: nothing, and the likeliest is taken"
     draws = not draws or bool(self.config.do_sample)
     if not self.processors and not self.watch and not self.config.do_sample: return None
-    return read_processors(self.processors, draws, self.pad, self.watch)
+    return read_processors(self.processors, draws, self.watch)
 
 # %% ../nbs/24_hf.ipynb #d4c14970
 @patch

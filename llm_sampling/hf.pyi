@@ -8,33 +8,13 @@ from typing import Any
 __all__ = ['MIRRORED', 'BOUND', 'sample', 'contrastive_search', 'dola',
            'contrastive_decoding', 'beam_search', 'diverse_beam_search',
            'constrained_beam_search', 'stochastic_beam_search', 'best_of_n',
-           'mcts_decode', 'Batched', 'read_processors', 'DropIn']
-
-class Batched:
-    """A processor of transformers as a step: it always sees the batch it was made for
-
-    Args:
-        processor: `f(ids, logits) -> logits`
-        fill: The id that it is told after the end of a row
-        memory: Does it follow one text per row? None: those that are known to
-    """
-    processor: Any
-    fill: int
-    memory: Any
-    live: Any
-    size: int
-    past: dict[Any, Any]
-    def __init__(self, processor: Any, fill: int = 0, memory: Any = None) -> None: ...
-    def rows(self, index: Any) -> Any:
-        """The step for some rows of its batch; the first time they are all it will have"""
-    def __call__(self, ids: Tensor, logits: Any) -> Any: ...
+           'mcts_decode', 'read_processors', 'DropIn']
 
 MIRRORED: Any
 
 def read_processors(
     processors: Mapping[str, Callable[[Tensor, Tensor], Tensor]] | None,
     draws: bool = True,
-    fill: int = 0,
     watch: Any = None,
     **given: Any,
 ) -> Sampler:
@@ -43,7 +23,6 @@ def read_processors(
     Args:
         processors: Of transformers, in the order of their application
         draws: Is a token drawn at the end? False: the likeliest is taken
-        fill: As for `Batched`
         watch: A `_Seen`, to come after them; None: nobody asks for the logits
         **given: Of `Sampler`
 

@@ -31,7 +31,7 @@ from .request import ask
 from .rollouts import Rollout, Rollouts
 from .sampler import check_sampler
 from .selection import back_up, choose_move, select_leaves
-from .steps import memories
+from .steps import refuse_memories
 from .text_stream import TextStream
 from .token_tree import TokenTree
 
@@ -180,9 +180,7 @@ def check_mcts(value, num_simulations, c_puct, max_new_tokens, top_k, temperatur
                          'default, log-probability, is lower for longer texts, and '
                          'rollouts that are cut differ in length')
     check_sampler(sampler)
-    if sampler is not None and (names := memories(sampler.knobs)):
-        raise ValueError(f'sampler must have no {names[0]} step: it follows one text, '
-                         'and a search has many')
+    refuse_memories(sampler, 'a search has many')
 
 # %% ../nbs/17_mcts.ipynb #9d617275
 def endings(request):

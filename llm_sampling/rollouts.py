@@ -24,7 +24,7 @@ from .beam import best_first
 from .path_record import as_grid
 from .prompts import pad_left
 from .selection import Node
-from .steps import reads_history
+from .steps import reads_history, refuse_memories
 from .token_tree import TokenTree
 
 # %% ../nbs/16c_rollouts.ipynb #a249fb40
@@ -89,6 +89,7 @@ def logits(self:Rollouts, places):
 @patch
 def drawn_by(self:Rollouts, places, seeds):
     "The sampler for these nodes, and the arguments of its call"
+    refuse_memories(self.sampler, 'a search has many')   # a call may have shown one
     device = self.tree.lm.device
     rows = torch.tensor([row for row, _ in places])
     context = dict(position=torch.tensor([n.depth for _, n in places], device=device))

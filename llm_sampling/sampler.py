@@ -24,9 +24,10 @@ from torch import Tensor
 
 from .call import begin, choose, is_cold
 from .knobs import check_flag, in_short, integers, take_rows
+from .own_steps import follow
 from .shortlist import pays, shorten, split_tail
 from .steps import (EXTRA, PROCESSORS, STEPS, as_entries, check_memory,
-                                follow, is_custom, read_order, step_of)
+                                is_custom, read_order, step_of)
 from .token_texts import as_ids, texts_in
 
 # %% ../nbs/09_sampler.ipynb #73c0dadb
@@ -150,9 +151,8 @@ def lend(self:Sampler,
     "The sampler with its texts read by a tokenizer"
     if not self.unread: return self
     if tokenizer is None:
-        text = texts_in(self.knobs)[0]
-        raise ValueError(f'the text {text!r} in a knob needs a tokenizer: '
-                         'Sampler(tokenizer=...)')
+        raise ValueError(f'the text {texts_in(self.knobs)[0]!r} in a knob needs a '
+                         'tokenizer: Sampler(tokenizer=...)')
     new = copy(self)
     new.knobs, new.unread = as_ids(self.knobs, tokenizer), False
     return new
@@ -278,8 +278,8 @@ def update(self:Sampler,
     if self.seed is None and 'xtc_probability' in self.knobs:
         raise ValueError('seed must be given for xtc_probability with adaptive: '
                          'update repeats the roll of the call')
+    names = check_memory(self.steps, self.knobs)      # a call may have shown a memory
     z, context = begin(self, logits, history, mask, position, state)
-    names = self.steps[:self.steps.index('adaptive')]
     for _, _, z in self._walk(names, z, context): pass
     return self.adaptive.update(state, z, ids)
 

@@ -13,7 +13,7 @@ Docs: https://llm-sampling.github.io/llm_sampling/steps.html.md"""
 # %% auto #0
 __all__ = ['P_LESS', 'DYNAMIC', 'BIASES', 'SEQUENCES', 'BREAKERS', 'ADAPTIVE', 'STEPS', 'EXTRA', 'PAST', 'ORDERS', 'PROCESSORS',
            'CUSTOM', 'Context', 'generated', 'encodable', 'valid_texts', 'Step', 'read_order', 'step_of', 'is_custom',
-           'reads_history', 'remembers', 'follow', 'memories', 'check_memory', 'as_entries']
+           'reads_history', 'memories', 'refuse_memories', 'check_memory', 'as_entries']
 
 # %% ../nbs/08b_steps.ipynb #053fc2da
 from typing import Callable, NamedTuple
@@ -29,6 +29,7 @@ from .gallery import (EPSILON_CUTOFF, ETA_CUTOFF, TAIL_FREE, TOP_A, TOP_H,
                                   top_h_filter, top_n_sigma_filter)
 from .knobs import FLOATS, Whole, listed, in_short, whole
 from .min_p import MIN_P, min_p_filter
+from .own_steps import called, remembers
 from .penalties import (FREQUENCY_PENALTY, PRESENCE_PENALTY,
                                     REPETITION_PENALTY, frequency_penalty,
                                     presence_penalty, repetition_penalty)
@@ -266,7 +267,7 @@ PROCESSORS = Whole('a dict of names, none of them a keyword of Sampler, and func
 # %% ../nbs/08b_steps.ipynb #c58539f6
 def _own(z, f, context):
     "A step of one's own; it gets a copy, since many write into what they are given"
-    out = f(context.ids, z.clone())
+    out = called(f, context.ids, z.clone())
     tensor = isinstance(out, Tensor)
     if tensor and out.shape == z.shape and out.dtype in FLOATS: return out.float()
     kind = f'{out.dtype} of shape {tuple(out.shape)}' if tensor else out
@@ -290,36 +291,32 @@ def reads_history(steps)->bool:
     "Does one of these steps look at the tokens so far?"
     return any(n in PAST or is_custom(n) for n in steps)
 
-# %% ../nbs/08b_steps.ipynb #c3ff166a
-def remembers(f)->bool:
-    "Has a step of one's own a memory? `memory`, or a method `rows(index)`, says so"
-    return bool(getattr(f, 'memory', hasattr(f, 'rows')))
-
-# %% ../nbs/08b_steps.ipynb #b1b8e101
-def follow(
-    name:str,      # Of a step of one's own
-    f,             # The step
-    index:Tensor,  # Numbers of the rows that stay, or are repeated
-):
-    "The step for some rows of its batch, or `ValueError`"
-    if callable(getattr(f, 'rows', None)): return f.rows(index)
-    if not remembers(f): return f
-    raise ValueError('processors must offer rows(index) where they have a memory, and '
-                     f'{name!r} does not: rows of the batch are dropped or reordered')
-
 # %% ../nbs/08b_steps.ipynb #439e9cc6
 def memories(knobs:dict)->list:
     "Names of the steps with a memory: they follow one text, and a search has many"
     return [n for n, f in knobs.items()
             if n == 'adaptive' or is_custom(n) and remembers(f)]
 
+# %% ../nbs/08b_steps.ipynb #53f8c495
+def refuse_memories(
+    sampler,   # A `Sampler`, or None
+    why:str,   # It cannot be used here
+    adaptive=True,  # The adaptive one too? False: its state is given
+):
+    "Raise where a step follows one text"
+    names = memories(getattr(sampler, 'knobs', {}))
+    if names := [n for n in names if adaptive or n != 'adaptive']:
+        raise ValueError(f'sampler must have no {names[0]} step: it follows one text, '
+                         f'and {why}')
+
 # %% ../nbs/08b_steps.ipynb #7a6fedfc
-def check_memory(steps, knobs):
-    "`update` repeats steps before the adaptive one: a memory would count them twice"
+def check_memory(steps, knobs)->list:
+    "The steps before the adaptive one. `update` repeats them: a memory counts twice"
     before = steps[:steps.index('adaptive')] if 'adaptive' in steps else []
     for n in memories({n: knobs[n] for n in before}):
         raise ValueError('processors must have no memory where adaptive follows, and '
                          f'{n!r} has one')
+    return before
 
 # %% ../nbs/08b_steps.ipynb #0c0d52fa
 def as_entries(

@@ -2,9 +2,10 @@
 import pytest
 import torch
 
+from llm_sampling.own_steps import follow, remembers
 from llm_sampling.steps import (EXTRA, ORDERS, PAST, STEPS, Context, as_entries,
-                                follow, generated, memories, read_order,
-                                reads_history, remembers, step_of)
+                                generated, memories, read_order, reads_history,
+                                step_of)
 
 
 @pytest.mark.parametrize('order', ORDERS)
