@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 OLDEST := .venv-oldest/bin
+NEWEST := .venv-newest/bin
 ENGINES := .venv-engines/bin
 HARNESS := .venv-harness/bin
 META := settings.ini setup.py pyproject.toml constraints.txt
@@ -11,7 +12,10 @@ WORKERS := -n 2
 MINUTES := 60
 KILLS := 50
 
-.PHONY: help demo test test-long test-web speed-web web test-oldest test-engines test-harness test-crash fuzz docs lab bench compute compare model sums hub notebooks export guard clean
+# what the tests of the code leave to the pinned versions
+CODE := $(patsubst %,--ignore=tests/test_%.py,project site lab types notebooks web explorer views front)
+
+.PHONY: help demo test test-long test-web speed-web web test-oldest test-newest test-engines test-harness test-crash fuzz docs lab bench guard compute compare model sums hub notebooks export field film colab package clean
 
 help:
 	@echo "make demo                generate and explain real text with the bundled model"
@@ -21,6 +25,7 @@ help:
 	@echo "make speed-web           its tokens and steps per second in Chromium"
 	@echo "make web                 build it into build/web/: one script, and the weights that it loads"
 	@echo "make test-oldest         the tests of the code with the oldest torch, transformers, ... (Python 3.11 or 3.12; fetches gigabytes)"
+	@echo "make test-newest         the same with the newest that settings.ini admits (fetches gigabytes)"
 	@echo "make test-engines        drive the classes of vLLM's and SGLang's wheels, without a GPU (fetches gigabytes)"
 	@echo "make test-harness        our class in lm_eval itself, on tasks from local files (WRITE=1: store what it reports)"
 	@echo "make test-crash          kill a sweep 50 times at random moments (KILLS=50): nothing lost, nothing double"
@@ -34,6 +39,10 @@ help:
 	@echo "make compute             measure every strategy on sums: accuracy against tokens (chapter Sums), some 10 minutes"
 	@echo "make compare             measure every strategy and knob on stories and sums (chapter The comparison), some 6 minutes"
 	@echo "make hub                 write a folder per strategy for the Hub of transformers into dist/hub/"
+	@echo "make field SYSTEMS=...   hold the table of who has what against sources: SYSTEMS='transformers=folder vLLM=folder'"
+	@echo "make film                film the playground of the built site for README.md"
+	@echo "make colab               write the notebooks with a first cell for Colab into dist/colab/"
+	@echo "make package TAG=v1.2.3  build and check the archives of a release in dist/package/ (without TAG: of today)"
 	@echo "make sums                train the small model of the chapter Sums anew, some 2 minutes"
 	@echo "make model CORPUS=file   train the bundled model anew from a stories.jsonl (COMPILE=1: faster, needs a C++ compiler)"
 
@@ -76,11 +85,19 @@ fuzz: .venv/dev
 	$(BIN)/python tools/fuzz.py --minutes $(MINUTES)
 
 test-oldest: .venv-oldest/ready
-	$(OLDEST)/python -m pytest $(WORKERS) $(patsubst %,--ignore=tests/test_%.py,project site lab types notebooks web explorer views)
+	$(OLDEST)/python -m pytest $(WORKERS) $(CODE)
 
 .venv-oldest/ready: settings.ini constraints-oldest.txt
 	$(OLDEST)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv-oldest
 	$(OLDEST)/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e '.[widgets]' pytest pytest-xdist hypothesis
+	@touch $@
+
+test-newest: .venv-newest/ready
+	$(NEWEST)/python -m pytest $(WORKERS) $(CODE)
+
+.venv-newest/ready: settings.ini
+	$(NEWEST)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv-newest
+	$(NEWEST)/python -m pip install --quiet --disable-pip-version-check --upgrade -e '.[widgets]' pytest pytest-xdist hypothesis
 	@touch $@
 
 # A file at a time: both wheels patch what they import. No plain pip finds one set of
@@ -138,6 +155,25 @@ compare: .venv/measure
 hub: .venv/base
 	$(BIN)/python tools/hub.py
 
+field:
+	$(PYTHON) tools/field.py $(SYSTEMS)
+
+film: .venv/dev
+	$(BIN)/python tools/animate.py
+
+colab: .venv/dev
+	$(BIN)/python docs/build.py --colab
+
+package: .venv/package
+	$(BIN)/python tools/release.py $(TAG)
+	rm -rf dist/package
+	$(BIN)/python -m build --outdir dist/package
+	$(BIN)/python -m twine check --strict dist/package/*
+
+.venv/package: .venv/base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'build>=1.3' 'twine>=6.1' 'readme-renderer[md]>=44'
+	@touch $@
+
 # one thread: sums of floats depend on how threads share them
 sums: .venv/base
 	OMP_NUM_THREADS=1 $(BIN)/python -c 'import sys; from llm_sampling.sums import main; sys.exit(main())' --out "$(or $(OUT),build/sums)"
@@ -147,4 +183,4 @@ model: .venv/base
 	$(BIN)/python -c 'import sys; from llm_sampling.default_model import main; sys.exit(main())' "$(CORPUS)" --out "$(or $(OUT),build/model)" $(if $(COMPILE),--compile)
 
 clean:
-	rm -rf .venv .venv-oldest .venv-engines .venv-harness build dist _docs _proc _sphinx _doctrees demo.png .venv-peers demo.html
+	rm -rf .venv .venv-oldest .venv-newest .venv-engines .venv-harness .venv-peers build dist _docs _proc _sphinx _doctrees demo.png demo.html

@@ -1,9 +1,11 @@
-"""Build the site and README.md from the notebooks.
+"""Build the site, README.md and README.zh.md from the notebooks.
 
-    python docs/build.py                 # site -> _docs/, and README.md; 1 on a warning
-    python docs/build.py --readme-only   # README.md alone
+    python docs/build.py                 # site -> _docs/, and readmes; 1 on a warning
+    python docs/build.py --readme-only   # the readmes alone
     python docs/build.py --site-only     # the site alone
-    python docs/build.py --check-readme  # 1 if README.md is not what the index gives
+    python docs/build.py --check-readme  # 1 if one is not what its notebook gives
+    python docs/build.py --colab         # dist/colab/: the notebooks, with a first cell
+                                         # that installs the package in Colab
 
 Notebooks hold MyST markdown and stored outputs. nbdev's processors drop what its
 directives hide; here the rest becomes pages for Sphinx, each exported symbol gets an
@@ -16,14 +18,16 @@ import re
 import shutil
 import sys
 import tomllib
+from configparser import ConfigParser
 from functools import cached_property
+from html import escape
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
 
 from fastcore.basics import listify
 from fastcore.docments import DocmentText, docments
-from fastcore.nbio import mk_cell, new_nb, write_nb
+from fastcore.nbio import mk_cell, new_nb, read_nb, write_nb
 from nbdev.config import get_config, nbpath2html
 from nbdev.doclinks import patch_name
 from nbdev.process import NBProcessor
@@ -33,7 +37,7 @@ from nbdev.processors import (filter_stream_, hide_, hide_line, rm_export,
 ROOT = Path(__file__).resolve().parent.parent
 # The sidebar: each part and the number of its first notebook
 PARTS = {'Start': None, 'I. One token': '01', 'II. A text': '09c',
-         'III. A search': '12b', 'IV. In use': '21',
+         'III. A search': '12b', 'IV. In use': '21', '中文': None,
          'Reference': None, 'Helpers': '00'}
 REFERENCE = ['api', 'changelog']
 # The API page: which modules serve a task
@@ -67,6 +71,9 @@ TASKS = {
     'Figures, widgets, tests': 'plots widgets testing'}
 META = tomllib.loads((ROOT/'pyproject.toml').read_text(encoding='utf-8'))
 URLS = META['project']['urls']
+CFG = ConfigParser()
+CFG.read(ROOT/'settings.ini', encoding='utf-8')
+CFG = CFG['DEFAULT']
 NBDEV = ('default_exp export exports exporti exportd hide hide_line filter_stream '
          'notest cuda slow net')
 OURS = 'varies echo output code-fold code-summary fig-cap fig-alt'
@@ -90,10 +97,13 @@ WIDGET = 'application/vnd.jupyter.widget-view+json'
 
 def part(path):
     "Caption of the part that a notebook belongs to, by the number it begins with"
+    if is_chinese(path): return '中文'
     number = re.match(r'\d+[a-z]?', path.name)
     if not number or path.stem == '00_primer': return 'Start'
     return max((first, c) for c, first in PARTS.items() if first is not None
                and first <= number[0])[1]
+
+def is_chinese(path): return path.stem.endswith('_zh')
 
 def page_name(path): return nbpath2html(Path(path.name)).stem
 
@@ -108,6 +118,7 @@ def toctrees(paths):
     parts = {c: [page_name(p) for p in paths if p.stem != 'index' and part(p) == c]
              for c in PARTS}
     parts['Reference'] = REFERENCE
+    parts['中文'] = ['首页 <index_zh>' if n == 'index_zh' else n for n in parts['中文']]
     return '\n\n'.join(f'```{{toctree}}\n:hidden:\n:caption: {c}\n\n' + '\n'.join(names)
                        + '\n```'
                        for c, names in parts.items() if names)
@@ -303,15 +314,21 @@ def relink(source):
                     source)
     return re.sub(r'\]\((\d+[a-z]*_)?([\w-]+)\.ipynb', r'](\2.ipynb', source)
 
+FRONT = {'index': 'README.md', 'index_zh': 'README.zh.md'}
+OFFERED = [('Download this notebook', 'open in Colab', 'edit this page'),
+           ('下载这个笔记本', '在 Colab 中打开', '编辑这一页')]
+
 def opening(path, source, module):
     "Title, subtitle and the line below them"
     head, lead, rest = title(source)
     lead = f'{{.lead}}\n{lead}\n\n' if lead else ''
     named = f' · module `{module.__name__}`' if module else ''
-    link = f'{{download}}`Download this notebook </_nb/{path.name}>`'
-    edit = f"[edit this page]({URLS['Repository']}/edit/main/nbs/{path.name})"
-    line = f'{{.nb-link}}\n{link} · {edit}{named}\n\n'
-    if path.stem == 'index': line = ''
+    download, in_colab, change = OFFERED[is_chinese(path)]
+    link = f'{{download}}`{download} </_nb/{path.name}>`'
+    edit = f"[{change}]({URLS['Repository']}/edit/main/nbs/{path.name})"
+    opened = f'[{in_colab}]({colab_url(path)})'
+    line = f'{{.nb-link}}\n{link} · {opened} · {edit}{named}\n\n'
+    if path.stem in FRONT: line = ''
     words = filter(None, SEARCHED.get(page_name(path), '').split('; '))
     index = ''.join(f'```{{index}} ! {w}\n```\n\n' for w in words)
     return f'# {head}\n\n{lead}{line}{index}{relink(rest)}'
@@ -322,7 +339,7 @@ def tags(cell):
     if d.get('echo') == 'false': found.append('remove-input')
     if d.get('output') == 'false': found.append('remove-output')
     if d.get('code-fold', 'false') != 'false':
-        solution = d.get('code-summary', '').strip('"\'').startswith('Solution')
+        solution = d.get('code-summary', '').strip('"\'').startswith(('Solution', '答案'))
         found.append('hide-cell' if cell.outputs and solution else 'hide-input')
     if 'below' in d: found.append('below')
     if 'exports' in d: found.append('exported')
@@ -366,6 +383,7 @@ def fold(cell, title):
         cell.directives_ |= {'code-fold': 'true', 'code-summary': title}
 
 PLUMBING = IMPORTS, SETUP, CODE = 'Imports', 'Imports and set-up', 'The code'
+CHINESE = dict(zip(PLUMBING, ('导入', '导入与准备', '代码')))
 
 def fold_plumbing(cells):
     """Imports are folded, what is set up before `See`, and all code of `See`, where the
@@ -395,6 +413,12 @@ def join_folds(cells):
             cell.directives_['code-summary'] = title
             cell.source, before.source = f'{before.source}\n\n{cell.source}', ''
         before = cell
+
+def name_folds(cells):
+    "Titles of folded plumbing in Chinese"
+    for cell in cells:
+        said = cell.get('directives_', {}).get('code-summary')
+        if said in PLUMBING: cell.directives_['code-summary'] = CHINESE[said]
 
 def borrowed(module):
     "Where the names come from that the source of a chapter takes from other chapters"
@@ -427,6 +451,7 @@ def page(path, nb):
     module = module_of(path)
     fold_plumbing(nb.cells)
     join_folds(nb.cells)
+    if is_chinese(path): name_folds(nb.cells)
     tell_borrowed(nb.cells, module)
     cells = [mk_cell(opening(path, nb.cells[0].source, module), 'markdown')]
     for cell in nb.cells[1:]:
@@ -440,6 +465,29 @@ def page(path, nb):
                                          'language': 'python'},
                           'language_info': {'name': 'python',
                                             'pygments_lexer': 'ipython3'}})
+
+# --- Colab ---
+
+# Colab opens notebooks of a repository: those of a branch that the workflow `site`
+# makes of dist/colab. The notebooks of nbs/ stay as they are
+INSTALL = f'''try: import google.colab
+except ImportError: pass    # only Colab lacks the package
+else:
+    %pip install -q "llm_sampling[widgets,measure] @ git+{URLS['Repository']}"'''
+
+def colab_url(path):
+    "The address at which Colab opens a notebook"
+    repo = URLS['Repository'].replace('https://github.com/', 'github/')
+    return f'https://colab.research.google.com/{repo}/blob/colab/{path.name}'
+
+def colab(nbs, out):
+    "Copies of the notebooks, which begin with a cell that installs the package"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    for path in notebooks(nbs):
+        nb = read_nb(path)
+        nb.cells.insert(0, mk_cell(INSTALL, id='install'))
+        write_nb(nb, out/path.name)
 
 # --- plain markdown: README.md and the twins ---
 
@@ -500,12 +548,64 @@ def saver(folder, stem, prefix, write=True):
         return f'{prefix}{stem}-{count}.png'
     return save
 
-def readme(nbs, write=True):
-    "README.md as text; its figures go to docs/images"
-    path = nbs/'index.ipynb'
-    text = markdown(path, read(path),
-                    saver(ROOT/'docs'/'images', 'readme', 'docs/images/', write))
-    return re.sub(r'\]\(([\w-]+\.ipynb)', rf']({nbs.name}/\1', text)
+# What README.md shows in the place of a view: a film, and a still for those who asked
+# for less motion. Its links are absolute: a package index shows it, too
+FILM = """<picture>
+<source media="(prefers-reduced-motion: reduce)" srcset="{0}/playground.png">
+<img src="{0}/playground.webp" alt="{1}" width="600">
+</picture>"""
+FILMED = [('The playground of the site: bars of the chances of the next token before '
+           'and after the steps of a sampler. A less likely token is forced, and the '
+           'text goes on from it.'),
+          ('网站上的游乐场：柱条是采样器各步骤前后下一个词元的概率。'
+           '强制选一个不那么可能的词元，文本从它继续。')]
+IMAGES = (f"{URLS['Repository']}/main/docs/images"
+          .replace('github.com', 'raw.githubusercontent.com'))
+
+def badges():
+    "What a reader may need to know at once, as name -> (label, value)"
+    need = dict(re.findall(r'(\w+)(>=[\d.]+)', CFG['requirements']))
+    return {'python': ('Python', f">={CFG['min_python']}"),
+            'torch': ('PyTorch', need['torch']), 'license': ('license', CFG['license'])}
+
+def badge(label, value):
+    "A badge as SVG"
+    a, b = (round(6.6 * len(text)) + 12 for text in (label, value))
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{a + b}" height="20" '
+            f'role="img" aria-label="{escape(label)} {escape(value)}">\n'
+            f'<rect width="{a + b}" height="20" rx="4" fill="#33415c"/>\n'
+            f'<path d="M{a} 0h{b - 4}a4 4 0 0 1 4 4v12a4 4 0 0 1-4 4h-{b - 4}z" '
+            'fill="#2463b4"/>\n'
+            '<g fill="#fff" font-family="Verdana,DejaVu Sans,sans-serif" '
+            'font-size="11" text-anchor="middle">\n'
+            f'<text x="{a / 2}" y="14">{escape(label)}</text>\n'
+            f'<text x="{a + b / 2}" y="14">{escape(value)}</text>\n</g>\n</svg>\n')
+
+def readme(path, write=True):
+    "README.md or README.zh.md as text; its figures and badges go to docs/images"
+    nb, images = read(path), ROOT/'docs/images'
+    for cell in nb.cells:
+        if cell.source == '```{view} playground\n```':
+            cell.source = FILM.format(IMAGES, FILMED[is_chinese(path)])
+    text = markdown(path, nb, saver(images, 'readme', f'{IMAGES}/', write))
+    links = []
+    for name, said in badges().items():
+        file = images/f'badge-{name}.svg'
+        if write: file.write_text(badge(*said), encoding='utf-8')
+        elif file.read_text(encoding='utf-8') != badge(*said): links.append('stale')
+        links.append(f'![{said[0]} {said[1]}]({IMAGES}/{file.name})')
+    head, lead, rest = text.split('\n\n', 2)
+    return absolute('\n\n'.join([head, lead, ' '.join(links), rest]), FRONT[path.stem])
+
+def absolute(text, name):
+    """Links of a readme of this name to its own headings, to the other readme, and to
+    notebooks, which have pages"""
+    file = f"{URLS['Repository']}/blob/main"
+    text = text.replace('](#', f']({file}/{name}#')
+    for stem, other in FRONT.items():
+        text = text.replace(f']({stem}.ipynb', f']({file}/{other}')
+    return re.sub(r'\]\((?:\d+[a-z]*_)?([\w-]+)\.ipynb',
+                  rf"]({URLS['Documentation']}/\1.html", text)
 
 def twin(path, nb, out):
     "`page.html.md`: what a language model reads instead of the page"
@@ -577,23 +677,28 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__,
                                  formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument('--readme-only', action='store_true',
-                    help='write README.md and stop')
+                    help='write the readmes and stop')
     ap.add_argument('--site-only', action='store_true',
-                    help='build the site and leave README.md alone')
+                    help='build the site and leave the readmes alone')
     ap.add_argument('--check-readme', action='store_true',
-                    help='compare README.md and stop')
+                    help='compare the readmes and stop')
+    ap.add_argument('--colab', action='store_true',
+                    help='write dist/colab and stop')
     ap.add_argument('--nbs', type=Path, default=ROOT/'nbs', help='folder of notebooks')
     ap.add_argument('--out', type=Path, default=ROOT/'_docs', help='folder of the site')
     a = ap.parse_args()
-    target = ROOT/'README.md'
+    if a.colab: return colab(a.nbs, ROOT/'dist/colab')
+    readmes = {ROOT/name: a.nbs/f'{stem}.ipynb' for stem, name in FRONT.items()}
     if a.check_readme:
-        stale = (not target.exists()
-                 or target.read_text(encoding='utf-8') != readme(a.nbs, write=False))
+        stale = [target.name for target, path in readmes.items() if not target.exists()
+                 or target.read_text(encoding='utf-8') != readme(path, write=False)]
         if stale:
-            print('README.md is not in step with nbs/index.ipynb: run '
+            print(f'{", ".join(stale)}: not in step with the notebooks: run '
                   'python docs/build.py --readme-only')
-        return int(stale)
-    if not a.site_only: target.write_text(readme(a.nbs), encoding='utf-8')
+        return int(bool(stale))
+    if not a.site_only:
+        for target, path in readmes.items():
+            target.write_text(readme(path), encoding='utf-8')
     return 0 if a.readme_only else site(a.nbs.resolve(), a.out.resolve())
 
 if __name__ == '__main__':

@@ -71,6 +71,7 @@ html_theme_options = {
     'pygments_light_style': 'a11y-high-contrast-light',
     'pygments_dark_style': 'github-dark',
     'logo': {'text': project},
+    'article_header_end': ['lang-switch.html', 'article-header-buttons.html'],
     'repository_url': urls['Repository'], 'use_repository_button': True,
 }
 
@@ -168,7 +169,8 @@ def settle(app, doctree, name):
     for cell in doctree.findall(nodes.container):
         if 'tag_below' in cell['classes']: cell[:] = cell.children[::-1]
     for n, figure in enumerate(doctree.findall(nodes.figure), 1):
-        number = nodes.inline('', f'Figure {n}. ', classes=['caption-number'])
+        word = '图' if name.endswith('_zh') else 'Figure'
+        number = nodes.inline('', f'{word} {n}. ', classes=['caption-number'])
         figure.next_node(nodes.caption).insert(0, number)
     for image in list(doctree.findall(nodes.image)):
         box = nodes.container('', classes=['wide'])
@@ -190,6 +192,23 @@ def describe(app, name, template, context, doctree):
     context['metatags'] += ''.join(
         f'<meta {key} content="{escape(re.sub(r"<[^>]+>", "", text))}">\n'
         for key, text in said.items())
+
+
+def languages(app, name, template, context, doctree):
+    """The language of a page, and where a reader finds the other one: the same page, or
+    the front page"""
+    chinese = name.endswith('_zh')
+    english, other = name.removesuffix('_zh'), f'{name.removesuffix("_zh")}_zh'
+    both = other in app.env.found_docs
+    if chinese: context['language'] = 'zh-CN'
+    target = english if chinese else other if both else 'index_zh'
+    if target in app.env.found_docs:
+        context['switch'] = (dict(page=target, lang='en', text='English') if chinese
+                             else dict(page=target, lang='zh-CN', text='中文'))
+    if both: context['metatags'] += ''.join(
+        f'<link rel="alternate" hreflang="{lang}" '
+        f'href="{urls["Documentation"]}/{page}.html">\n'
+        for lang, page in (('en', english), ('zh-CN', other)))
 
 
 def inside(node, kinds):
@@ -215,3 +234,4 @@ def setup(app):
     app.connect('doctree-read', fold)
     app.connect('doctree-resolved', settle, priority=900)
     app.connect('html-page-context', describe)
+    app.connect('html-page-context', languages)

@@ -363,14 +363,17 @@ def test_every_figure_says_what_it_shows(site):
     "An alternative text of its own, in words: not a default, not a file name"
     alts = [alt for name in PAGES for alt in parsed(site/f'{name}.html').alts]
     assert len(alts) > 80 and len({*alts}) == len(alts)
-    assert [alt for alt in alts if len(alt.split()) < 8] == []
+    words = r'[\u4e00-\u9fff]|[^\W\u4e00-\u9fff]+'    # letters of Chinese, words
+    assert [alt for alt in alts if len(re.findall(words, alt)) < 8] == []
 
 
 @pytest.mark.parametrize('name', PAGES)
 def test_figures_are_numbered_by_chapter(site, name):
     "Each has a number and a caption"
     text = (site/f'{name}.html').read_text(encoding='utf-8')
-    numbers = re.findall(r'<span class="caption-number">Figure (\d+)\. </span>\S', text)
+    word = '图' if name.endswith('_zh') else 'Figure'
+    numbers = re.findall(rf'<span class="caption-number">{word} (\d+)\. </span>\S',
+                         text)
     assert numbers == [str(n + 1) for n in range(len(parsed(site/f'{name}.html').alts))]
 
 
@@ -443,6 +446,22 @@ def test_front_page_leads_to_the_rest(site):
     assert 'pip install' in re.sub('<[^>]+>', '', first)
     assert {docs.URLS['Repository'], 'changelog.html', 'api.html'} <= {*links}
     assert 'genindex.html' in parsed(site/'api.html').links
+
+
+def test_each_page_says_its_language(site):
+    """And leads to the other: a translation to its original and back, the rest to the
+    front page"""
+    for name in ALL:
+        text = (site/f'{name}.html').read_text(encoding='utf-8')
+        chinese, twin = name.endswith('_zh'), f'{name}_zh'
+        lang = re.search(r'<html lang="(.+?)"', text)[1]
+        assert lang == ('zh-CN' if chinese else 'en')
+        other = (name.removesuffix('_zh') if chinese else
+                 twin if twin in PAGES else 'index_zh')
+        href, lang = re.search(
+            r'<a class="lang-switch" href="(\w+)\.html" lang="([\w-]+)"', text).groups()
+        assert (href, lang) == (other, 'en' if chinese else 'zh-CN')
+        assert ('rel="alternate"' in text) == (chinese or twin in PAGES)
 
 
 def test_llms_txt(site): assert '# llm_sampling' in (site/'llms.txt').read_text()
