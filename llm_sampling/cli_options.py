@@ -251,12 +251,12 @@ def add_knobs(
 # %% ../nbs/25_cli_options.ipynb #d62f2369
 def add_sampler(
     p,                        # A parser
-    meaning=lambda name: '',  # What else a name means
+    meaning=None,             # `f(name)`: what else a name means; None: nothing else
 ):
     "The knobs of a sampler"
     knobs = {name: k for name, k in knobs_of(SAMPLER).items() if name != 'seed'}
     own = lambda name: _noted(knobs[name].comment, knobs[name].default)
-    help = lambda name: '. '.join(filter(None, (own(name), meaning(name))))
+    help = lambda name: '. '.join(filter(None, (own(name), meaning and meaning(name))))
     add_knobs(p.add_argument_group('sampler'), knobs, help)
 
 # %% ../nbs/25_cli_options.ipynb #225a0d44

@@ -83,13 +83,13 @@ def add_knobs(group: Any, knobs: Any, help: Any) -> None:
 
 def add_sampler(
     p: float | Sequence[float | None] | Tensor | None,
-    meaning: Any = ...,
+    meaning: Any = None,
 ) -> None:
     """The knobs of a sampler
 
     Args:
         p: A parser
-        meaning: What else a name means
+        meaning: `f(name)`: what else a name means; None: nothing else
     """
 
 def add_strategies(p: float | Sequence[float | None] | Tensor | None) -> None:

@@ -1,9 +1,8 @@
 """What many tests need: the bundled model, tiny ones, prompts, lists, a browser
 
 And the order of the tests: `make test` shares them between two workers, a test at a
-time. What needs a browser stays in one worker (the site is built once, two browsers
-would fight for cores) and goes first, then what takes long: short tests fill the end of
-both."""
+time. What needs a browser goes first, the pages of the site in one worker (it is built
+once), all else in the other; then what takes long: short tests fill the end of both."""
 import os
 from itertools import groupby
 
@@ -160,9 +159,10 @@ def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
-        "A test at a time, but all that need a browser to one worker"
+        "A test at a time, but the site to one worker, and all other pages"
         def _split_scope(self, nodeid):
             stem = nodeid.split('::')[0].split('/')[-1].removesuffix('.py')
-            return 'browser' if stem in BROWSER else nodeid
+            if stem in BROWSER: return 'site' if stem == 'test_site' else 'browser'
+            return nodeid
 
     return Scheduling(config, log)

@@ -21,7 +21,7 @@ INSTALLED = {'llm_sampling', 'torch', 'numpy', 'transformers', 'tokenizers',
              'safetensors', 'tqdm', 'fastcore', 'matplotlib',
              'anywidget', 'ipywidgets', 'traitlets', 'IPython',
              'pandas', 'scipy', 'sklearn', 'sacrebleu', 'duckdb',    # to measure
-             'ray', 'vllm', 'sglang',             # only where somebody asks for them
+             'ray', 'vllm', 'sglang', 'lm_eval',  # only where somebody asks for them
              *sys.stdlib_module_names}
 
 OPEN = 'window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel'
