@@ -43,7 +43,7 @@ CALLS = {
 
 
 def test_every_strategy_has_a_name():
-    "All public functions that write from a model and a prompt, but for those that yield"
+    "All public functions that write, but for those that yield or measure"
     takes = {n for n in ls.__all__ if inspect.isfunction(f := getattr(ls, n))
              and [*inspect.signature(f).parameters][:1] == ['lm']
              and 'max_new_tokens' in inspect.signature(f).parameters}
