@@ -44,7 +44,8 @@ def _some_prompts(args):
 # %% ../nbs/25c_cli_measure.ipynb #1afb7dd4
 def _compare(args):
     "Run `llm-sampling compare`"
-    from llm_sampling.comparison import compare, named_specs
+    from llm_sampling.comparison import compare
+    from llm_sampling.equal_terms import named_specs
     from llm_sampling.intervals import measuring
     for name in ('pandas', 'scipy'): measuring(name)
     out, page = new_file(args, 'out'), new_file(args, 'page')
@@ -266,7 +267,7 @@ def _plot_sweep(args, path):
 # %% ../nbs/25c_cli_measure.ipynb #031a328a
 def _plot_comparison(args, path, page):
     "Draw quality over diversity"
-    from llm_sampling.comparison import read_comparison
+    from llm_sampling.findings import read_comparison
     found, axes = read_comparison(args.file), (args.quality, args.diversity)
     known = {m for own in found.intervals.values() for m in own}
     for name in axes:

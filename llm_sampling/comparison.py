@@ -18,9 +18,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .equal_terms import (COSTS, every_strategy, fit_budget, named_specs,
-                                      shared_groups, write_each)
-from .findings import Comparison, read_comparison  # one looks for it here
+from .equal_terms import (COSTS, fit_budget, named_specs, shared_groups,
+                                      write_each)
+from .findings import Comparison
 from .intervals import Interval, by_prompt, interval, measuring
 from .knobs import (check_choice, check_count, check_flag, check_number,
                                 in_short)

@@ -107,14 +107,20 @@ def _knows_ids(lm, generation):
     if wrote is None: return False
     return wrote is lm.tokenizer or wrote.get_vocab() == lm.tokenizer.get_vocab()
 
-# %% ../nbs/20a_judge.ipynb #d680c5cf
-def _rows_to_read(lm, texts):
-    "Texts, or rows of ids, as lists of ids, none empty; and which were"
+# %% ../nbs/20a_judge.ipynb #7531225a
+def _listed(lm, texts):
+    "What was given as a list: of rows of ids that are this model's own, or of texts"
     if isinstance(texts, Generation):
         texts = texts.ids if _knows_ids(lm, texts) else texts.texts
     if not isinstance(texts, (list, tuple)) or not texts:
         raise TypeError('texts must be a Generation, a list of texts or rows of ids, '
                         f'not {in_short(texts)}')
+    return texts
+
+# %% ../nbs/20a_judge.ipynb #d680c5cf
+def _rows_to_read(lm, texts):
+    "Texts, or rows of ids, as lists of ids, none empty; and which were"
+    texts = _listed(lm, texts)
     if isinstance(texts[0], str):
         empty = [not t for t in texts_of(texts)]
     else:
@@ -127,11 +133,7 @@ def _rows_to_read(lm, texts):
 # %% ../nbs/20a_judge.ipynb #bc148f0b
 def _whole(lm, prompts, texts):
     "Ids of each text behind its prompt, and where the text begins"
-    if isinstance(texts, Generation):
-        texts = texts.ids if _knows_ids(lm, texts) else texts.texts
-    if not isinstance(texts, (list, tuple)) or not texts:
-        raise TypeError('texts must be a Generation, a list of texts or rows of ids, '
-                        f'not {in_short(texts)}')
+    texts = _listed(lm, texts)
     before = _prompt_rows(lm, prompts, len(texts))
     starts = [len(b) for b in before]
     if not isinstance(texts[0], str):

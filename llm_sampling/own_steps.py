@@ -32,7 +32,7 @@ def called(f, ids, logits):
     told = hasattr(f, 'memory') or hasattr(f, 'rows')
     if told or type(f).__name__ in _PREPARED: return out
     now = getattr(f, '__dict__', {})
-    if len(now) > len(before) or any(now[k] is not v for k, v in before.items()):
+    if now.keys() != before.keys() or any(now[k] is not v for k, v in before.items()):
         f.memory = True
     return out
 

@@ -2,7 +2,6 @@
 drive it: requests come and go, slots and rows are used again, drafts are accepted or
 not. tests/engines compares these fields with those of the real classes, and drives the
 same toys with the real ones."""
-import random
 import weakref
 from types import SimpleNamespace as ns
 

@@ -2,7 +2,7 @@
 import pytest
 
 from llm_sampling.cli_options import STRATEGIES
-from llm_sampling.comparison import every_strategy
+from llm_sampling.equal_terms import every_strategy
 
 
 def test_demo_shows_every_strategy_and_a_figure(tmp_path, here, monkeypatch):

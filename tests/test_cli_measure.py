@@ -11,7 +11,7 @@ from crash import plain
 
 import llm_sampling as ls
 from llm_sampling import cli, cli_measure, results, sweeps
-from llm_sampling.comparison import read_comparison
+from llm_sampling.findings import read_comparison
 
 PROMPTS = ['The king had three', 'Once upon a time there', 'The wolf said to']
 GRID = ['--grid', 'sample', 'temperature=.5,1.5', '--grid', 'beam', 'num-beams=2',

@@ -8,7 +8,6 @@ import llm_sampling as ls
 from llm_sampling import specs
 from llm_sampling.comparison import compare, measure, pseudo_values
 from llm_sampling.equal_terms import every_strategy
-from llm_sampling.findings import read_comparison
 from llm_sampling.intervals import corpus_interval, interval
 from llm_sampling.metrics import METRICS
 

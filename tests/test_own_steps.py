@@ -6,7 +6,7 @@ import torch
 from transformers import LogitsProcessor, SequenceBiasLogitsProcessor
 
 import llm_sampling as ls
-from llm_sampling.own_steps import Batched, remembers
+from llm_sampling.own_steps import Batched, called, remembers
 
 
 WORDS, AND = (355, 702, 1186), 270       # ids, none of them the end of a text
@@ -65,6 +65,9 @@ def test_a_step_that_changes_itself_has_a_memory(lm):
     counts.memory = False
     ls.generate(lm, BEGINS, listed(counts), max_new_tokens=3)
     assert counts.calls == 3 and not remembers(counts)
+    forgets = lambda ids, z: delattr(forgets, 'first') or z
+    forgets.first = True
+    assert called(forgets, None, z := torch.zeros(1)) is z and remembers(forgets)
 
 
 def test_a_used_grammar_begins_anew_or_is_refused(lm):

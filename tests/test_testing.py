@@ -1,5 +1,4 @@
 "Each check of `testing` lets the right one pass, and sees what it is for"
-import math
 
 import pytest
 import torch
