@@ -56,6 +56,7 @@ export class Playground {
     this.shown = null              // what `explain` says of it
     this.asked = 0
     this.playing = false
+    this.stale = true              // `shown` is not of this state
     this.build(root)
     this.showState()
     if (fields) this.refresh()
