@@ -33,7 +33,8 @@ def test_samplers_that_read_together_write_what_they_write_alone(lm):
     for n in (1, 2):
         outs = write_shared(lm, PROMPTS, samplers, 9, n, record='support', **FEW)
         for s, out in zip(samplers, outs):
-            alone = ls.generate(lm, PROMPTS, s, seed=9, n=n, record='support', **FEW)
+            alone = ls.generate(lm, PROMPTS, s, seed=9, n=n, record='support',
+                                **FEW)
             assert out.texts == alone.texts
             torch.testing.assert_close(out.sampled_logprobs, alone.sampled_logprobs)
             assert ([x.ids.tolist() for x in out.supports]
