@@ -13,11 +13,12 @@ Docs: https://llm-sampling.github.io/llm_sampling/metrics.html.md"""
 # %% auto #0
 __all__ = ['METRICS', 'rows_of', 'ngrams', 'distinct', 'rep', 'diversity', 'pooled_diversity', 'distinct_n', 'BleuCounts',
            'self_bleu', 'zipf_exponent', 'entropy_over_time', 'mean_entropy', 'length', 'ended', 'perplexity', 'Metric',
-           'evaluate']
+           'evaluate', 'text_metrics']
 
 # %% ../nbs/21_metrics.ipynb #e18543e0
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import Callable
 
 import numpy as np
@@ -237,6 +238,7 @@ class Metric:
     needs:tuple=()     # Of 'lm', 'judge', 'prompts', 'references', 'sampler'
     better:str|None=None # 'higher', 'lower'; None: neither, compare with print
     line:str=''        # What it measures
+    single:bool=True   # Of each text by itself, not of all together
 
     def interval(self,
         generation:Generation,
@@ -299,16 +301,17 @@ METRICS = {m.name: m for m in (
     Metric('diversity', _each(diversity), (), 'higher',
            'share of different n-grams in a text: for n = 2, 3, 4, multiplied'),
     Metric('distinct_2', _all(distinct_n), (), 'higher',
-           'share of different 2-grams among all texts'),
-    Metric('self_bleu', _self_bleu, (), 'lower', 'how like each other the texts are'),
+           'share of different 2-grams among all texts', single=False),
+    Metric('self_bleu', _self_bleu, (), 'lower', 'how like each other the texts are',
+           single=False),
     Metric('zipf', _all(zipf_exponent), (), None,
-           'slope of log frequency over log rank'),
+           'slope of log frequency over log rank', single=False),
     Metric('entropy', _each(mean_entropy), (), None,
            'how undecided the model was while it wrote, in nats'),
     Metric('coherence', _each(coherence, 'lm', 'prompts'), ('lm', 'prompts'), None,
            'cosine of prompt and text in the states of the model'),
     Metric('mauve', _mauve, ('lm', 'references'), 'higher',
-           'overlap with the distribution of print'),
+           'overlap with the distribution of print', single=False),
     Metric('coverage', lambda generation, lm, references, sampler:
            (None, coverage(lm, references, sampler)),
            ('lm', 'references', 'sampler'), 'higher',
@@ -338,3 +341,15 @@ def evaluate(
     for name in metrics: check_choice('metrics', name, tuple(METRICS))
     return {name: METRICS[name].interval(generation, n=n, level=level, draws=draws,
                                          seed=seed, **given) for name in metrics}
+
+# %% ../nbs/21_metrics.ipynb #df62ccec
+def text_metrics(
+    names,  # Of `METRICS`, a list or one: metrics of single texts that need no more
+)->dict:    # By name `f(generation)`: a number for each text
+    "Metrics of single texts as functions, as `sweep` runs them"
+    fit = [m.name for m in METRICS.values() if m.single and not m.needs]
+    names = [names] if isinstance(names, str) else names
+    for name in names: check_choice('metrics', name, tuple(fit))
+    return {name: partial(_of_texts, name) for name in names}
+
+def _of_texts(name, generation): return METRICS[name].of(generation)[1]

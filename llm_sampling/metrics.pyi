@@ -10,7 +10,7 @@ from typing import Any
 __all__ = ['METRICS', 'rows_of', 'ngrams', 'distinct', 'rep', 'diversity',
            'pooled_diversity', 'distinct_n', 'BleuCounts', 'self_bleu', 'zipf_exponent',
            'entropy_over_time', 'mean_entropy', 'length', 'ended', 'perplexity',
-           'Metric', 'evaluate']
+           'Metric', 'evaluate', 'text_metrics']
 
 def rows_of(texts: Any, units: str = 'tokens') -> list[Any]:
     """What n-grams are made of
@@ -199,12 +199,14 @@ class Metric:
         needs: Of 'lm', 'judge', 'prompts', 'references', 'sampler'
         better: 'higher', 'lower'; None: neither, compare with print
         line: What it measures
+        single: Of each text by itself, not of all together
     """
     name: str
     prepare: Callable[..., Any]
     needs: tuple[Any, ...] = ...
     better: str | None = ...
     line: str = ...
+    single: bool = ...
     def interval(
         self,
         generation: Generation,
@@ -261,4 +263,14 @@ def evaluate(
 
     Returns:
         An `Interval` by name
+    """
+
+def text_metrics(names: Any) -> dict[Any, Any]:
+    """Metrics of single texts as functions, as `sweep` runs them
+
+    Args:
+        names: Of `METRICS`, a list or one: metrics of single texts that need no more
+
+    Returns:
+        By name `f(generation)`: a number for each text
     """

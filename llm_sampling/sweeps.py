@@ -27,6 +27,7 @@ import torch
 from .cells import Batch, Work, compute, fingerprint, versions
 from .knobs import (check_choice, check_count, check_flag, check_number,
                                 in_short)
+from .metrics import text_metrics
 from .models import LanguageModel, check_lm
 from .results import COLUMNS, FORMAT, ResultsFile, digest
 from .specs import (PATHS, SAMPLER, check_run, is_random, knobs_of, label,
@@ -62,6 +63,7 @@ def _work(lm, models, functions, metrics):
     "The `Work`, checked"
     check_lm(lm)
     is_lm = lambda m: isinstance(m, LanguageModel)
+    if isinstance(metrics, (str, list, tuple)): metrics = text_metrics(metrics)
     work = Work(lm, _named('models', models, is_lm, 'LanguageModels'),
                 _named('functions', functions, callable, 'functions'),
                 _named('metrics', metrics, callable, 'functions of a Generation'))
@@ -213,7 +215,7 @@ def sweep(
     backend='local',     # Or 'ray'
     seeds=0,             # One, or a list: each spec that draws runs with each
     max_new_tokens=60,   # For specs that do not say it
-    metrics=None,        # `{'name': f}`: `f(generation)` is a number for each row
+    metrics=None,        # Names as of `text_metrics`, or `{'name': f(generation)}`
     models=None,         # Second models by the names that specs have for them
     functions=None,      # Scores, answers, … by the names that specs have for them
     batch_size=16,       # Prompts that are read together, >= 1
