@@ -13,12 +13,11 @@ Docs: https://llm-sampling.github.io/llm_sampling/metrics.html.md"""
 # %% auto #0
 __all__ = ['METRICS', 'rows_of', 'ngrams', 'distinct', 'rep', 'diversity', 'pooled_diversity', 'distinct_n', 'BleuCounts',
            'self_bleu', 'zipf_exponent', 'entropy_over_time', 'mean_entropy', 'length', 'ended', 'perplexity', 'Metric',
-           'evaluate', 'text_metrics']
+           'evaluate']
 
 # %% ../nbs/21_metrics.ipynb #e18543e0
 from collections import Counter
 from dataclasses import dataclass
-from functools import partial
 from typing import Callable
 
 import numpy as np
@@ -341,15 +340,3 @@ def evaluate(
     for name in metrics: check_choice('metrics', name, tuple(METRICS))
     return {name: METRICS[name].interval(generation, n=n, level=level, draws=draws,
                                          seed=seed, **given) for name in metrics}
-
-# %% ../nbs/21_metrics.ipynb #df62ccec
-def text_metrics(
-    names,  # Of `METRICS`, a list or one: metrics of single texts that need no more
-)->dict:    # By name `f(generation)`: a number for each text
-    "Metrics of single texts as functions, as `sweep` runs them"
-    fit = [m.name for m in METRICS.values() if m.single and not m.needs]
-    names = [names] if isinstance(names, str) else names
-    for name in names: check_choice('metrics', name, tuple(fit))
-    return {name: partial(_of_texts, name) for name in names}
-
-def _of_texts(name, generation): return METRICS[name].of(generation)[1]

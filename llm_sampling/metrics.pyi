@@ -10,7 +10,7 @@ from typing import Any
 __all__ = ['METRICS', 'rows_of', 'ngrams', 'distinct', 'rep', 'diversity',
            'pooled_diversity', 'distinct_n', 'BleuCounts', 'self_bleu', 'zipf_exponent',
            'entropy_over_time', 'mean_entropy', 'length', 'ended', 'perplexity',
-           'Metric', 'evaluate', 'text_metrics']
+           'Metric', 'evaluate']
 
 def rows_of(texts: Any, units: str = 'tokens') -> list[Any]:
     """What n-grams are made of
@@ -263,14 +263,4 @@ def evaluate(
 
     Returns:
         An `Interval` by name
-    """
-
-def text_metrics(names: Any) -> dict[Any, Any]:
-    """Metrics of single texts as functions, as `sweep` runs them
-
-    Args:
-        names: Of `METRICS`, a list or one: metrics of single texts that need no more
-
-    Returns:
-        By name `f(generation)`: a number for each text
     """
