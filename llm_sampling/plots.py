@@ -110,7 +110,8 @@ def small_multiples(
 ):                  # The matplotlib figure
     "A grid of `plot_probs` with one scale"
     lines = -(-len(rows) // cols)
-    width = max(2.4, min(3.4, .3 * len(next(iter(rows.values()))) + .9))
+    # a page is 7.2 inches wide; what is wider is shrunk, lettering and all
+    width = max(2.4, min(3.4, 7.2 / cols, .3 * len(next(iter(rows.values()))) + .9))
     fig, axes = new_figure((width * cols, 2.2 * lines), lines, cols)
     top = 1.15 * max(max(_numbers(p)) for p in rows.values())
     for ax, (title, p) in zip(axes.flat, rows.items()):

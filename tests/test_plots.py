@@ -145,3 +145,10 @@ def test_lists_that_are_no_tree(lists, message):
 @pytest.mark.parametrize('token', HOSTILE)
 def test_any_token_is_a_node(token):
     drawn(plot_tree([-1], [token + token], [True], notes=[token + token]))
+
+
+@pytest.mark.parametrize('cols', [1, 2, 3])
+def test_small_multiples_fit_a_page(cols):
+    "A wider figure would be shrunk on the page, and its letters with it"
+    figure = small_multiples({i: [.1] * 10 for i in range(3)}, cols=cols)
+    assert figure.get_size_inches()[0] <= 7.2 + 1e-6
