@@ -718,7 +718,7 @@ class Playground {
               said))
   }
 
-  columns(names) {
+  columns(names, ...others) {
     return element(
       'div', {class: 'llms-columns'},
       element('div', {}, this.head,
@@ -726,8 +726,10 @@ class Playground {
                               'aria-label': 'chances of the next token; press one to '
                                 + 'write it'},
                       ...this.rows.map(r => r.row))),
-      element('div', {class: 'llms-knobs', role: 'group', 'aria-label': 'knobs'},
-              ...names.map(n => this.knobs[n])))
+      element('div', {},
+              element('div', {class: 'llms-knobs', role: 'group', 'aria-label': 'knobs'},
+                      ...names.map(n => this.knobs[n])),
+              ...others))
   }
 
   buildKnobs(names) {
@@ -1061,10 +1063,10 @@ class Lens extends Playground {
     this.title.textContent = 'Your own beginning'
     this.prompt.rows = 1
     root.replaceChildren(
-      this.title, this.prompt, this.columns(this.state.show),
+      this.title, this.prompt, this.columns(this.state.show, this.steps),
       element('div', {class: 'llms-row-of-buttons'}, this.stepButton, this.undoButton,
               this.clearButton),
-      this.status.row, this.text, this.note, this.steps,
+      this.status.row, this.text, this.note,
       element('details', {}, element('summary', {}, 'The same tokens in Python'),
               this.code))
   }
@@ -1271,6 +1273,7 @@ class LikelyMap {
   more() { return this.work(async (api, signal) => {
     if (this.state.at.length) await this.growHere(api, signal)
     else await this.grow(api, signal, this.order.length + MORE)
+    if (!this.steps.length) await this.search(api, signal)
     this.save()
   }) }
 

@@ -23,10 +23,10 @@ export class Lens extends Playground {
     this.title.textContent = 'Your own beginning'
     this.prompt.rows = 1
     root.replaceChildren(
-      this.title, this.prompt, this.columns(this.state.show),
+      this.title, this.prompt, this.columns(this.state.show, this.steps),
       element('div', {class: 'llms-row-of-buttons'}, this.stepButton, this.undoButton,
               this.clearButton),
-      this.status.row, this.text, this.note, this.steps,
+      this.status.row, this.text, this.note,
       element('details', {}, element('summary', {}, 'The same tokens in Python'),
               this.code))
   }

@@ -221,6 +221,7 @@ export class LikelyMap {
   more() { return this.work(async (api, signal) => {
     if (this.state.at.length) await this.growHere(api, signal)
     else await this.grow(api, signal, this.order.length + MORE)
+    if (!this.steps.length) await this.search(api, signal)
     this.save()
   }) }
 

@@ -128,8 +128,8 @@ export class Playground {
               said))
   }
 
-  /** The bars, and beside them some knobs */
-  columns(names) {
+  /** The bars, and beside them some knobs, and what else stands there */
+  columns(names, ...others) {
     return element(
       'div', {class: 'llms-columns'},
       element('div', {}, this.head,
@@ -137,8 +137,10 @@ export class Playground {
                               'aria-label': 'chances of the next token; press one to '
                                 + 'write it'},
                       ...this.rows.map(r => r.row))),
-      element('div', {class: 'llms-knobs', role: 'group', 'aria-label': 'knobs'},
-              ...names.map(n => this.knobs[n])))
+      element('div', {},
+              element('div', {class: 'llms-knobs', role: 'group', 'aria-label': 'knobs'},
+                      ...names.map(n => this.knobs[n])),
+              ...others))
   }
 
   /** Sliders of these names, and the knobs that are none; not all need be shown */
