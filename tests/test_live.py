@@ -56,7 +56,6 @@ def url():
     (out/'custom.css').write_bytes((ROOT/'docs/_static/custom.css').read_bytes())
     for name in ('views.js', 'views.css'):
         (out/f'live-{name}').write_bytes((ROOT/'llm_sampling/data'/name).read_bytes())
-    (out/'engine.html').write_text(HEAD + '<script src="llm_sampling.js"></script>')
     (out/'stored.html').write_text(HEAD + ''.join(html for _, html in stored())
                                    + screen.scripts('.'), encoding='utf-8')
     (out/'live.html').write_text(HEAD + '<link rel=stylesheet href=live-views.css>'
@@ -73,6 +72,19 @@ def opened(chrome, url):
         return page
     yield open_page
     for page in pages: page.close()
+    assert chrome[1].all() == []
+
+
+@pytest.fixture(scope='module')
+def page_of_all(chrome, url):
+    "A page with all views that are stored, and the engine"
+    page = chrome[0].new_page()
+    page.goto(f'{url}/stored.html')
+    page.add_script_tag(url='llm_sampling.js')
+    page.add_style_tag(content='[data-llms] * { transition: none !important }')
+    page.wait_for_function('document.styleSheets.length > 3')
+    yield page
+    page.close()
     assert chrome[1].all() == []
 
 
@@ -95,12 +107,12 @@ def same(python, page):
     else: assert python == page
 
 
-def test_the_kernel_says_what_the_engine_says(opened):
-    page = opened('engine')
+def test_the_kernel_says_what_the_engine_says(page_of_all):
     for method, params in QUESTIONS:
         told = [*answers(ls.load(), method, params)]
         assert [kind for kind, _ in told] == ['step'] * (len(told) - 1) + ['result']
-        here, there = [s for _, s in told], page.evaluate(ASK, [method, params])
+        here, there = [s for _, s in told], page_of_all.evaluate(
+            ASK, [method, params])
         if method == 'generate':               # a text may wait for a whole character
             for said in (here, there):
                 said[:-1] = [[s['id'] for s in said[:-1]],
@@ -190,6 +202,7 @@ def test_a_lens_asks_python(opened):
     assert page.url.endswith('live.html')                # its address is another's
 
 
+@pytest.mark.long
 def test_arena_and_map_ask_python(opened):
     page = opened('live')
     live(page, view('arena', names=['top_p', 'beams'], max_new_tokens=8))
@@ -205,12 +218,10 @@ def test_arena_and_map_ask_python(opened):
     assert page.evaluate(f'{VIEW}.order.length') == 170
 
 
-def test_stored_views_are_true(opened):
+def test_stored_views_are_true(page_of_all):
     "On one page: each shows the knobs it names, and the engine says what is stored"
-    page, views = opened('stored'), stored()
-    assert len(views) > 15
-    roots = page.locator('[data-llms]')
-    assert roots.count() == len(views)
+    views, roots = stored(), page_of_all.locator('[data-llms]')
+    assert roots.count() == len(views) > 15
     for i, (chapter, html) in enumerate(views):
         kept = json.loads(re.search(r'<script[^>]*>(.*?)</script>', html, re.S)[1])
         if 'show' not in kept['state']: continue
@@ -223,11 +234,9 @@ def test_stored_views_are_true(opened):
         assert kept['first']['steps'][1:] or not kept['state']['knobs'], chapter
 
 
-def test_a_lens_is_whole_legible_and_named(opened):
-    page = opened('stored')
-    page.add_style_tag(content='[data-llms] * { transition: none !important }')
+def test_a_lens_is_whole_legible_and_named(page_of_all):
+    page = page_of_all
     page.set_viewport_size({'width': 390, 'height': 844})
-    page.wait_for_function('document.styleSheets.length > 2')
     assert page.evaluate(WIDE) == [390] and page.evaluate(FINGERS) == []
     for mode in ('light', 'dark'):
         page.evaluate('t => { document.documentElement.dataset.theme = t }', mode)
@@ -237,7 +246,7 @@ def test_a_lens_is_whole_legible_and_named(opened):
     assert len(names) > 9 and [n for n in names if not n[1].startswith(' "')] == []
 
 
-def test_sliders_have_the_names_that_python_knows(opened):
+def test_sliders_have_the_names_that_python_knows():
     table = (ROOT/'web/views/state.js').read_text().split('SLIDERS = {')[1]
     table = table.split('\n}\n')[0]
     sliders = re.findall(r'^  (\w+): \{label', table, re.M)
