@@ -1,5 +1,5 @@
 """The views in a page of the site: what they show until the weights are there, and the
-script. The first screens are those of `ls.view`; that of configurations is here."""
+script. The first screens are those of `view`; that of configurations is here."""
 import json
 from html import escape
 
@@ -77,7 +77,7 @@ def still_orders(said):
 
 def first(view):
     "The place of a view, with its first screen"
-    if view != 'settings': return ls.view(view).to_html()
+    if view != 'settings': return ls.live.view(view).to_html()
     with torch.inference_mode(): said = first_orders()
     text = json.dumps(dict(first=said), separators=(',', ':')).replace('<', '\\u003c')
     data = f'<script type="application/json">{text}</script>'

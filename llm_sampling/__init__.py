@@ -126,7 +126,6 @@ _names = {
     'rerank': 'best_of_n',
     'vote': 'majority_vote minimum_bayes_risk',
     'likely': 'likeliest',
-    'live': 'view',
     'replay': 'Support replay_logprobs',
     'results': 'read_sweep',
     'sweeps': 'sweep',

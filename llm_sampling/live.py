@@ -23,7 +23,7 @@ from importlib.resources import files
 from .answers import answers, as_json
 from .explorer import AT_FIRST, arena
 from .knobs import check_choice
-from .models import load
+from .models import LanguageModel, load
 
 # %% ../nbs/23d_live.ipynb #e6ca26b0
 try: import anywidget, traitlets
@@ -137,6 +137,7 @@ def _asset(name): return (files('llm_sampling')/'data'/name).read_text(encoding=
 
 # the colours of the site, from those of JupyterLab
 _colours = '''
+.llms-live * { box-sizing: border-box; }
 .llms-live { --llms-bar: #3b7dd8;
   --pst-color-border: var(--jp-border-color2, #8884);
   --pst-color-surface: var(--jp-layout-color1, transparent);
@@ -157,18 +158,22 @@ class LiveView(anywidget.AnyWidget):
     python = traitlets.Unicode().tag(sync=True)  # the first lines of its code
     ends = traitlets.List().tag(sync=True)       # ids that end a text
 
-    def __init__(self, lm, bundled=False, **values):
+    def __init__(self, lm:LanguageModel, bundled=False, **values):
         super().__init__(**values)
         self.lm, self.bundled, self.stopped, self.tasks = lm, bundled, set(), set()
-        self.on_msg(self.hear)
+        self.on_msg(self._hear)
 
-    def hear(self, _, message, buffers):
+    def _hear(self, _, message, buffers):
         "A message of the view: a question, or that one is taken back"
-        if message.get('type') == 'stop': return self.stopped.add(message.get('id'))
+        if message.get('type') == 'stop':
+            self.stopped.add(message.get('id'))
+            return
         job = self.tell(message.get('id'), message.get('method'),
                         message.get('params') or {})
         try: loop = asyncio.get_running_loop()
-        except RuntimeError: return asyncio.run(job)
+        except RuntimeError:
+            asyncio.run(job)
+            return
         self.tasks.add(task := loop.create_task(job))
         task.add_done_callback(self.tasks.discard)
 
@@ -181,7 +186,7 @@ class LiveView(anywidget.AnyWidget):
             await asyncio.sleep(0)
         self.stopped.discard(id)
 
-    def to_html(self):
+    def to_html(self)->str:
         "With the bundled model: what comes alive on the site; else a table"
         shown = still(self.view, self.screen['state'], self.screen['first'])
         if not self.bundled: return f'<div>{shown}</div>'
@@ -196,9 +201,9 @@ class LiveView(anywidget.AnyWidget):
 # %% ../nbs/23d_live.ipynb #e633fd09
 def view(
     name:str,    # 'lens', 'playground', 'arena' or 'map'
-    lm=None,     # A `LanguageModel` with a tokenizer; None: the bundled one
-    prompt=None, # A text; None: the usual one
-    show=None,   # Names of the knobs of a lens, spaces between; None: those given
+    lm:LanguageModel|None=None, # With a tokenizer; None: the bundled one
+    prompt:str|None=None,       # None: the usual one
+    show:str|None=None, # Knobs of a lens by name, spaces between; None: those given
     **knobs,     # Of a `Sampler`; of the arena `names`, of the map `search`, …
 )->LiveView:     # Stored with a notebook it is HTML, which lives on the site
     "A view of the site in a notebook, with your own model"

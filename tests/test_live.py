@@ -9,11 +9,12 @@ import nbformat
 import pytest
 from browser import serve
 from scripts import ROOT, script
+from test_answers import QUESTIONS
 from test_views import FINGERS, HEAD, LEGIBLE, WIDE, theme
 from web_cases import built, close
 
 import llm_sampling as ls
-from llm_sampling.answers import METHODS, answers
+from llm_sampling.answers import answers
 from llm_sampling.default_model import new_model
 from llm_sampling.live import SHOWN, LiveView, view
 
@@ -23,30 +24,6 @@ ASK = '''async ([method, params]) => {
   const last = await llmSampling.engine.call(method, params, {step})
   return [...steps, last]
 }'''
-CHAIN = dict(temperature=.8, top_p=.9, min_p=.02, seed='5')
-TAU = dict(adaptive=dict(name='Mirostat2', tau=2.5, eta=.1), seed='-3')
-QUESTIONS = [
-    ('encode', dict(text='Ein Käse \u202e <b>')),
-    ('explain', dict(prompt='The king said', ids=[], settings=CHAIN,
-                     options=dict(top=8, also=[0, 7]))),
-    ('explain', dict(prompt='The king', ids=[265, 290, 12], settings=TAU,
-                     options=dict(top=8))),
-    ('explain', dict(prompt='a b a b a b a', ids=[], options=dict(top=4), settings=dict(
-        repetition_penalty=1.3, dry_multiplier=.8, no_repeat_ngram_size=2,
-        dynamic_temperature=[.5, 1.5], order='llama.cpp', seed='2'))),
-    ('generate', dict(prompt='The king', settings=CHAIN,
-                      options=dict(max_new_tokens=9))),
-    ('generate', dict(prompt='The king', settings=TAU,
-                      options=dict(max_new_tokens=9))),
-    ('beams', dict(prompt='The king', settings=None,
-                   options=dict(max_new_tokens=5, num_beams=3))),
-    ('beams', dict(prompt=[0, 265], settings=None, options=dict(
-        max_new_tokens=4, num_beams=2, length_penalty=0, early_stopping='never'))),
-    ('likeliest', dict(prompt='In the forest', options=dict(num_nodes=40,
-                                                            max_new_tokens=3))),
-    ('locate', dict(prompt=[0, 265], texts=[[290, 12], [0], [4095, 1, 1]])),
-    ('tree', dict(prompt='The king', options=dict(num_simulations=12,
-                                                  max_new_tokens=3)))]
 
 
 @pytest.fixture(scope='module')
@@ -90,7 +67,8 @@ def page_of_all(chrome, url):
 
 def stored():
     "Views that are stored with notebooks: chapter and HTML"
-    return [(path.stem, o.data['text/html']) for path in sorted(ROOT.glob('nbs/*.ipynb'))
+    paths = sorted(ROOT.glob('nbs/*.ipynb'))
+    return [(path.stem, o.data['text/html']) for path in paths
             for cell in nbformat.read(path, 4).cells for o in cell.get('outputs', [])
             if '<div data-llms=' in o.get('data', {}).get('text/html', '')]
 
@@ -119,33 +97,6 @@ def test_the_kernel_says_what_the_engine_says(page_of_all):
                              ''.join(s['text'] for s in said[:-1])]
         json.dumps(here, allow_nan=False)
         same(here, there)
-    assert {m for m, _ in QUESTIONS} == {*METHODS}
-
-
-def test_another_model():
-    "Untrained, a vocabulary of its own size, a small window"
-    own = ls.LanguageModel(new_model(4100, 32, 1, 2, window=8), ls.load().tokenizer)
-    for method, params in QUESTIONS:
-        *_, (kind, said) = answers(own, method, params)
-        assert kind == 'result' or 'window' in said
-    ids, asked = [], dict(prompt='The king', settings=CHAIN)
-    for _ in range(12):                                        # past the window
-        *_, (_, said) = answers(own, 'explain', dict(asked, ids=ids))
-        ids.append(said['drawn'])
-    want = ls.generate(own, 'The king', ls.Sampler(**{**CHAIN, 'seed': 5}),
-                       max_new_tokens=12, eos_token_id=())
-    assert ids == want.ids[0].tolist()
-
-
-@pytest.mark.parametrize('method, params, words', [
-    ('eval', dict(code='1'), "method must be"), ('__class__', {}, 'method must be'),
-    ('explain', {}, 'prompt'), ('generate', dict(prompt='x', code=1), 'code'),
-    ('explain', dict(prompt='x', settings=dict(top_p=3)), 'top_p must be'),
-    ('explain', dict(prompt='x', settings=dict(adaptive='os.system')), 'adaptive'),
-    ('likeliest', dict(prompt=[10**9]), '1000000000')])
-def test_what_is_wrong_is_told(lm, method, params, words):
-    (kind, said), = answers(lm, method, params)
-    assert kind == 'error' and words in said
 
 
 LIVE = '''async state => {
@@ -173,7 +124,7 @@ def live(page, box):
     def kernel(message):
         said = []
         box.send = said.append
-        aside(lambda: box.hear(box, message, []))
+        aside(lambda: box._hear(box, message, []))
         return said
     page.expose_function('kernel', kernel)
     page.evaluate(LIVE, {k: getattr(box, k) for k in box.keys if k in (
@@ -279,10 +230,10 @@ def test_a_stopped_question_ends():
     box.send = said.append
     async def two():
         for id in 'ab':
-            box.hear(box, dict(type='call', id=id, method='generate', params=dict(
+            box._hear(box, dict(type='call', id=id, method='generate', params=dict(
                 prompt='The king', options=dict(max_new_tokens=8))), [])
         while len(said) < 4: await asyncio.sleep(0)
-        box.hear(box, dict(type='stop', id='b'), [])
+        box._hear(box, dict(type='stop', id='b'), [])
         await asyncio.gather(*box.tasks)
     aside(lambda: asyncio.run(two()))
     assert {m['id'] for m in said[:4]} == {'a', 'b'}

@@ -175,7 +175,7 @@ def strategies():
     from llm_sampling.explorer import AT_FIRST, STRATEGIES
     from llm_sampling.live import FIRST, FIRST_MAP
     table = {name: dict(name=s.label, **told(s.spec)) for name, s in STRATEGIES.items()}
-    return ('// Written by tools/web.py from tables of llm_sampling: explorer, live.\n\n'
+    return ('// Written by tools/web.py from tables of llm_sampling.\n\n'
             f'export const STRATEGIES = {literal(table)}\n\n'
             f'export const AT_FIRST = {literal(AT_FIRST)}\n\n'
             f'export const FIRST = {literal(FIRST)}\n\n'

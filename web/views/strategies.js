@@ -1,4 +1,4 @@
-// Written by tools/web.py from tables of llm_sampling: explorer, live.
+// Written by tools/web.py from tables of llm_sampling.
 
 export const STRATEGIES = {
   greedy: {name: "greedy", settings: {temperature: 0}},
