@@ -47,7 +47,8 @@ def _name(lm, id): return lm.tokenizer.decode([id])
 def _logits(lm, prompt, ids):
     "Logits after a prompt `(1, S)` and tokens, of what `generate` would see of both"
     text, seen = torch.cat([prompt, prompt.new_tensor([ids])], 1), prompt.shape[1]
-    for _ in ids: seen = seen + 1 if seen + 1 < (lm.window or math.inf) else lm.window//2
+    room = lm.window or math.inf
+    for _ in ids: seen = seen + 1 if seen + 1 < room else lm.window // 2
     return lm.next_logits(text[:, -seen:])
 
 def _place(lm, prompt, ids, settings):
@@ -78,8 +79,8 @@ def _explain(lm, prompt, ids=(), settings=None, options=None):
                           names=[_name(lm, id) for id in r.removed[:4]]))
     best = probs[0].argsort(descending=True, stable=True)[:top].tolist()
     shown = dict.fromkeys([*best, *([] if drawn is None else [drawn]), *also])
-    tokens = [dict(id=id, text=_name(lm, id), probs=[p[id].item() or None for p in probs])
-              for id in shown]
+    tokens = [dict(id=id, text=_name(lm, id),
+                   probs=[p[id].item() or None for p in probs]) for id in shown]
     yield from ()
     return dict(drawn=drawn, steps=steps, tokens=tokens)
 
@@ -165,8 +166,8 @@ def _tree(lm, prompt, options=None):
             todo += todo.pop().children.values()
         search.simulate([1])
         # the simulation ended where the visits of no child have grown
-        while went := [c for c in node.children.values() if c.visits > before.get(c, 0)]:
-            node, = went
+        grew = lambda n: [c for c in n.children.values() if c.visits > before.get(c, 0)]
+        while grew(node): node, = grew(node)
         end = node
         while not end.ended: end = end.children[end.moves[0][0]]
         yield dict(leaf=node.ids, text=end.ids, value=end.logprob)
@@ -191,7 +192,7 @@ def answers(
     lm,          # A `LanguageModel` with a tokenizer
     method:str,  # One of `METHODS`
     params:dict, # Plain JSON
-):               # Yields pairs: ('step', what), at last ('result', what) or ('error', text)
+):               # Yields ('step', what), at last ('result', what) or ('error', text)
     "What the kernel says to a view's question; an error is text, too"
     try:
         check_choice('method', method, METHODS)

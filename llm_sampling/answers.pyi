@@ -17,5 +17,5 @@ def answers(lm: Any, method: str, params: dict[Any, Any]) -> Any:
         params: Plain JSON
 
     Returns:
-        Yields pairs: ('step', what), at last ('result', what) or ('error', text)
+        Yields ('step', what), at last ('result', what) or ('error', text)
     """
