@@ -177,7 +177,7 @@ def _sweep(args):
         done = sweep(lm, prompts, specs, path, backend=args.backend, seeds=args.seeds,
                      max_new_tokens=args.max_new_tokens, batch_size=args.batch_size,
                      retry_failed=args.retry_failed, workers=args.workers,
-                     address=args.address, gpus=args.gpus)
+                     address=args.address, gpus=args.gpus, metrics=args.metrics)
     except KeyboardInterrupt:
         print(f'\n{path} holds what is finished; the same line goes on',
               file=sys.stderr)
@@ -191,7 +191,7 @@ def _sweep(args):
 _SWEEP = '''examples:
   llm-sampling sweep --out runs.jsonl --grid sample temperature=.5,1,1.5 --seeds 1,2,3
   llm-sampling sweep --out runs.jsonl --grid greedy --grid beam num-beams=2,4,8
-  llm-sampling sweep --out runs.jsonl --grid sample top-p=.8,.9 temperature=1,2
+  llm-sampling sweep --out runs.jsonl --grid sample top-p=.8,.9 --metrics rep_4
   llm-sampling sweep --out runs.jsonl --specs specs.json --prompts mine.txt
   llm-sampling sweep --out runs.jsonl --specs specs.json --backend ray --workers 8
   llm-sampling plot runs.jsonl --figure runs.png --x temperature --y logprob
@@ -232,6 +232,8 @@ def add_sweep(
                    '(default: 60)')
     s.add_argument('--batch-size', type=whole(1), default=16, metavar='N',
                    help='prompts that are read together (default: 16)')
+    s.add_argument('--metrics', nargs='+', metavar='NAME', help='also measure each '
+                   'text, e.g. rep_4 (chapter Metrics)')
     s.add_argument('--retry-failed', action='store_true', help='run what failed again')
     s.add_argument('--backend', choices=['local', 'ray'], default='local',
                    help='this process, or Ray (needs the extra ray)')

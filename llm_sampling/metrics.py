@@ -237,6 +237,7 @@ class Metric:
     needs:tuple=()     # Of 'lm', 'judge', 'prompts', 'references', 'sampler'
     better:str|None=None # 'higher', 'lower'; None: neither, compare with print
     line:str=''        # What it measures
+    single:bool=True   # Of each text by itself, not of all together
 
     def interval(self,
         generation:Generation,
@@ -299,16 +300,17 @@ METRICS = {m.name: m for m in (
     Metric('diversity', _each(diversity), (), 'higher',
            'share of different n-grams in a text: for n = 2, 3, 4, multiplied'),
     Metric('distinct_2', _all(distinct_n), (), 'higher',
-           'share of different 2-grams among all texts'),
-    Metric('self_bleu', _self_bleu, (), 'lower', 'how like each other the texts are'),
+           'share of different 2-grams among all texts', single=False),
+    Metric('self_bleu', _self_bleu, (), 'lower', 'how like each other the texts are',
+           single=False),
     Metric('zipf', _all(zipf_exponent), (), None,
-           'slope of log frequency over log rank'),
+           'slope of log frequency over log rank', single=False),
     Metric('entropy', _each(mean_entropy), (), None,
            'how undecided the model was while it wrote, in nats'),
     Metric('coherence', _each(coherence, 'lm', 'prompts'), ('lm', 'prompts'), None,
            'cosine of prompt and text in the states of the model'),
     Metric('mauve', _mauve, ('lm', 'references'), 'higher',
-           'overlap with the distribution of print'),
+           'overlap with the distribution of print', single=False),
     Metric('coverage', lambda generation, lm, references, sampler:
            (None, coverage(lm, references, sampler)),
            ('lm', 'references', 'sampler'), 'higher',

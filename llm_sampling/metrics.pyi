@@ -199,12 +199,14 @@ class Metric:
         needs: Of 'lm', 'judge', 'prompts', 'references', 'sampler'
         better: 'higher', 'lower'; None: neither, compare with print
         line: What it measures
+        single: Of each text by itself, not of all together
     """
     name: str
     prepare: Callable[..., Any]
     needs: tuple[Any, ...] = ...
     better: str | None = ...
     line: str = ...
+    single: bool = ...
     def interval(
         self,
         generation: Generation,

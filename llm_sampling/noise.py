@@ -91,10 +91,11 @@ def uniform_noise(
     else: ids = torch.arange(vocab, dtype=torch.int32, device=seed.device)
     ids, key = _light(ids, torch.as_tensor(key))
     h = _scramble_(ids ^ key[..., :1], key[..., 1:])
-    v = h.float() if isinstance(h, Tensor) else h.astype('float32')
+    light = isinstance(h, np.ndarray)
+    v, floor = (h.astype('float32'), np.floor) if light else (h.float(), torch.floor)
     v += .5
     v *= 2**-32
-    v += h < 0                     # int32 is signed: its upper half came out negative
+    v -= floor(v)                  # int32 is signed: its upper half came out negative
     return torch.as_tensor(v)
 
 # %% ../nbs/02a_noise.ipynb #470459e3

@@ -33,9 +33,11 @@ def take_rows(out, rows):
     def pick(values): return [values[r] for r in rows]
     trace = Trace(out.trace.tokenizer, pick(out.trace.contexts),
                   pick(out.trace.measures))
-    lists = ('ids', 'logprobs', 'scores', 'finish_reasons', 'stops')
-    return replace(out, texts=out.texts and pick(out.texts), trace=trace,
-                   **{x: pick(getattr(out, x)) for x in lists})
+    lists = ('texts', 'ids', 'logprobs', 'scores', 'finish_reasons', 'stops',
+             'sampled_logprobs', 'supports')
+    there = {name: values for name in lists
+             if (values := getattr(out, name)) is not None}
+    return replace(out, trace=trace, **{x: pick(there[x]) for x in there})
 
 # %% ../nbs/18_rerank.ipynb #5fdd2f96
 def keep_best(

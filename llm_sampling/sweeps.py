@@ -20,6 +20,7 @@ import os
 import platform
 from collections.abc import Mapping
 from contextlib import closing
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -27,6 +28,7 @@ import torch
 from .cells import Batch, Work, compute, fingerprint, versions
 from .knobs import (check_choice, check_count, check_flag, check_number,
                                 in_short)
+from .metrics import METRICS
 from .models import LanguageModel, check_lm
 from .results import COLUMNS, FORMAT, ResultsFile, digest
 from .specs import (PATHS, SAMPLER, check_run, is_random, knobs_of, label,
@@ -57,11 +59,22 @@ def _named(name, given, kind, what):
                         f'not {in_short(given)}')
     return dict(given)
 
+# %% ../nbs/22a_sweeps.ipynb #df62ccec
+def _text_metrics(names):
+    "Metrics of single texts by their names, as functions of a `Generation`"
+    fit = [m.name for m in METRICS.values() if m.single and not m.needs]
+    names = [names] if isinstance(names, str) else names
+    for name in names: check_choice('metrics', name, tuple(fit))
+    return {name: partial(_of_texts, name) for name in names}
+
+def _of_texts(name, generation): return METRICS[name].of(generation)[1]
+
 # %% ../nbs/22a_sweeps.ipynb #9ac107e6
 def _work(lm, models, functions, metrics):
     "The `Work`, checked"
     check_lm(lm)
     is_lm = lambda m: isinstance(m, LanguageModel)
+    if isinstance(metrics, (str, list, tuple)): metrics = _text_metrics(metrics)
     work = Work(lm, _named('models', models, is_lm, 'LanguageModels'),
                 _named('functions', functions, callable, 'functions'),
                 _named('metrics', metrics, callable, 'functions of a Generation'))
@@ -213,7 +226,7 @@ def sweep(
     backend='local',     # Or 'ray'
     seeds=0,             # One, or a list: each spec that draws runs with each
     max_new_tokens=60,   # For specs that do not say it
-    metrics=None,        # `{'name': f}`: `f(generation)` is a number for each row
+    metrics=None,        # Names of `METRICS`, or `{'name': f(generation)}`
     models=None,         # Second models by the names that specs have for them
     functions=None,      # Scores, answers, … by the names that specs have for them
     batch_size=16,       # Prompts that are read together, >= 1

@@ -53,7 +53,7 @@ def sweep(
         backend: Or 'ray'
         seeds: One, or a list: each spec that draws runs with each
         max_new_tokens: For specs that do not say it
-        metrics: `{'name': f}`: `f(generation)` is a number for each row
+        metrics: Names of `METRICS`, or `{'name': f(generation)}`
         models: Second models by the names that specs have for them
         functions: Scores, answers, … by the names that specs have for them
         batch_size: Prompts that are read together, >= 1

@@ -46,9 +46,13 @@ def read(
     default,     # What negative numbers give
 )->Tensor:       # `(B, n, width)`
     "Entries of the pieces joined along their second axis, without joining them"
-    out = pieces[0].new_full((*at.shape, pieces[0].shape[-1]), default)
-    end, todo = sum(p.shape[1] for p in pieces), at >= 0
-    for p in reversed(pieces):             # what is asked for is mostly in the last
+    end, last = sum(p.shape[1] for p in pieces), pieces[-1]
+    places = at - end + last.shape[1]
+    if (places >= 0).all():                # mostly so
+        row = torch.arange(len(at), device=last.device)[:, None]
+        return last[row, places.to(last.device)]
+    out, todo = last.new_full((*at.shape, last.shape[-1]), default), at >= 0
+    for p in reversed(pieces):
         if not todo.any(): break
         start = end - p.shape[1]
         rows, places = (todo & (at >= start)).nonzero(as_tuple=True)

@@ -90,6 +90,15 @@ def test_a_sweep_is_the_sweep_of_python(said, lm, tmp_path):
     assert (tmp_path/'x.jsonl').read_bytes().startswith(before)
 
 
+def test_a_sweep_measures(said, tmp_path):
+    code, out, _ = said(*swept('--metrics', 'entropy', 'length'))
+    assert (code, out) == (0, 'x.jsonl: 15 cells, 15 of them computed now\n')
+    table = ls.read_sweep(tmp_path/'x.jsonl')
+    assert table.length.tolist() == table.tokens.tolist() and (table.entropy > 0).all()
+    code, _, err = said(*swept('--metrics', 'mauve'))
+    assert code and "metrics must be 'perplexity' or" in err
+
+
 def test_sample_draws_and_greedy_does_not():
     "`{'strategy': 'generate'}` without a knob of the sampler would be greedy"
     parse = cli.make_parser().parse_args
@@ -216,7 +225,7 @@ def test_ray_gets_its_options(said, monkeypatch):
     assert said(*swept(*ray, '--batch-size', '2'))[0] == 0
     assert calls == [dict(backend='ray', workers=3, address='a:1', gpus=.5,
                           batch_size=2, seeds=[1, 2], max_new_tokens=2,
-                          retry_failed=False)]
+                          retry_failed=False, metrics=None)]
     monkeypatch.setattr(cli_measure, 'find_spec', lambda name: None)
     code, _, err = said(*swept(*ray))
     assert code == 1 and err.count('\n') == 1 and 'llm_sampling[ray]' in err

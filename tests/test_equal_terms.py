@@ -1,6 +1,7 @@
 from itertools import product
 
 import pytest
+import torch
 
 import llm_sampling as ls
 from llm_sampling import equal_terms, specs
@@ -30,10 +31,14 @@ def test_samplers_that_read_together_write_what_they_write_alone(lm):
     samplers = [ls.Sampler(temperature=0), ls.Sampler(top_p=.8),
                 ls.Sampler(repetition_penalty=1.3, temperature=1.4, top_k=20)]
     for n in (1, 2):
-        outs = write_shared(lm, PROMPTS, samplers, 9, n, **FEW)
+        outs = write_shared(lm, PROMPTS, samplers, 9, n, record='support', **FEW)
         for s, out in zip(samplers, outs):
-            alone = ls.generate(lm, PROMPTS, s, seed=9, n=n, **FEW)
+            alone = ls.generate(lm, PROMPTS, s, seed=9, n=n, record='support',
+                                **FEW)
             assert out.texts == alone.texts
+            torch.testing.assert_close(out.sampled_logprobs, alone.sampled_logprobs)
+            assert ([x.ids.tolist() for x in out.supports]
+                    == [x.ids.tolist() for x in alone.supports])
             assert [x.tolist() for x in out.ids] == [x.tolist() for x in alone.ids]
             assert out.stats['tokens_evaluated'] == alone.stats['tokens_evaluated']
 

@@ -183,6 +183,8 @@ def test_every_metric_gives_an_interval(lm, written):
     assert [*evaluate(out, n=2, draws=50)] == [m.name for m in METRICS.values()
                                                if not m.needs]
     assert found['length'].value == length(out).mean()
+    for name, m in METRICS.items():
+        assert (m.of(out, **given)[0] is None) == m.single, name
 
 
 def test_texts_of_no_or_one_token_crash_nothing(lm):

@@ -12,6 +12,7 @@ from crash import ASK, GRID, PROMPTS, plain
 
 import llm_sampling as ls
 from llm_sampling import cells, sweeps
+from llm_sampling.metrics import METRICS
 
 BEGINS = ['Once upon a time', 'The king had three', 'The wolf']
 DRAWN = {'strategy': 'generate', 'temperature': .8, 'max_new_tokens': 6}
@@ -95,6 +96,16 @@ def test_a_key_stops_it_and_it_goes_on(small, tmp_path, monkeypatch):
     assert ls.sweep(small, PROMPTS, GRID, path, **ASK).computed == 48
 
 
+def test_metrics_by_name(lm, tmp_path):
+    path, names = tmp_path/'x.jsonl', ['rep_4', 'length']
+    ls.sweep(lm, BEGINS, DRAWN, path, metrics=names)
+    out = ls.generate(lm, BEGINS, ls.Sampler(temperature=.8), seed=0,
+                      max_new_tokens=6)
+    table = ls.read_sweep(path)
+    for name in names:
+        assert table[name].tolist() == METRICS[name].of(out)[1].tolist()
+
+
 WRONG = [
     ('grid\\[1\\]: strategy must', dict(grid=[DRAWN, {'strategy': 'x'}])),
     ('grid\\[0\\], generate.*top_p must', dict(grid=[{'strategy': 'generate',
@@ -107,7 +118,8 @@ WRONG = [
     ('seeds must be', dict(seeds=None)), ('seeds must be', dict(seeds=[2**63])),
     ('batch_size must', dict(batch_size=0)), ('lm must be', dict(lm='gpt2')),
     ('max_new_tokens must', dict(max_new_tokens=-1)),
-    ('metrics must be', dict(metrics=[len])),
+    ('metrics must be', dict(metrics=[len])), ('metrics must', dict(metrics='mauve')),
+    ('metrics must be', dict(metrics=['rep_4', 'self_bleu'])),
     ('metrics must be', dict(metrics={1: len})),
     ('names of their own', dict(metrics={'top_p': len})),
     ('functions must be', dict(functions={'f': 3})),
