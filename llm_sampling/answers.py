@@ -114,7 +114,7 @@ def _beams(lm, prompt, settings=None, options=None):
         ended = told(beams.ends, beams.lasts)
         best = (live or ended)[0]['ids']
         yield dict(length=beams.length, live=live, ended=ended,
-                   text=lm.decode([id for id in best if id not in request.eos]))
+                   said=lm.decode([id for id in best if id not in request.eos]))
     return _rows(beams.generation(request, 1))
 
 # %% ../nbs/23c_answers.ipynb #cf92a367

@@ -112,7 +112,7 @@ class Beams {
     const ended = known(this.ended).map(b => ({ids: this.path(b), score: b.score}))
     const {lm, eos} = this.request, best = (live[0] ?? ended[0]).ids
     return {length: this.length, live, ended,
-            text: lm.tokenizer.decode(best.filter(id => !eos.includes(id)))}
+            said: lm.tokenizer.decode(best.filter(id => !eos.includes(id)))}
   }
 
   /** The best finished hypotheses as rows */
@@ -135,8 +135,8 @@ class Beams {
  * @param {string|number[]} prompt
  * @param {Object|null} settings of a `Sampler`: its filters, without renormalising
  * @param {Object} options as Python's
- * @yields {{length: number, live: Object[], ended: Object[], text: string}} after each
- *   step; `text` is that of the best one
+ * @yields {{length: number, live: Object[], ended: Object[], said: string}} after each
+ *   step; `said` is the text of the best one
  * @returns {{rows: Object[], stats: Object}}
  */
 export function* beamSearch(lm, prompt, settings = null, options = {}) {

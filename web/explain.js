@@ -43,8 +43,8 @@ function stateAfter(lm, {sampler, ids: prompt, seeds: [seed]}, written) {
  *   list; which sample; ids that are listed, too
  * @returns {{drawn: number|null, steps: Object[], tokens: Object[]}} `steps`: the model
  *   and each step with `kept`, `removed` (how many), `first` (ids of some), `names`,
- *   `mass`, `entropy`, `why`; `tokens`: `id`, `text`, `probs` after each step, null if removed,
- *   `score` (logit and noise; the largest is drawn)
+ *   `mass`, `entropy`, `why`; `tokens`: `id`, `text`, `probs` after each step, null if
+ *   removed, `score` (logit and noise; the largest is drawn)
  */
 export function explain(lm, prompt, ids = [], settings = null,
                         {top = 20, row = 0, also = [], ...options} = {}) {

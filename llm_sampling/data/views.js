@@ -472,8 +472,8 @@ class Panel {
   async run(api, {prompt, seed, tokens}, signal) {
     const {settings, beams} = STRATEGIES[this.key], ids = [], logprobs = []
     let written = ''
-    const step = beams ? ({text, live, ended}) => {
-      this.show(prompt, text, (live[0] ?? ended[0]).ids, [])
+    const step = beams ? ({said, live, ended}) => {
+      this.show(prompt, said, (live[0] ?? ended[0]).ids, [])
     } : ({id, text, logprob}) => {
       ids.push(id)
       logprobs.push(logprob)
@@ -727,7 +727,8 @@ class Playground {
                                 + 'write it'},
                       ...this.rows.map(r => r.row))),
       element('div', {},
-              element('div', {class: 'llms-knobs', role: 'group', 'aria-label': 'knobs'},
+              element('div', {class: 'llms-knobs', role: 'group',
+                              'aria-label': 'knobs'},
                       ...names.map(n => this.knobs[n])),
               ...others))
   }

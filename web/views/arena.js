@@ -72,8 +72,8 @@ class Panel {
   async run(api, {prompt, seed, tokens}, signal) {
     const {settings, beams} = STRATEGIES[this.key], ids = [], logprobs = []
     let written = ''
-    const step = beams ? ({text, live, ended}) => {
-      this.show(prompt, text, (live[0] ?? ended[0]).ids, [])
+    const step = beams ? ({said, live, ended}) => {
+      this.show(prompt, said, (live[0] ?? ended[0]).ids, [])
     } : ({id, text, logprob}) => {
       ids.push(id)
       logprobs.push(logprob)

@@ -138,7 +138,8 @@ export class Playground {
                                 + 'write it'},
                       ...this.rows.map(r => r.row))),
       element('div', {},
-              element('div', {class: 'llms-knobs', role: 'group', 'aria-label': 'knobs'},
+              element('div', {class: 'llms-knobs', role: 'group',
+                              'aria-label': 'knobs'},
                       ...names.map(n => this.knobs[n])),
               ...others))
   }
