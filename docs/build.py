@@ -65,6 +65,7 @@ TASKS = {
     'In engines, and in training': 'serving engines replay',
     'In the evaluation harness': 'harness',
     'Side by side': 'explorer',
+    'Views of a model': 'live answers',
     'A task with checkable answers': 'sums',
     'The bundled model': 'default_model',
     'Checks of arguments': 'knobs',

@@ -194,6 +194,13 @@ def describe(app, name, template, context, doctree):
         for key, text in said.items())
 
 
+def enliven(app, name, template, context, doctree):
+    "Views that are outputs of cells get their script, which brings its style"
+    body = context.get('body', '')
+    if '<div data-llms=' in body and '/views.js' not in body:
+        context['body'] += first_screen.scripts()
+
+
 def languages(app, name, template, context, doctree):
     """The language of a page, and where a reader finds the other one: the same page, or
     the front page"""
@@ -235,3 +242,4 @@ def setup(app):
     app.connect('doctree-resolved', settle, priority=900)
     app.connect('html-page-context', describe)
     app.connect('html-page-context', languages)
+    app.connect('html-page-context', enliven)

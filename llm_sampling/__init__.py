@@ -1,6 +1,7 @@
 """Modules:
 
 - `llm_sampling.adaptive`: Dynamic temperature and XTC: a temperature that follows the entropy, and a roll that leaves out the top choices
+- `llm_sampling.answers`: What a view asks, answered by the functions of this package, with any model, a step at a time
 - `llm_sampling.architectures`: What a model takes, where its texts end, and whether it is a causal language model at all
 - `llm_sampling.backends`: Many branches of a text in one forward pass, each token seeing its own ancestors only
 - `llm_sampling.batches`: A sampler for the rows of each prompt, and one sampler of many requests
@@ -37,6 +38,7 @@
 - `llm_sampling.judge`: What a model says of a text that it need not have written: each token's probability, a vector, and how far it can be believed
 - `llm_sampling.knobs`: What a value may be, and the error that says so: one vocabulary for filters, samplers and strategies
 - `llm_sampling.likely`: All beginnings of a text, the most probable first: where the mass lies, and which part of it a search sees
+- `llm_sampling.live`: The playground, the lens, the arena and the map of the site, in a notebook, with your own model
 - `llm_sampling.logit_contrast`: What one model says and another does not
 - `llm_sampling.mauve`: How much the texts of a model and of people overlap, as one number
 - `llm_sampling.mcts`: Try a beginning to its end before choosing it, and try most where it pays

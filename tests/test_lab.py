@@ -10,6 +10,8 @@ import pytest
 from browser import browser, jupyterlab, nine, probs
 from scripts import ROOT, script
 
+import llm_sampling as ls
+
 tools = script('tools/run_nbs.py')
 
 # One notebook for each kind of widget: (notebook, variable that holds the widget)
@@ -146,4 +148,29 @@ def test_notebook_runs_live(notebook, variable):
         ask(page, 'player.index = 1')
         assert wait_for(page,
                         lambda: shows() == captions[1]), 'the player does not see it'
+        assert log.outside == [] and log.errors == []
+
+
+@pytest.mark.long
+def test_a_lens_lives_in_jupyterlab():
+    "Its script comes with the widget, the kernel answers, and Step writes a token"
+    with browser(viewport={'width': 1400, 'height': 1000}) as (
+        context, log), jupyterlab(ROOT/'nbs') as url:
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.goto(f'{url}/lab/tree/23d_live.ipynb?reset')
+        page.wait_for_function(OPEN)
+        ran = page.evaluate(RUN_ALL)
+        assert ran['errors'] == [] and ran['unrun'] == 0
+        lens = page.locator('.jp-OutputArea-output .llms-live [data-llms=lens]').first
+        lens.scroll_into_view_if_needed()
+        assert lens.locator('.llms-token-row:visible').count() >= 8
+        for n in (1, 2):
+            lens.get_by_role('button', name='Step', exact=True).click()
+            page.wait_for_function(f"""document.querySelector(
+                ".llms-live [data-llms=lens]").view.entries.length === {n}""")
+        want = ls.generate(ls.load(), 'The king said', ls.Sampler(top_p=.9, seed=1),
+                           max_new_tokens=2)
+        assert lens.locator('.llms-text').text_content() == (
+            'The king said' + want.texts[0])
         assert log.outside == [] and log.errors == []

@@ -1,7 +1,8 @@
 """Build the engine that runs the bundled model in a page, from `web/`.
 
     python tools/web.py             # the tables, and build/web/ with all of it
-    python tools/web.py --tables    # web/generated.js, web/views/strategies.js alone
+    python tools/web.py --tables    # web/generated.js, web/views/strategies.js, and the
+                                    # views in llm_sampling/data/, alone
     python tools/web.py --check     # 1 if they are not what Python gives
 
 `build/web/llm_sampling.js` is one classic script that defines `llmSampling`; the
@@ -170,12 +171,15 @@ def generated():
                       *names])
 
 def strategies():
-    "The text of `web/views/strategies.js`: what the arena offers"
+    "The text of `web/views/strategies.js`: what the arena offers, and first states"
     from llm_sampling.explorer import AT_FIRST, STRATEGIES
+    from llm_sampling.live import FIRST, FIRST_MAP
     table = {name: dict(name=s.label, **told(s.spec)) for name, s in STRATEGIES.items()}
-    return ('// Written by tools/web.py from the table of llm_sampling.explorer.\n\n'
+    return ('// Written by tools/web.py from tables of llm_sampling.\n\n'
             f'export const STRATEGIES = {literal(table)}\n\n'
-            f'export const AT_FIRST = {literal(AT_FIRST)}\n')
+            f'export const AT_FIRST = {literal(AT_FIRST)}\n\n'
+            f'export const FIRST = {literal(FIRST)}\n\n'
+            f'export const FIRST_MAP = {literal(FIRST_MAP)}\n')
 
 def told(spec):
     "A spec as the engine is told it: settings of a sampler, or a number of beams"
@@ -252,8 +256,18 @@ else scope.llmSampling = page({{program, sizes: {sizes}}})
 
 def views(size):
     "The views as one script, which says what the weights will weigh, in bytes"
-    inside = joined_modules(WEB/'views/views.js')
+    inside = slim(joined_modules(WEB/'views/views.js'))
     return f"(function () {{\n'use strict'\nconst SIZE = {size}\n{inside}\n}})()\n"
+
+def slim(source):
+    "A script without the lines that are comments"
+    return re.sub(r'^ *(?:/\*\*.*?\*/|//[^\n]*)\n', '', source, flags=re.M | re.S)
+
+def live():
+    "What a notebook needs of the views, in the package: their script, their style"
+    inside = slim(joined_modules(WEB/'views/live.js'))
+    return {'views.js': f'const SIZE = 0\n{inside}',
+            'views.css': (WEB/'views/views.css').read_text()}
 
 def build(out):
     "Everything a page needs, into a folder"
@@ -264,18 +278,25 @@ def build(out):
     (out/'views.css').write_text((WEB/'views/views.css').read_text())
     return sum(sizes), (out/'llm_sampling.js').stat().st_size
 
+def write(texts):
+    for path, text in texts.items(): path.write_text(text)
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--tables', action='store_true')
     parser.add_argument('--check', action='store_true')
     parser.add_argument('--out', type=Path, default=ROOT/'build/web')
     args = parser.parse_args()
-    texts = {'generated.js': generated(), 'views/strategies.js': strategies()}
+    texts = {WEB/'generated.js': generated(), WEB/'views/strategies.js': strategies()}
+    # the table of strategies is a part of the views
+    if not args.check: write(texts)
+    texts |= {DATA/name: text for name, text in live().items()}
     if args.check:
-        old = [name for name, text in texts.items() if (WEB/name).read_text() != text]
+        old = [path for path, text in texts.items() if path.read_text() != text]
         if not old: return
-        raise SystemExit(f'web/{old[0]} is old: run python tools/web.py --tables')
-    for name, text in texts.items(): (WEB/name).write_text(text)
+        raise SystemExit(f'{old[0].relative_to(ROOT)} is old: run python tools/web.py '
+                         '--tables')
+    write(texts)
     if args.tables: return
     weights, code = build(args.out)
     print(f'{args.out}: code {code/1e3:.0f} kB, weights {weights/1e6:.1f} MB')

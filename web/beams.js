@@ -108,9 +108,11 @@ class Beams {
   /** What there is now, for a figure */
   view() {
     const known = beams => beams.filter(b => b.node !== -2)
-    return {length: this.length,
-            live: known(this.live).map(b => ({ids: this.path(b), sum: b.sum})),
-            ended: known(this.ended).map(b => ({ids: this.path(b), score: b.score}))}
+    const live = known(this.live).map(b => ({ids: this.path(b), sum: b.sum}))
+    const ended = known(this.ended).map(b => ({ids: this.path(b), score: b.score}))
+    const {lm, eos} = this.request, best = (live[0] ?? ended[0]).ids
+    return {length: this.length, live, ended,
+            said: lm.tokenizer.decode(best.filter(id => !eos.includes(id)))}
   }
 
   /** The best finished hypotheses as rows */
@@ -133,7 +135,8 @@ class Beams {
  * @param {string|number[]} prompt
  * @param {Object|null} settings of a `Sampler`: its filters, without renormalising
  * @param {Object} options as Python's
- * @yields {{length: number, live: Object[], ended: Object[]}} after each step
+ * @yields {{length: number, live: Object[], ended: Object[], said: string}} after each
+ *   step; `said` is the text of the best one
  * @returns {{rows: Object[], stats: Object}}
  */
 export function* beamSearch(lm, prompt, settings = null, options = {}) {

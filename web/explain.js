@@ -6,6 +6,7 @@ import {ask} from './request.js'
 import {argmax, bestFirst, softmax} from './softmax.js'
 import {TokenTree} from './tree.js'
 
+const NAMED = 4        // tokens of those that a step removes
 const MANY = 1024      // nodes after which a tree is given up: some 30 MB
 
 /** How many of its tokens the model sees of a text that grew, as `generate` lets it */
@@ -41,9 +42,9 @@ function stateAfter(lm, {sampler, ids: prompt, seeds: [seed]}, written) {
  * @param {{top?: number, row?: number, also?: number[]}} options how many tokens to
  *   list; which sample; ids that are listed, too
  * @returns {{drawn: number|null, steps: Object[], tokens: Object[]}} `steps`: the model
- *   and each step with `kept`, `removed` (how many), `first` (ids of some), `mass`,
- *   `entropy`, `why`; `tokens`: `id`, `text`, `probs` after each step, null if removed,
- *   `score` (logit and noise; the largest is drawn)
+ *   and each step with `kept`, `removed` (how many), `first` (ids of some), `names`,
+ *   `mass`, `entropy`, `why`; `tokens`: `id`, `text`, `probs` after each step, null if
+ *   removed, `score` (logit and noise; the largest is drawn)
  */
 export function explain(lm, prompt, ids = [], settings = null,
                         {top = 20, row = 0, also = [], ...options} = {}) {
@@ -63,7 +64,8 @@ export function explain(lm, prompt, ids = [], settings = null,
   return {
     drawn,
     steps: reports.map(({probs, removed, ...rest}) => (
-      {...rest, removed: removed.length, first: removed.slice(0, 5)})),
+      {...rest, removed: removed.length, first: removed.slice(0, 5),
+       names: removed.slice(0, NAMED).map(id => lm.tokenizer.name(id))})),
     tokens: shown.map(id => ({
       id, text: lm.tokenizer.name(id), score: scores[id],
       probs: reports.map(r => r.probs[id] || null)})),

@@ -1,9 +1,10 @@
 // One beginning and one seed, several strategies side by side.
 
-import {Status, button, copied, element, percent, pythonText, visible} from './dom.js'
+import {PAGE, Status, button, copied, element, percent, pythonText,
+        visible} from './dom.js'
 import {keywords} from './python.js'
-import {FIRST, fieldsOf, keep, readArena, seedOf, writeArena} from './state.js'
-import {AT_FIRST, STRATEGIES} from './strategies.js'
+import {fieldsOf, readArena, seedOf, writeArena} from './state.js'
+import {AT_FIRST, FIRST, STRATEGIES} from './strategies.js'
 
 const TOKENS = 40
 
@@ -70,14 +71,13 @@ class Panel {
 
   async run(api, {prompt, seed, tokens}, signal) {
     const {settings, beams} = STRATEGIES[this.key], ids = [], logprobs = []
-    const decode = list => api.tokenizer.decode(list.filter(i => i))
-    const step = beams ? ({live, ended}) => {
-      const best = (live[0] ?? ended[0]).ids
-      this.show(prompt, decode(best), best, [])
-    } : ({id, logprob}) => {
+    let written = ''
+    const step = beams ? ({said, live, ended}) => {
+      this.show(prompt, said, (live[0] ?? ended[0]).ids, [])
+    } : ({id, text, logprob}) => {
       ids.push(id)
       logprobs.push(logprob)
-      this.show(prompt, decode(ids), ids, logprobs)
+      this.show(prompt, written += text, ids, logprobs)
     }
     const options = {max_new_tokens: tokens, ...beams && {num_beams: beams}}
     const params = {prompt, options, settings: beams ? null : {...settings, seed}}
@@ -91,10 +91,13 @@ class Panel {
 }
 
 export class Arena {
-  constructor(root, first) {
-    const fields = fieldsOf('arena', location.hash)
+  /** As `LikelyMap` */
+  constructor(root, first, source = PAGE, state = {}) {
+    this.source = source
+    const fields = fieldsOf('arena', source.hash())
     this.state = fields ? readArena(fields, STRATEGIES)
-      : {prompt: FIRST.prompt, seed: FIRST.seed, tokens: TOKENS, names: AT_FIRST}
+      : {prompt: FIRST.prompt, seed: FIRST.seed, tokens: TOKENS, names: AT_FIRST,
+         ...state}
     this.build(root)
     this.show()
     if (fields) this.run()
@@ -106,7 +109,7 @@ export class Arena {
   }
 
   follow() {
-    const now = fieldsOf('arena', location.hash)
+    const now = fieldsOf('arena', this.source.hash())
     if (!now) return
     this.stop()
     this.state = readArena(now, STRATEGIES)
@@ -114,7 +117,7 @@ export class Arena {
   }
 
   build(root) {
-    this.status = new Status()
+    this.status = new Status(this.source)
     const set = (name, read) => ({change: e => {
       this.stop()
       this.state[name] = read(e.target.value)
@@ -133,7 +136,7 @@ export class Arena {
     this.runButton = button('▶ Run', () => this.running ? this.stop() : this.run(),
                             {class: 'llms-strong'})
     const link = button('Copy link', () => {
-      keep(writeArena(this.state))
+      this.source.keep(writeArena(this.state))
       copied(location.href, this.status.text)
     })
     this.grid = element('div', {class: 'llms-arena', role: 'group',
@@ -148,7 +151,8 @@ export class Arena {
       element('div', {class: 'llms-choices', role: 'group', 'aria-label': 'strategies'},
               ...Object.entries(this.boxes).map(([key, box]) =>
                 element('label', {class: 'llms-choice'}, box, STRATEGIES[key].name))),
-      element('div', {class: 'llms-row-of-buttons'}, this.runButton, link),
+      element('div', {class: 'llms-row-of-buttons'}, this.runButton,
+              ...this.source.linked ? [link] : []),
       this.status.row, this.grid,
       element('details', {}, element('summary', {}, 'The same texts in Python'),
               this.code))
@@ -172,7 +176,7 @@ export class Arena {
     for (const panel of this.panels) panel.show(prompt, '', [], [])
     this.grid.replaceChildren(...this.panels.map(p => p.root))
     this.runButton.disabled = !names.length
-    this.code.textContent = ['import llm_sampling as ls\n\nlm = ls.load()',
+    this.code.textContent = [this.source.python.trimEnd(),
                              ...names.map(k => pythonCall(this.state, k))].join('\n')
   }
 
@@ -180,7 +184,7 @@ export class Arena {
 
   async run() {
     this.show()
-    keep(writeArena(this.state))
+    this.source.keep(writeArena(this.state))
     const stop = this.running = new AbortController()
     this.runButton.textContent = '■ Stop'
     try {

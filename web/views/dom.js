@@ -45,7 +45,7 @@ export function percent(p) {
 /** A labelled slider over a list of values; `show(value)` moves it */
 export function slider({label, values, off, help, always = false}, moved) {
   let list = [...values]
-  const said = v => v === off && !always ? 'off' : String(v)
+  const said = v => v === off && !always ? 'off' : v === true ? 'on' : String(v)
   const text = element('output')
   const input = element('input', {
     type: 'range', min: 0, step: 1, title: help, 'aria-label': label,
@@ -80,6 +80,14 @@ export async function copied(text, note) {
 }
 
 const HERE = document.currentScript?.src ?? ''
+
+/** The style sheet beside this script, where a page does not have it yet */
+export function dress() {
+  if (document.querySelector('link[href$="views.css"]')) return
+  const href = new URL('views.css', HERE).href
+  document.head.append(element('link', {rel: 'stylesheet', href}))
+}
+
 let coming
 
 /** The script of the engine, once; it stands beside this one */
@@ -96,9 +104,44 @@ function engineScript() {
 /* global SIZE -- of the weights in bytes, set by tools/web.py */
 const MEGABYTES = (SIZE / 1e6).toFixed(0)
 
+/** The engine with its weights: at the first question they are loaded */
+async function readyEngine(status) {
+  const api = await engineScript(), {engine} = api
+  if (engine.ready) return api
+  status.bar.hidden = false
+  status.say(`Loading the model, once: ${MEGABYTES} MB …`)
+  try {
+    await engine.load(({loaded, total}) => {
+      status.bar.value = loaded / total
+      const here = (loaded / 1e6).toFixed(0)
+      status.say(`Loading the model, once: ${here} of ${MEGABYTES} MB`)
+    })
+    engine.ready = true
+    status.say('The model is here: all runs on this page.')
+  } finally { status.bar.hidden = true }
+  return api
+}
+
+/** Where answers come from and a state is kept: the engine of this page, its address.
+ *  `live.js` has another one: the kernel of a notebook */
+export const PAGE = {
+  offer: `The model (${MEGABYTES} MB) comes with the first press, once, and runs on `
+    + 'this page.',
+  python: 'import llm_sampling as ls\n\nlm = ls.load()\n',
+  ends: [0],                       // ids that end a text
+  linked: true,                    // has a state an address?
+  api: readyEngine,
+  hash: () => location.hash,
+  keep: fragment => history.replaceState(history.state, '', fragment),
+}
+
+/** What a page shows where its address is that of something else */
+export const UNLINKED = {linked: false, hash: () => '', keep: () => {}}
+
 /** A line that says what happens, and how far the weights have come */
 export class Status {
-  constructor() {
+  constructor(source = PAGE) {
+    this.source = source
     this.text = element('span', {role: 'status'})
     this.bar = element('progress', {max: 1, value: 0, hidden: true,
                                     'aria-label': 'model loaded'})
@@ -108,27 +151,8 @@ export class Status {
   say(...parts) { this.text.replaceChildren(...parts) }
 
   /** Before anything is loaded: what the first press will bring */
-  offer() {
-    this.say(`The model (${MEGABYTES} MB) comes with the first press, once, and runs `
-             + 'on this page.')
-  }
+  offer() { this.say(this.source.offer) }
 
-  /** The engine with its weights: at the first question they are loaded */
-  async engine() {
-    const api = await engineScript(), {engine} = api
-    if (!engine.ready) {
-      this.bar.hidden = false
-      this.say(`Loading the model, once: ${MEGABYTES} MB …`)
-      try {
-        await engine.load(({loaded, total}) => {
-          this.bar.value = loaded / total
-          const here = (loaded / 1e6).toFixed(0)
-          this.say(`Loading the model, once: ${here} of ${MEGABYTES} MB`)
-        })
-        engine.ready = true
-        this.say('The model is here: all runs on this page.')
-      } finally { this.bar.hidden = true }
-    }
-    return api
-  }
+  /** Who answers; the first question may have to wait for it */
+  engine() { return this.source.api(this) }
 }

@@ -1,8 +1,10 @@
 // All that could be written after a beginning, as a map: a column for each token, and
 // heights are probabilities. It grows, the most probable first; searches walk on it.
 
-import {Status, button, copied, element, percent, tokenLabel, visible} from './dom.js'
-import {FIRST_MAP, fieldsOf, keep, readMap, writeMap} from './state.js'
+import {PAGE, Status, button, copied, element, percent, tokenLabel,
+        visible} from './dom.js'
+import {fieldsOf, readMap, writeMap} from './state.js'
+import {FIRST_MAP} from './strategies.js'
 
 const SEARCHES = {none: 'none', beams2: '2 beams', beams4: '4 beams',
                   tree: 'tree search'}
@@ -22,10 +24,16 @@ const ROOT = {ids: [], text: '', share: 1, mass: 1, top: 0, ended: false}
 const keyOf = ids => ids.join('.')
 
 export class LikelyMap {
-  /** @param {HTMLElement} root @param {?Object} first the nodes of the first screen */
-  constructor(root, first) {
-    const fields = fieldsOf('map', location.hash)
-    this.state = fields ? readMap(fields, SEARCHES) : {...FIRST_MAP}
+  /**
+   * @param {HTMLElement} root
+   * @param {?Object} first the nodes of the first screen
+   * @param {Object} source as `PAGE`
+   * @param {Object} state what of the first state is not as ever
+   */
+  constructor(root, first, source = PAGE, state = {}) {
+    this.source = source
+    const fields = fieldsOf('map', source.hash())
+    this.state = fields ? readMap(fields, SEARCHES) : {...FIRST_MAP, ...state}
     this.first = first
     this.build(root)
     this.reset()
@@ -40,7 +48,7 @@ export class LikelyMap {
   }
 
   follow() {
-    const fields = fieldsOf('map', location.hash)
+    const fields = fieldsOf('map', this.source.hash())
     if (!fields) return
     this.state = readMap(fields, SEARCHES)
     this.reset()
@@ -67,7 +75,7 @@ export class LikelyMap {
   }
 
   build(root) {
-    this.status = new Status()
+    this.status = new Status(this.source)
     this.box = element('textarea', {
       rows: 2, spellcheck: false, maxLength: 4000, on: {change: () => this.change(
         {prompt: this.box.value})}})
@@ -105,7 +113,8 @@ export class LikelyMap {
       field('Beginning', this.box),
       element('div', {class: 'llms-fields'}, field('tokens at most', this.depth),
               field('search', this.chooser)),
-      element('div', {class: 'llms-row-of-buttons'}, this.growButton, this.again, link),
+      element('div', {class: 'llms-row-of-buttons'}, this.growButton, this.again,
+              ...this.source.linked ? [link] : []),
       this.status.row, this.walk, this.caption, this.path, this.heads, this.map,
       this.note)
   }
@@ -182,7 +191,8 @@ export class LikelyMap {
   async find(api, texts) {
     const found = await api.engine.call('locate', {prompt: this.prompt, texts})
     found.forEach((tokens, i) => tokens.forEach((token, t) => {
-      const ended = token.id === 0 || t + 1 === this.state.depth
+      const ended = this.source.ends.includes(token.id)
+        || t + 1 === this.state.depth
       this.put(texts[i].slice(0, t), {...token, ended})
     }))
   }
@@ -211,6 +221,7 @@ export class LikelyMap {
   more() { return this.work(async (api, signal) => {
     if (this.state.at.length) await this.growHere(api, signal)
     else await this.grow(api, signal, this.order.length + MORE)
+    if (!this.steps.length) await this.search(api, signal)
     this.save()
   }) }
 
@@ -247,7 +258,7 @@ export class LikelyMap {
     this.save()
   }
 
-  save() { keep(writeMap(this.state)) }
+  save() { this.source.keep(writeMap(this.state)) }
 
   // --- what is shown ---
 

@@ -1,15 +1,14 @@
 // One text, token by token: the chances of the next one before and after the steps of a
 // sampler, what each step removed and why, and the way to another text.
 
-import {Status, button, copied, element, percent, slider, tokenLabel,
+import {PAGE, Status, button, copied, element, percent, slider, tokenLabel,
         visible} from './dom.js'
 import {pythonOf, settingsOf} from './python.js'
-import {FIRST, MAIN, ORDER_NAMES, SLIDERS, fieldsOf, keep, readPlay, seedOf,
+import {MAIN, OTHERS, ORDER_NAMES, SLIDERS, fieldsOf, readPlay, seedOf,
         writePlay} from './state.js'
+import {FIRST} from './strategies.js'
 
-const BARS = 10, NAMED = 4         // tokens shown; removed ones that are named
 const PACE = 110                   // milliseconds between tokens
-const END = 0                      // the id that ends a text
 
 const wait = ms => new Promise(done => setTimeout(done, ms))
 
@@ -45,11 +44,19 @@ function barRow(pressed) {
 }
 
 export class Playground {
-  /** @param {HTMLElement} root @param {?Object} first what `explain` says at first */
-  constructor(root, first) {
-    const fields = fieldsOf('play', location.hash)
+  get bars() { return 10 }         // tokens shown
+
+  /**
+   * @param {HTMLElement} root
+   * @param {?Object} first what `explain` says at first
+   * @param {Object} source as `PAGE`
+   * @param {Object} state what of the first state is not as ever
+   */
+  constructor(root, first, source = PAGE, state = {}) {
+    this.source = source
+    const fields = fieldsOf('play', source.hash())
     this.state = fields ? readPlay(fields)
-      : {...FIRST, knobs: {...FIRST.knobs}, written: []}
+      : {...FIRST, knobs: {...FIRST.knobs}, ...state, written: []}
     this.entries = []              // of each written token: text, chance, others
     this.past = []                 // written tokens before each change
     this.at = null                 // the place looked at; null is the end
@@ -69,7 +76,7 @@ export class Playground {
 
   /** Somebody pasted the address of another state */
   follow() {
-    const fields = fieldsOf('play', location.hash)
+    const fields = fieldsOf('play', this.source.hash())
     if (!fields) return
     Object.assign(this, {state: readPlay(fields), entries: [], past: [], at: null,
                          playing: false, stale: true})
@@ -79,14 +86,14 @@ export class Playground {
 
   build(root) {
     const id = `llms-${Math.random().toString(36).slice(2)}`
-    this.status = new Status()
+    this.status = new Status(this.source)
     this.prompt = element('textarea', {id, rows: 2, spellcheck: false, maxLength: 4000,
                                        on: {input: () => this.newPrompt()}})
     this.playButton = button('▶ Play', () => this.play(), {class: 'llms-strong'})
     this.stepButton = button('Step', () => this.once())
     this.undoButton = button('Undo', () => this.undo())
     this.clearButton = button('Start again', () => this.clear())
-    const link = button('Copy link', () => this.copyLink())
+    this.linkButton = button('Copy link', () => this.copyLink())
     this.text = element('div', {class: 'llms-text', role: 'group',
                                 'aria-label': 'the text; arrow keys go from token to '
                                   + 'token',
@@ -94,23 +101,25 @@ export class Playground {
     this.note = element('p', {class: 'llms-note'})
     this.head = element('p', {class: 'llms-head'})
     this.endButton = button('to the end', () => this.look(null))
-    this.rows = Array.from({length: BARS + 2}, () => barRow(t => this.force(t)))
+    this.rows = Array.from({length: this.bars + 2}, () => barRow(t => this.force(t)))
     this.steps = element('ol', {class: 'llms-steps-list'})
     this.code = element('pre', {tabIndex: 0, 'aria-label': 'the same in Python'})
+    this.title = element('label', {class: 'llms-head', htmlFor: id}, 'Type a beginning')
+    this.buildKnobs([...MAIN, ...OTHERS])
+    this.layOut(root)
+  }
+
+  get goOn() { return 'Play' }
+
+  layOut(root) {
     const said = element('span', {role: 'status'})
     root.replaceChildren(
-      element('label', {class: 'llms-head', htmlFor: id}, 'Type a beginning'),
-      this.prompt,
+      this.title, this.prompt,
       element('div', {class: 'llms-row-of-buttons'}, this.playButton, this.stepButton,
-              this.undoButton, this.clearButton, link),
+              this.undoButton, this.clearButton,
+              ...this.source.linked ? [this.linkButton] : []),
       this.status.row, this.text, this.note,
-      element('div', {class: 'llms-columns'},
-              element('div', {}, this.head,
-                      element('div', {class: 'llms-tokens', role: 'group',
-                                      'aria-label': 'chances of the next token; press '
-                                        + 'one to write it'},
-                              ...this.rows.map(r => r.row))),
-              this.buildKnobs()),
+      this.columns([...MAIN, 'seed', 'dice', 'more']),
       element('details', {open: true},
               element('summary', {}, 'What each step removed, and why'), this.steps),
       element('details', {},
@@ -119,10 +128,26 @@ export class Playground {
               said))
   }
 
-  buildKnobs() {
-    this.sliders = Object.fromEntries(Object.entries(SLIDERS).map(([name, knob]) => [
-      name, slider(knob, v => this.turn(() => this.setKnob(name, v)))]))
-    const rows = names => names.map(n => this.sliders[n].row)
+  /** The bars, and beside them some knobs, and what else stands there */
+  columns(names, ...others) {
+    return element(
+      'div', {class: 'llms-columns'},
+      element('div', {}, this.head,
+              element('div', {class: 'llms-tokens', role: 'group',
+                              'aria-label': 'chances of the next token; press one to '
+                                + 'write it'},
+                      ...this.rows.map(r => r.row))),
+      element('div', {},
+              element('div', {class: 'llms-knobs', role: 'group',
+                              'aria-label': 'knobs'},
+                      ...names.map(n => this.knobs[n])),
+              ...others))
+  }
+
+  /** Sliders of these names, and the knobs that are none; not all need be shown */
+  buildKnobs(names) {
+    this.sliders = Object.fromEntries(names.map(name => [
+      name, slider(SLIDERS[name], v => this.turn(() => this.setKnob(name, v)))]))
     this.seed = element('input', {
       type: 'text', inputMode: 'numeric', maxLength: 19,
       on: {change: () => this.turn(() => {
@@ -131,35 +156,36 @@ export class Playground {
     this.order = element('select', {on: {change: () => this.turn(() => {
       this.state.order = this.order.value
     })}}, ...ORDER_NAMES.map(n => element('option', {value: n}, n)))
-    const others = Object.keys(SLIDERS).filter(n => !MAIN.includes(n))
     const field = (name, input) =>
       element('label', {class: 'llms-knob'}, element('span', {}, name), input)
     const dice = button('Another seed', () => this.turn(() => {
       this.state.seed = String(1 + Math.floor(Math.random() * 9999))
     }))
-    this.more = element('details', {}, element('summary', {}, 'More knobs'),
-                        ...rows(others), field('order of', this.order))
-    return element('div', {class: 'llms-knobs', role: 'group', 'aria-label': 'knobs'},
-                   ...rows(MAIN), field('seed', this.seed), dice, this.more)
+    this.knobs = Object.fromEntries(names.map(n => [n, this.sliders[n].row]))
+    Object.assign(this.knobs, {seed: field('seed', this.seed), dice,
+                               order: field('order of', this.order)})
+    this.buildMore()
+  }
+
+  buildMore() {
+    const rows = [...OTHERS, 'order'].map(n => this.knobs[n])
+    this.more = this.knobs.more = element(
+      'details', {}, element('summary', {}, 'More knobs'), ...rows)
   }
 
   // --- what is asked of the engine ---
 
   get ended() {
     const {written} = this.state
-    return written.length > 0 && written[written.length - 1].id === END
+    return this.source.ends.includes(written[written.length - 1]?.id)
   }
 
   /** What `explain` says of a place, some tokens among those that it lists */
   async explain(api, place, also = []) {
     const {prompt, written} = this.state
     const ids = written.slice(0, place).map(w => w.id)
-    const said = await api.engine.call('explain', {
-      prompt, ids, settings: settingsOf(this.state), options: {top: BARS, also}})
-    for (const step of said.steps) {
-      step.names = step.first.slice(0, NAMED).map(id => api.tokenizer.name(id))
-    }
-    return said
+    return api.engine.call('explain', {
+      prompt, ids, settings: settingsOf(this.state), options: {top: this.bars, also}})
   }
 
   /** Look at the place again, and at written tokens that nothing is known of */
@@ -323,7 +349,7 @@ export class Playground {
     await this.refresh()
   }
 
-  save() { keep(writePlay(this.state)) }
+  save() { this.source.keep(writePlay(this.state)) }
 
   copyLink() {
     this.save()
@@ -339,13 +365,15 @@ export class Playground {
     this.seed.value = seed
     this.order.value = order
     this.more.open ||= order !== FIRST.order
-      || Object.keys(knobs).some(n => !MAIN.includes(n))
+      || Object.keys(knobs).some(n => OTHERS.includes(n))
     this.playButton.textContent = this.playing ? '❚❚ Pause' : '▶ Play'
     this.undoButton.disabled = !this.past.length
     this.clearButton.disabled = !written.length
-    this.code.textContent = pythonOf(this.state)
+    this.showCode()
     this.showText()
   }
+
+  showCode() { this.code.textContent = pythonOf(this.state, this.source.python) }
 
   showPlace(said) {
     this.shown = said
@@ -363,7 +391,7 @@ export class Playground {
         : `Chances at token ${place + 1}, before → after `,
       ...this.at === null ? [] : [this.endButton])
     this.steps.replaceChildren(...said.steps.slice(1).map(stepLine))
-    this.code.textContent = pythonOf(this.state)
+    this.showCode()
   }
 
   showText() {
@@ -377,8 +405,8 @@ export class Playground {
       element('bdi', {class: 'llms-prompt'}, visible(this.state.prompt)), ...spans)
     if (inside) spans[Math.min(Number(focused), spans.length - 1)]?.focus()
     if (!spans.length) {
-      this.note.textContent = 'Press Play, or a bar. Then the text is coloured: the '
-        + 'stronger, the less the model expected the token.'
+      this.note.textContent = `Press ${this.goOn}, or a bar. Then the text is `
+        + 'coloured: the stronger, the less the model expected the token.'
     } else this.explainToken(Math.min(this.at ?? spans.length - 1, spans.length - 1))
   }
 

@@ -1,28 +1,28 @@
 // The same tokens in Python: a call to copy.
 
 import {pythonText} from './dom.js'
-import {FIRST} from './state.js'
-
-const LOAD = 'import llm_sampling as ls\n\nlm = ls.load()\n'
+import {SLIDERS} from './state.js'
+import {FIRST} from './strategies.js'
 
 /** Keywords of a sampler */
 export function keywords(settings) {
-  const value = v => typeof v === 'string' && !/^-?\d+$/.test(v) ? pythonText(v) : v
-  return Object.entries(settings).map(([k, v]) => `${k}=${value(v)}`).join(', ')
+  const value = (k, v) => /^-?\d+$/.test(v) ? v : knobText(k, v)
+  return Object.entries(settings).map(([k, v]) => `${k}=${value(k, v)}`).join(', ')
 }
 
 /** What the engine, and Python's `Sampler`, are told */
 export function settingsOf({knobs, order, seed}) {
-  return {...knobs, ...order !== FIRST.order && {order}, seed}
+  const named = Object.entries(knobs).map(([k, v]) => SLIDERS[k].as?.(v) ?? {[k]: v})
+  return {...Object.assign({}, ...named), ...order !== FIRST.order && {order}, seed}
 }
 
 /** Tokens that the settings did not draw are given; a loop by hand has room for them */
-export function pythonOf(state) {
+export function pythonOf(state, load) {
   const {prompt, written, seed} = state, text = pythonText(prompt)
   const given = written.flatMap(({id, why}, i) => why ? [`${i}: ${id}`] : [])
   const n = written.length || 40, settings = settingsOf(state)
   if (!given.length) {
-    return `${LOAD}sampler = ls.Sampler(${keywords(settings)})
+    return `${load}sampler = ls.Sampler(${keywords(settings)})
 out = ls.generate(lm, ${text}, sampler,
                   max_new_tokens=${n})
 print(out.texts[0])
@@ -30,7 +30,7 @@ print(out.texts[0])
   }
   const {seed: _, ...rest} = settings, comma = Object.keys(rest).length ? ', ' : ''
   return `import torch
-${LOAD}ids, _ = lm.encode(${text})
+${load}ids, _ = lm.encode(${text})
 start = ids.shape[1]
 given = {${given.join(', ')}}    # forced, or drawn under other settings
 seed = ls.row_seeds(${seed}, ids)[0].item()    # as \`generate\` makes it

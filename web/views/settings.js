@@ -2,11 +2,12 @@
 // OpenAI, read as its system reads it; what its order keeps of a real distribution, and
 // where the orders of other systems part from it.
 
-import {Status, button, copied, element, percent, tokenLabel, visible} from './dom.js'
+import {PAGE, Status, button, copied, element, percent, tokenLabel,
+        visible} from './dom.js'
 import {parseLiteral} from './literal.js'
 import {stepLine} from './playground.js'
 import {pythonValue, samplerText} from './python.js'
-import {fieldsOf, keep, readSettingsState, writeSettingsState} from './state.js'
+import {fieldsOf, readSettingsState, writeSettingsState} from './state.js'
 
 const SYSTEM_NAMES = {vllm: 'vLLM', llama_cpp: 'llama.cpp',
                       transformers: 'transformers', openai: 'OpenAI'}
@@ -120,7 +121,7 @@ export class SettingsView {
     this.prompt = element('input', {type: 'text', spellcheck: false, maxLength: 4000,
                                     on: typed('prompt')})
     const link = button('Copy link', () => {
-      keep(writeSettingsState(this.state))
+      PAGE.keep(writeSettingsState(this.state))
       copied(location.href, this.status.text)
     })
     const examples = Object.entries(EXAMPLES).map(([name, [system, text]]) =>
@@ -166,7 +167,7 @@ export class SettingsView {
       const api = await this.status.engine()
       const said = await read(api, this.state)
       if (asked !== this.asked) return
-      keep(writeSettingsState(this.state))
+      PAGE.keep(writeSettingsState(this.state))
       this.show(said)
       this.status.say('Read, and computed on this page.')
     } catch (error) {

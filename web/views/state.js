@@ -1,6 +1,8 @@
 // What a view shows, as the part of an address after its #, and back. An address may
 // come from anybody: names are looked up, numbers are numbers, texts stay texts.
 
+import {FIRST, FIRST_MAP} from './strategies.js'
+
 export const SLIDERS = {
   temperature: {label: 'temperature', off: 1, help: 'Below 1 the likely get likelier',
                 values: [0, .1, .2, .3, .4, .5, .6, .7, .8, .9, 1, 1.1, 1.2, 1.3, 1.5,
@@ -28,12 +30,41 @@ export const SLIDERS = {
   xtc_threshold: {label: 'XTC above', off: .1, always: true,
                   help: 'Those above it are excluded, but for the least likely',
                   values: [.02, .05, .1, .15, .2, .3]},
+  typical_p: {label: 'typical-p', off: 1,
+              help: 'Keep tokens of usual surprisal that hold this mass',
+              values: [.1, .2, .3, .5, .7, .8, .9, .95, 1]},
+  epsilon_cutoff: {label: 'epsilon', off: 0, help: 'Drop what is less likely than this',
+                   values: [0, .0003, .001, .003, .01, .02, .05]},
+  eta_cutoff: {label: 'eta', off: 0,
+               help: 'Epsilon, lower where the model is unsure',
+               values: [0, .0003, .001, .003, .01, .02, .05]},
+  top_a: {label: 'top-a', off: 0,
+          help: 'Drop what has less than this times the square of the largest',
+          values: [0, .05, .1, .2, .3, .5, .7, 1]},
+  top_h: {label: 'top-h', off: 1, help: 'Keep as many as this share of the entropy',
+          values: [.1, .2, .3, .4, .5, .7, .9, 1]},
+  top_n_sigma: {label: 'top-nσ', off: Infinity,
+                help: 'Keep logits within n deviations of the largest',
+                values: [.3, .5, .7, 1, 1.3, 1.6, 2, 3, Infinity]},
+  p_less: {label: 'p-less', off: false, help: 'A threshold that the model sets itself',
+           values: [false, true]},
+  tail_free: {label: 'tail-free', off: 1, help: 'Cut where the curve has become flat',
+              values: [.5, .7, .8, .9, .95, .98, 1]},
+  no_repeat_ngram_size: {label: 'no n-gram of', off: 0,
+                         help: 'No n tokens in a row come twice',
+                         values: [0, 1, 2, 3, 4, 5]},
+  spread: {label: 'dynamic, 1 ±', off: 0, help: 'Hotter where the model is unsure',
+           values: [0, .1, .2, .3, .4, .5, .7, .9],
+           as: v => ({dynamic_temperature: [1 - v, 1 + v]})},
+  tau: {label: 'Mirostat τ', off: 0, help: 'Aim at this surprisal, in nats',
+        values: [0, .5, 1, 1.5, 2, 2.5, 3, 4, 5],
+        as: v => ({adaptive: {name: 'Mirostat2', tau: v, eta: .1}})},
 }
 export const MAIN = ['temperature', 'top_k', 'top_p', 'min_p']
+export const OTHERS = ['repetition_penalty', 'frequency_penalty', 'presence_penalty',
+                     'dry_multiplier', 'xtc_probability', 'xtc_threshold']
 export const SYSTEMS_READ = ['vllm', 'llama_cpp', 'transformers', 'openai']
 export const ORDER_NAMES = ['transformers', 'vllm', 'llama.cpp', 'mlx']
-export const FIRST = {prompt: 'Once upon a time there was a', seed: '1', written: [],
-                      order: 'transformers', knobs: {temperature: .8, top_p: .9}}
 const LONGEST = 4000       // letters of a prompt; tokens of a text
 
 /** Fields of an address that is for a view of this name, else null */
@@ -59,8 +90,8 @@ function writtenOf(text) {
 
 export function readPlay(fields) {
   const knobs = {}
-  for (const [name, {off}] of Object.entries(SLIDERS)) {
-    const text = fields.get(name), value = Number(text)
+  for (const name of [...MAIN, ...OTHERS]) {
+    const {off} = SLIDERS[name], text = fields.get(name), value = Number(text)
     if (text !== null && text.trim() && Number.isFinite(value) && value !== off) {
       knobs[name] = value
     }
@@ -92,9 +123,6 @@ export function readArena(fields, known) {
 export function writeArena({prompt, seed, tokens, names}) {
   return `#arena?${new URLSearchParams({prompt, seed, tokens, with: names.join('.')})}`
 }
-
-export const FIRST_MAP = {prompt: 'In the forest there lived', depth: 5, nodes: 150,
-                          search: 'none', step: 1, at: []}
 
 export function readMap(fields, searches) {
   const counted = (name, most) => {
@@ -129,6 +157,3 @@ export function readSettingsState(fields, before) {
 export function writeSettingsState({system, text, prompt}) {
   return `#settings?${new URLSearchParams({system, prompt, text})}`
 }
-
-/** Put a state into the address, without a step in the history */
-export function keep(fragment) { history.replaceState(history.state, '', fragment) }

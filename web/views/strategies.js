@@ -1,4 +1,4 @@
-// Written by tools/web.py from the table of llm_sampling.explorer.
+// Written by tools/web.py from tables of llm_sampling.
 
 export const STRATEGIES = {
   greedy: {name: "greedy", settings: {temperature: 0}},
@@ -18,3 +18,20 @@ export const STRATEGIES = {
 }
 
 export const AT_FIRST = ["greedy", "draw", "top_p", "beams"]
+
+export const FIRST = {
+  prompt: "Once upon a time there was a",
+  seed: "1",
+  written: [],
+  order: "transformers",
+  knobs: {temperature: 0.8, top_p: 0.9},
+}
+
+export const FIRST_MAP = {
+  prompt: "In the forest there lived",
+  depth: 5,
+  nodes: 150,
+  search: "none",
+  step: 1,
+  at: [],
+}
