@@ -149,6 +149,7 @@ def plot(self:Comparison,
     diversity='distinct_2',
     cost='tokens',   # The area of a point; None: all alike
     size=(7, 4.5),   # In inches
+    ylim=None,       # Of the quality, the least and the most; None: all points
 ):                   # The axes
     "Quality and diversity with their intervals, each point as large as its cost"
     from llm_sampling.plots import KEPT, OTHER, ink, literal, new_figure
@@ -164,9 +165,12 @@ def plot(self:Comparison,
         ax.plot([x.value] * 2, [y.low, y.high], color=color, lw=.7, alpha=.5)
         area = 12 + 150 * own[cost].value / most if cost in own else 25
         ax.scatter(x.value, y.value, s=area, color=color, alpha=.7, linewidths=0)
-    ax.set_xlabel(diversity), ax.set_ylabel(quality)
+    ax.set(xlabel=diversity, ylabel=quality)
+    if ylim: ax.set_ylim(ylim)
+    low, high = ax.get_ylim()
     at = {literal(n): (own[diversity].value, own[quality].value)
-          for n, own in self.intervals.items() if {quality, diversity} <= {*own}}
+          for n, own in self.intervals.items()
+          if {quality, diversity} <= {*own} and low <= own[quality].value <= high}
     fig.canvas.draw()                     # only now is it known where points are
     _name_points(ax, at, ink)
     return ax
@@ -174,7 +178,7 @@ def plot(self:Comparison,
 # %% ../nbs/21f_findings.ipynb #8b4dad28
 _PLACES = [(5, y) for y in (3, -9, 13, -19, 23, -29, 33, -39, 43, -49, 53, -59)]
 
-def _name_points(ax, points, color, wide=3.9, high=9):
+def _name_points(ax, points, color, wide=4.4, high=10):
     "A name beside each point, moved up or down where another name stands"
     scale, taken = 72 / ax.figure.dpi, []
     for name, at in sorted(points.items(), key=lambda item: item[1]):
@@ -187,7 +191,7 @@ def _name_points(ax, points, color, wide=3.9, high=9):
         dx, dy = next(filter(free, _PLACES), _PLACES[-1])
         taken.append((x + dx, x + dx + wide * len(name), y + dy))
         line = dict(arrowstyle='-', color=color, lw=.4) if abs(dy) > 9 else None
-        ax.annotate(name, at, fontsize=7, color=color, xytext=(dx, dy),
+        ax.annotate(name, at, fontsize=8, color=color, xytext=(dx, dy),
                     textcoords='offset points', arrowprops=line)
 
 # %% ../nbs/21f_findings.ipynb #99724caf

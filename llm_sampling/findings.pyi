@@ -94,13 +94,15 @@ class Comparison:
         quality: str = 'coherence',
         diversity: str = 'distinct_2',
         cost: str = 'tokens',
-        size: int | None = (7, 4.5),
+        size: tuple[float, float] = (7, 4.5),
+        ylim: tuple[float, float] | None = None,
     ) -> Axes:
         """Quality and diversity with their intervals, each point as large as its cost
 
         Args:
             cost: The area of a point; None: all alike
             size: In inches
+            ylim: Of the quality, the least and the most; None: all points
 
         Returns:
             The axes

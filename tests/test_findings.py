@@ -103,6 +103,14 @@ def test_frontier():
     assert found.frontier('q', 'other') == []
 
 
+def test_names_stand_in_the_frame_only():
+    one = lambda v: Interval(v, v, v, 3)
+    told = {n: dict(d=one(.5), q=one(q)) for n, q in (('in', .9), ('below', .1))}
+    found = Comparison({}, told, {}, {}, {}, [], {})
+    names = lambda **kw: {t.get_text() for t in found.plot('q', 'd', **kw).texts}
+    assert names() == {'in', 'below'} and names(ylim=(.8, 1)) == {'in'}
+
+
 def test_files(made, tmp_path):
     path = tmp_path/'c.json'
     made.save(path)

@@ -121,6 +121,8 @@ TYPES = dict.fromkeys(KNOBS.split(), KNOB) | {
     'Comparison.frontier.return': 'list[str]',
     'Comparison.intervals': 'dict[str, dict[str, Interval]]',
     'Comparison.pivot.metrics': 'Sequence[str] | None',
+    'Comparison.plot.size': 'tuple[float, float]',
+    'Comparison.plot.ylim': 'tuple[float, float] | None',
     'Comparison.prompts': 'list[str]',
     'Comparison.save.path': 'str | PathLike[str]',
     'Comparison.specs': 'dict[str, dict[str, Any]]',
