@@ -125,7 +125,7 @@ def chrome():
 
 
 BROWSER = ['test_site', 'test_widgets', 'test_lab', 'test_web', 'test_explorer',
-           'test_views']
+           'test_views', 'test_live']
 LONG = [*BROWSER, 'test_notebooks', 'test_types', 'test_project']
 
 
