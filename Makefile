@@ -7,7 +7,7 @@ ENGINES := .venv-engines/bin
 HARNESS := .venv-harness/bin
 META := settings.ini setup.py pyproject.toml constraints.txt
 # two processes; tests/conftest.py says which test goes to which
-WORKERS := -n 3
+WORKERS := -n 2
 
 MINUTES := 60
 KILLS := 50
