@@ -1,12 +1,13 @@
 """The views in a page of the site: what they show until the weights are there, and the
 script. The first screens are those of `view`; that of configurations is here."""
-import json
 from html import escape
 
 import torch
 
 import llm_sampling as ls
+from llm_sampling.answers import told_step
 from llm_sampling.explorer import in_orders, parted
+from llm_sampling.live import as_table, mounted
 from llm_sampling.settings import read_settings
 from llm_sampling.softmax import softmax
 
@@ -46,9 +47,7 @@ def told(here, there):
                  names=texts(p.ids)) for p in parted(here, there)]
 
 def step_of(r, sampler):
-    name = plain_name(r.step)
-    return dict(step=name, value=sampler.knobs.get(name), why=r.why, kept=r.kept,
-                removed=len(r.removed), mass=round(r.mass, 6), names=texts(r.removed))
+    return told_step(ls.load(), r, sampler.knobs) | dict(mass=round(r.mass, 6))
 
 def side_by_side(chains, drawn):
     "Tokens in each order: the likeliest, those at which orders part, those drawn"
@@ -65,23 +64,16 @@ def side_by_side(chains, drawn):
                  probs=[chance(p, id) for p in probs], by=[by(c, id) for c in chains])
             for id in best if id in shown]
 
-def table(head, rows):
-    line = lambda tag, row: ''.join(f'<{tag}>{escape(str(c))}</{tag}>' for c in row)
-    body = ''.join(f'<tr>{line("td", row)}</tr>' for row in rows)
-    return f'<table><tr>{line("th", head)}</tr>{body}</table>'
-
 def still_orders(said):
     "How many tokens each order keeps as a table"
-    return f"<p>{escape(said['sampler'])}</p>" + table(
-        ('order of', 'tokens kept'), [(r['order'], r['kept']) for r in said['rows']])
+    return f"<p>{escape(said['sampler'])}</p>" + as_table(
+        [(r['order'], r['kept']) for r in said['rows']], ('order of', 'tokens kept'))
 
 def first(view):
     "The place of a view, with its first screen"
     if view != 'settings': return ls.live.view(view).to_html()
     with torch.inference_mode(): said = first_orders()
-    text = json.dumps(dict(first=said), separators=(',', ':')).replace('<', '\\u003c')
-    data = f'<script type="application/json">{text}</script>'
-    return f'<div data-llms="settings">{data}{still_orders(said)}</div>'
+    return mounted(view, dict(first=said), still_orders(said))
 
 def scripts(files='_static/engine'):
     "What brings the views of a page to life"

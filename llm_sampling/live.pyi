@@ -5,7 +5,7 @@ from typing import Any
 import anywidget
 
 __all__ = ['FIRST', 'FIRST_MAP', 'BARS', 'MADE', 'SHOWN', 'SEARCHES', 'first_screen',
-           'still', 'LiveView', 'view']
+           'as_table', 'still', 'mounted', 'LiveView', 'view']
 
 FIRST: Any
 
@@ -31,6 +31,9 @@ def first_screen(name: str, lm: Any, state: Tensor | None) -> Any:
         What its script is given
     """
 
+def as_table(rows: Any, head: Any = ()) -> Any:
+    """Texts as a table of HTML"""
+
 def still(name: str, state: Tensor | None, said: Any) -> str:
     """A view as a table
 
@@ -38,6 +41,18 @@ def still(name: str, state: Tensor | None, said: Any) -> str:
         name: Of a view
         state: Its state
         said: Its first screen
+
+    Returns:
+        HTML
+    """
+
+def mounted(name: str, screen: dict[Any, Any], shown: str) -> str:
+    """The place of a view in a page
+
+    Args:
+        name: Of a view
+        screen: What its script is given: plain JSON
+        shown: HTML: what stands there without scripts
 
     Returns:
         HTML
