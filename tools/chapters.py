@@ -4,6 +4,7 @@ notebooks, and with a browser what the built pages look like
     python tools/chapters.py                # all chapters, without a browser
     python tools/chapters.py --pages top_k  # one, and its page in _docs"""
 import argparse, re, sys
+from math import inf
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -12,13 +13,16 @@ from nbdev.config import nbpath2html
 from run_nbs import ROOT, directives
 
 DEPTHS = 'See', 'Learn', 'Use'
+# as a reader finds it, then with all folds open: what is folded has no width
 LOOK = '''() => {
   const top = selector => Math.min(...[...document.querySelectorAll(selector)]
     .map(e => e.getBoundingClientRect().top + scrollY));
+  const [figure, widget] = [".bd-article .cell_output img, .llms-bars, .llms-player",
+                            ".llms-bars, .llms-player"].map(top);
+  document.querySelectorAll("details").forEach(e => { e.open = true });
   const code = [...document.querySelectorAll(".bd-article .cell_input pre")];
   const wide = code.filter(e => e.scrollWidth > e.clientWidth + 1);
-  return {figure: top(".bd-article .cell_output img, .llms-bars, .llms-player"),
-          widget: top(".llms-bars, .llms-player"),
+  return {figure, widget,
           wide: code.length ? wide.length / code.length : 0};
 }'''
 
@@ -70,8 +74,6 @@ def looks(names, folder):
             for width in (1400, 390):
                 page = app.new_page(viewport=dict(width=width, height=900))
                 page.goto(f'{url}/{name}.html')
-                page.evaluate('document.querySelectorAll("details")'
-                              '.forEach(e => { e.open = true })')
                 found[width] = page.evaluate(LOOK)
                 page.close()
             desk = found[1400]
@@ -80,7 +82,7 @@ def looks(names, folder):
         app.close()
 
 def row(name, values):
-    cell = lambda v: f'{v:.0f}' if isinstance(v, float) else '-' if v is None else v
+    cell = lambda v: '-' if v == inf else f'{v:.0f}' if isinstance(v, float) else v
     return f'{name:18}' + ''.join(f'{cell(v):>9}' for v in values)
 
 def main():
