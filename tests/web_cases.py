@@ -24,6 +24,7 @@ import llm_sampling as ls
 from llm_sampling.noise import gumbel_noise, uniform_noise
 
 NEAR = 1e-5
+STEPS = [*ls.steps.STEPS, 'allowed_token_ids']
 TEXTS = [
     'Once upon a time', 'The king', 'It was a dark and stormy night, and', '', ' ',
     'one', 'He said: "I\'ll', "they're we've I'm he'd don't 's",
@@ -43,6 +44,7 @@ def value_of(dice, name):
     ids = lambda n: [dice.randrange(12) for _ in range(n)]
     return {
         'logit_bias': lambda: {i: some([-3., 2.5, '-inf', .1]) for i in ids(3)},
+        'allowed_token_ids': lambda: ids(some([1, 6, 9])),
         'ban_tokens': lambda: [ids(n) for n in (1, 2, 2)],
         'no_repeat_ngram_size': lambda: some([1, 2, 3]),
         'repetition_penalty': lambda: some([1.1, 1.3, .8, 2, 1]),
@@ -81,7 +83,7 @@ def settings_of(dice, names, order):
     return out | dict(order=order, seed=dice.randrange(-2**63, 2**63))
 
 def some_settings(dice, without=()):
-    names = [n for n in ls.steps.STEPS if n not in without]
+    names = [n for n in STEPS if n not in without]
     names = dice.sample(names, dice.choice([1, 1, 2, 3, 4, 6]))
     return settings_of(dice, names, dice.choice([*ls.steps.ORDERS, 'own']))
 
@@ -89,7 +91,9 @@ def filter_case(dice, settings):
     vocab = dice.choice([3, 17, 300, 4096])
     logits = dict(seed=dice.randrange(2**32), vocab=vocab, steps=dice.choice([0, 0, 4]),
                   scale=dice.choice([6, 14, 30]), power=dice.choice([1, 4, 16, 64]))
-    if vocab < 12: settings.pop('logit_bias', 0), settings.pop('ban_tokens', 0)
+    if vocab < 12:
+        for name in ('logit_bias', 'ban_tokens', 'allowed_token_ids'):
+            settings.pop(name, 0)
     ids = [dice.randrange(min(vocab, dice.choice([4, 12]))) for _ in range(dice.choice(
         [1, 3, 12, 40]))]
     state = [dice.randrange(2, 60) / 8, dice.randrange(2, 40) / 8]
@@ -103,7 +107,7 @@ def filter_cases(dice, n):
     "Every step in every order, then mixtures"
     orders = [*ls.steps.ORDERS, 'own']
     alone = [settings_of(dice, [name], order)
-             for name in ls.steps.STEPS for order in orders]
+             for name in STEPS for order in orders]
     mixed = [some_settings(dice) for _ in range(max(0, n - len(alone)))]
     return [filter_case(dice, s) for s in (alone + mixed)[:n]]
 
@@ -200,6 +204,9 @@ def sampler_of(settings):
         s['adaptive'] = getattr(ls, knobs.pop('name'))(**knobs)
     if 'logit_bias' in s:
         s['logit_bias'] = {int(k): v for k, v in s['logit_bias'].items()}
+    if 'allowed_token_ids' in s:
+        only = dict(allowed_token_ids=s.pop('allowed_token_ids'))
+        s['processors'] = ls.Sampler.from_vllm(only).processors
     return ls.Sampler(**s | dict(seed=int(s['seed'])))
 
 @cache
@@ -289,7 +296,8 @@ def scores_at(c, row, ids, t):
 def said_explain(c):
     s, z, where, state = place(c, c['options']['row'], c['ids'])
     reports = s.explain(z, *where, state=state).report()
-    steps = [[r.kept, len(r.removed), r.mass, r.entropy] for r in reports]
+    steps = [[r.kept, len(r.removed), r.mass, r.entropy if r.kept else None]
+             for r in reports]
     drawn = s(z, *where, state).item() if reports[-1].kept else None
     return dict(drawn=drawn, steps=steps)
 
