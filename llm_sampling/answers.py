@@ -25,6 +25,7 @@ from .knobs import check_choice
 from .likely import Frontier
 from .mcts import Search
 from .request import ask
+from .rerank import best_of_n
 from .sampler import Sampler
 from .softmax import softmax
 from .specs import as_knob
@@ -124,6 +125,15 @@ def _beams(lm, prompt, settings=None, options=None):
                    said=lm.decode([id for id in best if id not in request.eos]))
     return _rows(beams.generation(request, 1))
 
+def _whole(search):
+    "The question for a search that says nothing before its texts are whole"
+    def say(lm, prompt, settings=None, options=None):
+        yield from ()
+        return _rows(search(lm, _ids(prompt), sampler=settings and _sampler(settings),
+                            **(options or {})))
+    say.__doc__ = search.__doc__
+    return say
+
 # %% ../nbs/23c_answers.ipynb #cf92a367
 def _likeliest(lm, prompt, options=None):
     "Beginnings, the most probable first"
@@ -187,6 +197,7 @@ def _encode(lm, text):
 
 # %% ../nbs/23c_answers.ipynb #e52de1aa
 METHODS = dict(encode=_encode, explain=_explain, generate=_generate, beams=_beams,
+               best_of_n=_whole(best_of_n),
                likeliest=_likeliest, locate=_locate, tree=_tree)
 
 def as_json(value):

@@ -139,6 +139,13 @@ def beam_case(dice):
                      do_sample=dice.random() < .3,
                      eos_token_id=dice.choice([[0], [14]]), seed=dice.randrange(2**40))
 
+def best_case(dice):
+    n = dice.choice([1, 2, 4])
+    return text_case(dice, 'best_of_n', (), n=n, max_new_tokens=dice.choice([1, 7, 12]),
+                     num_return_sequences=dice.choice([1, n]), stop=stops(dice),
+                     eos_token_id=dice.choice([[0], [], [0, 14]]),
+                     seed=dice.randrange(2**40))
+
 def odd_text(dice):
     "Code points from everywhere, in short runs of a kind"
     ranges = [(32, 127), (0, 256), (0x300, 0x3000), (0x3000, 0xd800), (0xe000, 0x10000),
@@ -181,6 +188,7 @@ def cases(scale=1, seed=5):
     made = small_cases(dice, n(160)) + filter_cases(dice, n(500))
     made += [generate_case(dice) for _ in range(n(330))]
     made += [beam_case(dice) for _ in range(n(90))]
+    made += [best_case(dice) for _ in range(n(40))]
     made += [explain_case(dice) for _ in range(n(80))]
     made += [web_configurations.drawn(dice) for _ in range(n(300))]
     made += window_cases() if scale == 1 else []
@@ -235,14 +243,15 @@ def past_of(c):
     state = torch.tensor([c['state']]) if c['state'] else None
     return torch.tensor([c['ids']]), None, c['position'], state
 
+SEARCHES = dict(generate=ls.generate, beams=ls.beam_search, best_of_n=ls.best_of_n)
+
 def strategy(c):
     "Rows of a strategy as the engine gives them"
     lm, options = bundled(), dict(c['options'])
     if 'seed' in options: options['seed'] = int(options['seed'])
     options['eos_token_id'] = options.get('eos_token_id', [0])
     sampler = c['settings'] and sampler_of(c['settings'])
-    search = ls.generate if c['kind'] == 'generate' else ls.beam_search
-    out = search(lm, prompt_of(c), sampler=sampler, **options)
+    out = SEARCHES[c['kind']](lm, prompt_of(c), sampler=sampler, **options)
     return [vars(r) | dict(ids=r.ids.tolist(), logprobs=r.logprobs.tolist())
             for r in out]
 
@@ -259,7 +268,7 @@ SAYS = dict(
     seeds=lambda c: [str(s) for s in ls.row_seeds(
         int(c['seed']), torch.tensor([c['ids']]), n=c['n']).tolist()],
     configuration=lambda c: web_configurations.read(c, bundled()),
-    filter=said_filter, generate=strategy, beams=strategy)
+    filter=said_filter, **dict.fromkeys(SEARCHES, strategy))
 
 def expected(c):
     "What Python says to a case"
@@ -311,7 +320,7 @@ def near_tie(c, want, got):
         if w['ids'] == g['ids']: continue
         if not parts: return False
         t = parts[0]
-        if c['kind'] == 'beams': gap = abs(w['score'] - g['score'])
+        if c['kind'] != 'generate': gap = abs(w['score'] - g['score'])
         else:
             z = scores_at(c, row, w['ids'], t)
             gap = abs(z[w['ids'][t]] - z[g['ids'][t]]).item()
@@ -328,7 +337,7 @@ def verdict(c, want, got):
     "'equal', 'near tie', 'both raise', or 'different'"
     failed = ['error' in x for x in (want, got) if isinstance(x, dict)]
     if any(failed): return 'both raise' if failed == [True, True] else 'different'
-    if c['kind'] in ('generate', 'beams'):
+    if c['kind'] in SEARCHES:
         if same_rows(want, got): return 'equal'
         same_ids = [w['ids'] for w in want] == [g['ids'] for g in got]
         return 'near tie' if not same_ids and near_tie(c, want, got) else 'different'

@@ -51,6 +51,7 @@
     },
     generate: async (api, c) => (await api.call('generate', c)).rows,
     beams: async (api, c) => (await api.call('beams', c)).rows,
+    best_of_n: async (api, c) => (await api.call('best_of_n', c)).rows,
   }
 
   globalThis.runCase = async (api, text) => {

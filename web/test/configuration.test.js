@@ -1,9 +1,7 @@
 import assert from 'node:assert/strict'
 import {test} from 'node:test'
 import {SYSTEMS, readConfiguration} from '../configuration.js'
-import * as tables from '../generated.js'
 import {parseLiteral} from '../views/literal.js'
-import {samplerText} from '../views/python.js'
 
 test('what is not written has the defaults of its system', () => {
   const steps = system => readConfiguration(system, {}).settings
@@ -24,12 +22,6 @@ test('what cannot be honoured is told, by any name', () => {
   for (const system of SYSTEMS) {
     assert.throws(() => readConfiguration(system, []), /a dict/)
   }
-})
-
-test('a step that is no knob of Python is among its processors', () => {
-  const {settings} = readConfiguration('vllm', {allowed_token_ids: [2, 4], top_k: 1})
-  assert.equal(samplerText(settings, tables), 'Sampler(temperature=1, top_k=1, '
-    + "processors={'allowed_token_ids': allowed}, order='vllm')")
 })
 
 test('a configuration as people have it', () => {
