@@ -2,7 +2,7 @@
 
 What must one know of a model to draw a picture of it that a reader can move?
 
-Less than it seems. The views of the site ask seven questions: what does each step do to the next token, how does a text go on,
+Less than it seems. The views of the site ask a few questions: what does each step do to the next token, how does a text go on,
 which beginnings are likely, and so on. On a page an engine in JavaScript answers. Here Python does, in the same words, so that
 a view need not know who answers. An answer is plain JSON, and a long one comes in steps.
 
