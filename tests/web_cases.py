@@ -146,6 +146,18 @@ def best_case(dice):
                      eos_token_id=dice.choice([[0], [], [0, 14]]),
                      seed=dice.randrange(2**40))
 
+def diverse_case(dice):
+    groups, width = dice.choice([1, 2, 3, 4]), dice.choice([1, 2])
+    k = groups * width
+    return text_case(dice, 'diverse_beam_search', ['adaptive'], num_beams=k,
+                     num_beam_groups=groups, stop=stops(dice),
+                     diversity_penalty=dice.choice([0, .5, 1, 3]),
+                     max_new_tokens=dice.choice([1, 5, 9, 14]),
+                     length_penalty=dice.choice([1, 0, 2]),
+                     early_stopping=dice.choice([False, True, 'never']),
+                     num_return_sequences=dice.choice([1, k]),
+                     eos_token_id=dice.choice([[0], [14]]), seed=dice.randrange(2**40))
+
 def odd_text(dice):
     "Code points from everywhere, in short runs of a kind"
     ranges = [(32, 127), (0, 256), (0x300, 0x3000), (0x3000, 0xd800), (0xe000, 0x10000),
@@ -189,6 +201,7 @@ def cases(scale=1, seed=5):
     made += [generate_case(dice) for _ in range(n(330))]
     made += [beam_case(dice) for _ in range(n(90))]
     made += [best_case(dice) for _ in range(n(40))]
+    made += [diverse_case(dice) for _ in range(n(40))]
     made += [explain_case(dice) for _ in range(n(80))]
     made += [web_configurations.drawn(dice) for _ in range(n(300))]
     made += window_cases() if scale == 1 else []
@@ -243,7 +256,8 @@ def past_of(c):
     state = torch.tensor([c['state']]) if c['state'] else None
     return torch.tensor([c['ids']]), None, c['position'], state
 
-SEARCHES = dict(generate=ls.generate, beams=ls.beam_search, best_of_n=ls.best_of_n)
+SEARCHES = dict(generate=ls.generate, beams=ls.beam_search, best_of_n=ls.best_of_n,
+                diverse_beam_search=ls.diverse_beam_search)
 
 def strategy(c):
     "Rows of a strategy as the engine gives them"
