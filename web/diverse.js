@@ -67,8 +67,8 @@ export function* diverseBeamSearch(lm, prompt, settings = null, options = {}) {
   const given = {...GIVEN, num_beam_groups: 2, diversity_penalty: 1, ...options}
   const {num_beams, num_beam_groups: count} = given, width = num_beams / count
   if (!(Number.isInteger(width) && Number.isInteger(count) && count >= 1)) {
-    throw new RangeError(`num_beam_groups must be a divisor of num_beams, ${num_beams}, `
-                         + `not ${count}`)
+    throw new RangeError('num_beam_groups must be a divisor of num_beams, '
+                         + `${num_beams}, not ${count}`)
   }
   if (!(given.diversity_penalty >= 0 && given.diversity_penalty <= 1e30)) {
     throw new RangeError('diversity_penalty must be a number in [0, 1e30], not '
