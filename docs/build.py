@@ -13,6 +13,7 @@ API block, and each page a markdown twin. Nothing is executed and nothing is fet
 import argparse
 import ast
 import base64
+import gc
 import inspect
 import re
 import shutil
@@ -666,6 +667,7 @@ def site(nbs, out):
     pages = {path: read(path) for path in notebooks(nbs)}
     sources(pages, src)
     for folder in (out, trees): shutil.rmtree(folder, ignore_errors=True)
+    gc.disable()          # trees of pages live to the end: a search finds nothing
     code = build_main(['-q', '-b', 'html', '-c', str(ROOT/'docs'), '-W', '--keep-going',
                        '-d', str(trees), str(src), str(out)])
     engine(out)

@@ -3,6 +3,7 @@
 And the order of the tests: `make test` shares them between two workers, a test at a
 time. What needs a browser goes first, the pages of the site in one worker (it is built
 once), all else in the other; then what takes long: short tests fill the end of both."""
+import gc
 import os
 from itertools import groupby
 
@@ -10,9 +11,7 @@ from itertools import groupby
 # slower.
 os.environ['OMP_NUM_THREADS'] = '1'
 import pytest
-import torch
 
-torch.set_num_threads(1)
 pytest.register_assert_rewrite('checks')
 
 
@@ -26,6 +25,17 @@ def pytest_configure(config):
                    'long: with --long only'):
         config.addinivalue_line('markers', marker)
     if config.getoption('long'): os.environ['LLM_SAMPLING_LONG'] = '1'
+
+
+def pytest_sessionstart(session):
+    "Modules and tests are no garbage: not searched for any, neither now nor later"
+    gc.disable()
+
+
+def pytest_collection_finish(session):
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope='session')
@@ -45,6 +55,7 @@ def tiny():
 @pytest.fixture(scope='session')
 def rows():
     "Ids of three prompts for tiny models, of different lengths"
+    import torch
     g = torch.Generator().manual_seed(1)
     return [torch.randint(1, 60, (n,), generator=g) for n in (3, 11, 7)]
 
@@ -52,6 +63,7 @@ def rows():
 @pytest.fixture(scope='session')
 def prompts():
     "`prompts(dice, lengths)` are ids for tiny models"
+    import torch
     def drawn(dice, lengths):
         return [torch.tensor([dice.randrange(1, 60) for _ in range(n)])
                 for n in lengths]

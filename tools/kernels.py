@@ -3,7 +3,7 @@ notebooks import, which takes eight seconds of a core for each of them otherwise
 
 `client` is nbclient's, with such a kernel. This file is also the program that Jupyter
 starts in its place: it asks for a copy, passes signals on, and ends when that ends."""
-import atexit, json, os, select, signal, socket, subprocess, sys, tempfile
+import atexit, gc, json, os, select, signal, socket, subprocess, sys, tempfile
 from functools import cache
 from pathlib import Path
 
@@ -17,12 +17,13 @@ def serve(address):
     import ipykernel.kernelapp
     import matplotlib.backends.backend_svg, matplotlib.figure           # noqa: F401
     import torch.testing                                                # noqa: F401
-    from transformers import GPT2LMHeadModel, LlamaForCausalLM          # noqa: F401
-    from transformers import AutoModelForCausalLM, AutoTokenizer        # noqa: F401
-    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
-    get_checkpoint_conversion_mapping('llama')      # builds a table, the first time
+    from transformers import GPT2LMHeadModel                            # noqa: F401
+    import llm_sampling as ls
+    ls.generate(ls.load(), 'A', max_new_tokens=1)       # and what it needs
     # a figure is drawn when it is shown, and not once more before
     matplotlib.backend_bases.FigureCanvasBase.draw_idle = lambda *a, **kw: None
+    gc.collect()
+    gc.freeze()        # what is here already is not searched again for garbage
     door, copies = socket.socket(socket.AF_UNIX), {}
     door.bind(address)
     door.listen()
