@@ -2,7 +2,7 @@
 
 What must one know of a model to draw a picture of it that a reader can move?
 
-Less than it seems. The views of the site ask seven questions: what does each step do to the next token, how does a text go on,
+Less than it seems. The views of the site ask a few questions: what does each step do to the next token, how does a text go on,
 which beginnings are likely, and so on. On a page an engine in JavaScript answers. Here Python does, in the same words, so that
 a view need not know who answers. An answer is plain JSON, and a long one comes in steps.
 
@@ -20,11 +20,13 @@ import re
 import torch
 
 from .beam import start_search
+from .diverse import joined_groups, start_groups
 from .generation import stream
 from .knobs import check_choice
 from .likely import Frontier
 from .mcts import Search
 from .request import ask
+from .rerank import best_of_n
 from .sampler import Sampler
 from .softmax import softmax
 from .specs import as_knob
@@ -107,6 +109,16 @@ def _generate(lm, prompt, settings=None, options=None):
         for i, id in enumerate(piece.ids, 1):
             yield dict(row=piece.row, id=id, text=piece.text * (i == len(piece.ids)))
 
+def _seen(lm, request, groups):
+    "Live and finished hypotheses of groups of beams, and the best of the first group"
+    def told(beams, nodes, tokens):
+        return [dict(ids=ids) for ids in beams.paths(0, nodes[0], tokens[0]) if ids]
+    live = [told(g, g.parents, g.tokens) if g.open.any() else [] for g in groups]
+    ended = [told(g, g.ends, g.lasts) for g in groups]
+    best = (live[0] or ended[0])[0]['ids']
+    return dict(length=groups[0].length, live=sum(live, []), ended=sum(ended, []),
+                said=lm.decode([id for id in best if id not in request.eos]))
+
 def _beams(lm, prompt, settings=None, options=None):
     "Live and finished hypotheses after each step, best first"
     asked = dict(num_beams=4, length_penalty=1., early_stopping=False,
@@ -114,15 +126,28 @@ def _beams(lm, prompt, settings=None, options=None):
                  stop=None, seed=None, attention_mask=None, eos_token_id=None)
     request, steps = start_search(lm, _ids(prompt), sampler=settings and _sampler(
         settings), **asked | (options or {}))
-    for beams in steps:
-        told = lambda nodes, tokens: [dict(ids=ids) for ids in beams.paths(
-            0, nodes[0], tokens[0]) if ids]
-        live = told(beams.parents, beams.tokens)
-        ended = told(beams.ends, beams.lasts)
-        best = (live or ended)[0]['ids']
-        yield dict(length=beams.length, live=live, ended=ended,
-                   said=lm.decode([id for id in best if id not in request.eos]))
+    for beams in steps: yield _seen(lm, request, [beams])
     return _rows(beams.generation(request, 1))
+
+def _diverse(lm, prompt, settings=None, options=None):
+    "The same of all groups, and what the first one says"
+    asked = dict(num_beams=4, num_beam_groups=2, diversity_penalty=1.,
+                 length_penalty=1., early_stopping=False, num_return_sequences=1,
+                 max_new_tokens=60, stop=None, seed=None, attention_mask=None,
+                 eos_token_id=None)
+    request, steps = start_groups(lm, _ids(prompt), sampler=settings and _sampler(
+        settings), **asked | (options or {}))
+    for groups in steps: yield _seen(lm, request, groups)
+    return _rows(joined_groups(groups).generation(request, 1))
+
+def _whole(search):
+    "The question for a search that says nothing before its texts are whole"
+    def say(lm, prompt, settings=None, options=None):
+        yield from ()
+        return _rows(search(lm, _ids(prompt), sampler=settings and _sampler(settings),
+                            **(options or {})))
+    say.__doc__ = search.__doc__
+    return say
 
 # %% ../nbs/23c_answers.ipynb #cf92a367
 def _likeliest(lm, prompt, options=None):
@@ -187,6 +212,7 @@ def _encode(lm, text):
 
 # %% ../nbs/23c_answers.ipynb #e52de1aa
 METHODS = dict(encode=_encode, explain=_explain, generate=_generate, beams=_beams,
+               diverse_beam_search=_diverse, best_of_n=_whole(best_of_n),
                likeliest=_likeliest, locate=_locate, tree=_tree)
 
 def as_json(value):

@@ -10,7 +10,7 @@ from torch import Tensor
 from typing import Any
 from typing import Literal
 
-__all__ = ['Group', 'joined_groups', 'diverse_beam_search']
+__all__ = ['Group', 'joined_groups', 'start_groups', 'diverse_beam_search']
 
 class Group(Beams):
     """Hypotheses of one group, which avoids what earlier ones have just said"""
@@ -35,6 +35,24 @@ def joined_groups(groups: list[Any]) -> Beams:
 
     Args:
         groups: Of `Beams` over one tree
+    """
+
+def start_groups(
+    lm: Any,
+    prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
+    num_beams: int,
+    num_beam_groups: Any,
+    diversity_penalty: Any,
+    length_penalty: Any,
+    early_stopping: bool | Literal['never'],
+    num_return_sequences: Any,
+    sampler: Sampler | None,
+    **rest: Any,
+) -> Any:
+    """Check everything: the request, and the steps of the search
+
+    Args:
+        lm: The model, a `LanguageModel`
     """
 
 def diverse_beam_search(

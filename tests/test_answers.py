@@ -24,6 +24,14 @@ QUESTIONS = [
                    options=dict(max_new_tokens=5, num_beams=3))),
     ('beams', dict(prompt=[0, 265], settings=None, options=dict(
         max_new_tokens=4, num_beams=2, length_penalty=0, early_stopping='never'))),
+    ('diverse_beam_search', dict(prompt='The king', settings=None, options=dict(
+        max_new_tokens=5, num_beams=4, num_beam_groups=4))),
+    ('diverse_beam_search', dict(prompt='The king', settings=CHAIN, options=dict(
+        max_new_tokens=6, num_beams=4, early_stopping=True, length_penalty=0))),
+    ('best_of_n', dict(prompt='The king', settings=CHAIN,
+                       options=dict(n=3, max_new_tokens=6))),
+    ('best_of_n', dict(prompt=[0, 265], settings=None, options=dict(
+        n=2, num_return_sequences=2, max_new_tokens=4, seed=3))),
     ('likeliest', dict(prompt='In the forest', options=dict(num_nodes=40,
                                                             max_new_tokens=3))),
     ('locate', dict(prompt=[0, 265], texts=[[290, 12], [0], [4095, 1, 1]])),

@@ -99,11 +99,12 @@ def test_arena_writes_what_python_wrote(chrome, built):
 
 def test_arena_from_an_address(chrome, built):
     "Any strategy, any seed; what is unknown is left out; Stop ends all"
-    state = '#arena?prompt=The+king&seed=9&tokens=7&with=min_p.none.mirostat.dry.min_p'
+    state = ('#arena?prompt=The+king&seed=9&tokens=7'
+             '&with=min_p.none.mirostat.best.dry.min_p')
     with opened(chrome, built, 'arena', state) as p:
         until(p, 'All have written')
-        want = arena(ls.load(), 'The king', ['dry', 'min_p', 'mirostat'], seed=9,
-                     max_new_tokens=7)
+        want = arena(ls.load(), 'The king', ['dry', 'min_p', 'mirostat', 'best'],
+                     seed=9, max_new_tokens=7)
         here = p.locator('.llms-panel').evaluate_all(
             "l => l.map(e => [e.ariaLabel, e.querySelectorAll('bdi')[1].textContent])")
         assert sorted(here) == sorted([e.label, e.text] for e in want)

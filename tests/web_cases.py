@@ -24,6 +24,7 @@ import llm_sampling as ls
 from llm_sampling.noise import gumbel_noise, uniform_noise
 
 NEAR = 1e-5
+STEPS = [*ls.steps.STEPS, 'allowed_token_ids']
 TEXTS = [
     'Once upon a time', 'The king', 'It was a dark and stormy night, and', '', ' ',
     'one', 'He said: "I\'ll', "they're we've I'm he'd don't 's",
@@ -43,6 +44,7 @@ def value_of(dice, name):
     ids = lambda n: [dice.randrange(12) for _ in range(n)]
     return {
         'logit_bias': lambda: {i: some([-3., 2.5, '-inf', .1]) for i in ids(3)},
+        'allowed_token_ids': lambda: ids(some([1, 6, 9])),
         'ban_tokens': lambda: [ids(n) for n in (1, 2, 2)],
         'no_repeat_ngram_size': lambda: some([1, 2, 3]),
         'repetition_penalty': lambda: some([1.1, 1.3, .8, 2, 1]),
@@ -81,7 +83,7 @@ def settings_of(dice, names, order):
     return out | dict(order=order, seed=dice.randrange(-2**63, 2**63))
 
 def some_settings(dice, without=()):
-    names = [n for n in ls.steps.STEPS if n not in without]
+    names = [n for n in STEPS if n not in without]
     names = dice.sample(names, dice.choice([1, 1, 2, 3, 4, 6]))
     return settings_of(dice, names, dice.choice([*ls.steps.ORDERS, 'own']))
 
@@ -89,7 +91,9 @@ def filter_case(dice, settings):
     vocab = dice.choice([3, 17, 300, 4096])
     logits = dict(seed=dice.randrange(2**32), vocab=vocab, steps=dice.choice([0, 0, 4]),
                   scale=dice.choice([6, 14, 30]), power=dice.choice([1, 4, 16, 64]))
-    if vocab < 12: settings.pop('logit_bias', 0), settings.pop('ban_tokens', 0)
+    if vocab < 12:
+        for name in ('logit_bias', 'ban_tokens', 'allowed_token_ids'):
+            settings.pop(name, 0)
     ids = [dice.randrange(min(vocab, dice.choice([4, 12]))) for _ in range(dice.choice(
         [1, 3, 12, 40]))]
     state = [dice.randrange(2, 60) / 8, dice.randrange(2, 40) / 8]
@@ -103,7 +107,7 @@ def filter_cases(dice, n):
     "Every step in every order, then mixtures"
     orders = [*ls.steps.ORDERS, 'own']
     alone = [settings_of(dice, [name], order)
-             for name in ls.steps.STEPS for order in orders]
+             for name in STEPS for order in orders]
     mixed = [some_settings(dice) for _ in range(max(0, n - len(alone)))]
     return [filter_case(dice, s) for s in (alone + mixed)[:n]]
 
@@ -133,6 +137,25 @@ def beam_case(dice):
                      early_stopping=dice.choice([False, True, 'never']),
                      num_return_sequences=dice.choice([1, k]),
                      do_sample=dice.random() < .3,
+                     eos_token_id=dice.choice([[0], [14]]), seed=dice.randrange(2**40))
+
+def best_case(dice):
+    n = dice.choice([1, 2, 4])
+    return text_case(dice, 'best_of_n', (), n=n, max_new_tokens=dice.choice([1, 7, 12]),
+                     num_return_sequences=dice.choice([1, n]), stop=stops(dice),
+                     eos_token_id=dice.choice([[0], [], [0, 14]]),
+                     seed=dice.randrange(2**40))
+
+def diverse_case(dice):
+    groups, width = dice.choice([1, 2, 3, 4]), dice.choice([1, 2])
+    k = groups * width
+    return text_case(dice, 'diverse_beam_search', ['adaptive'], num_beams=k,
+                     num_beam_groups=groups, stop=stops(dice),
+                     diversity_penalty=dice.choice([0, .5, 1, 3]),
+                     max_new_tokens=dice.choice([1, 5, 9, 14]),
+                     length_penalty=dice.choice([1, 0, 2]),
+                     early_stopping=dice.choice([False, True, 'never']),
+                     num_return_sequences=dice.choice([1, k]),
                      eos_token_id=dice.choice([[0], [14]]), seed=dice.randrange(2**40))
 
 def odd_text(dice):
@@ -177,6 +200,8 @@ def cases(scale=1, seed=5):
     made = small_cases(dice, n(160)) + filter_cases(dice, n(500))
     made += [generate_case(dice) for _ in range(n(330))]
     made += [beam_case(dice) for _ in range(n(90))]
+    made += [best_case(dice) for _ in range(n(40))]
+    made += [diverse_case(dice) for _ in range(n(40))]
     made += [explain_case(dice) for _ in range(n(80))]
     made += [web_configurations.drawn(dice) for _ in range(n(300))]
     made += window_cases() if scale == 1 else []
@@ -200,6 +225,9 @@ def sampler_of(settings):
         s['adaptive'] = getattr(ls, knobs.pop('name'))(**knobs)
     if 'logit_bias' in s:
         s['logit_bias'] = {int(k): v for k, v in s['logit_bias'].items()}
+    if 'allowed_token_ids' in s:
+        only = dict(allowed_token_ids=s.pop('allowed_token_ids'))
+        s['processors'] = ls.Sampler.from_vllm(only).processors
     return ls.Sampler(**s | dict(seed=int(s['seed'])))
 
 @cache
@@ -228,14 +256,16 @@ def past_of(c):
     state = torch.tensor([c['state']]) if c['state'] else None
     return torch.tensor([c['ids']]), None, c['position'], state
 
+SEARCHES = dict(generate=ls.generate, beams=ls.beam_search, best_of_n=ls.best_of_n,
+                diverse_beam_search=ls.diverse_beam_search)
+
 def strategy(c):
     "Rows of a strategy as the engine gives them"
     lm, options = bundled(), dict(c['options'])
     if 'seed' in options: options['seed'] = int(options['seed'])
     options['eos_token_id'] = options.get('eos_token_id', [0])
     sampler = c['settings'] and sampler_of(c['settings'])
-    search = ls.generate if c['kind'] == 'generate' else ls.beam_search
-    out = search(lm, prompt_of(c), sampler=sampler, **options)
+    out = SEARCHES[c['kind']](lm, prompt_of(c), sampler=sampler, **options)
     return [vars(r) | dict(ids=r.ids.tolist(), logprobs=r.logprobs.tolist())
             for r in out]
 
@@ -252,7 +282,7 @@ SAYS = dict(
     seeds=lambda c: [str(s) for s in ls.row_seeds(
         int(c['seed']), torch.tensor([c['ids']]), n=c['n']).tolist()],
     configuration=lambda c: web_configurations.read(c, bundled()),
-    filter=said_filter, generate=strategy, beams=strategy)
+    filter=said_filter, **dict.fromkeys(SEARCHES, strategy))
 
 def expected(c):
     "What Python says to a case"
@@ -289,7 +319,8 @@ def scores_at(c, row, ids, t):
 def said_explain(c):
     s, z, where, state = place(c, c['options']['row'], c['ids'])
     reports = s.explain(z, *where, state=state).report()
-    steps = [[r.kept, len(r.removed), r.mass, r.entropy] for r in reports]
+    steps = [[r.kept, len(r.removed), r.mass, r.entropy if r.kept else None]
+             for r in reports]
     drawn = s(z, *where, state).item() if reports[-1].kept else None
     return dict(drawn=drawn, steps=steps)
 
@@ -303,7 +334,7 @@ def near_tie(c, want, got):
         if w['ids'] == g['ids']: continue
         if not parts: return False
         t = parts[0]
-        if c['kind'] == 'beams': gap = abs(w['score'] - g['score'])
+        if c['kind'] != 'generate': gap = abs(w['score'] - g['score'])
         else:
             z = scores_at(c, row, w['ids'], t)
             gap = abs(z[w['ids'][t]] - z[g['ids'][t]]).item()
@@ -320,7 +351,7 @@ def verdict(c, want, got):
     "'equal', 'near tie', 'both raise', or 'different'"
     failed = ['error' in x for x in (want, got) if isinstance(x, dict)]
     if any(failed): return 'both raise' if failed == [True, True] else 'different'
-    if c['kind'] in ('generate', 'beams'):
+    if c['kind'] in SEARCHES:
         if same_rows(want, got): return 'equal'
         same_ids = [w['ids'] for w in want] == [g['ids'] for g in got]
         return 'near tie' if not same_ids and near_tie(c, want, got) else 'different'

@@ -20,7 +20,8 @@ WRONG = dict(temperature=['hot', -1], top_p=[1.5, True], n=[2], unknown_key=[1, 
 KEYS = dict(
     vllm=CUTS | OUTPUT | BIAS | dict(
         temperature=[0, .005, .8, 1.5], top_k=[-1, 0, 20], repetition_penalty=[1.2],
-        bad_words=[['king'], [' a', 'the wife']], extra_args=[
+        bad_words=[['king'], [' a', 'the wife']],
+        allowed_token_ids=[[259, 11, 300, 11], [5000], []], extra_args=[
             dict(dry_multiplier=.8), dict(top_n_sigma=1, no=2), dict(top_h=.5)],
         ignore_eos=[True, False], max_tokens=[5], min_tokens=[0, 3], logprobs=[5],
         structured_outputs=[{}, {'json': 1}], vllm_xargs=[dict(xtc_probability=1)],

@@ -51,6 +51,9 @@
     },
     generate: async (api, c) => (await api.call('generate', c)).rows,
     beams: async (api, c) => (await api.call('beams', c)).rows,
+    diverse_beam_search: async (api, c) =>
+      (await api.call('diverse_beam_search', c)).rows,
+    best_of_n: async (api, c) => (await api.call('best_of_n', c)).rows,
   }
 
   globalThis.runCase = async (api, text) => {

@@ -182,10 +182,13 @@ def strategies():
             f'export const FIRST_MAP = {literal(FIRST_MAP)}\n')
 
 def told(spec):
-    "A spec as the engine is told it: settings of a sampler, or a number of beams"
+    "A spec as the engine is told it: settings of a sampler; which search, its options"
+    from llm_sampling.specs import PATHS, split_knobs
     knobs = {k: v for k, v in spec.items() if k != 'strategy'}
     if spec['strategy'] == 'generate': return dict(settings=knobs)
-    return dict(beams=knobs['num_beams'])
+    options, settings = split_knobs(PATHS[spec['strategy']], knobs)
+    search = dict(search=spec['strategy'], options=options)
+    return search | (dict(settings=settings) if settings else {})
 
 # --- weights ---
 

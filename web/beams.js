@@ -10,17 +10,20 @@ import {TokenTree} from './tree.js'
 /** Values as float32, `f` of each of 0 to n - 1 */
 function floats(n, f) { return Float32Array.from({length: n}, (_, i) => f(i)) }
 
+/** What is not asked otherwise */
+export const GIVEN = {num_beams: 4, length_penalty: 1, early_stopping: false,
+                      num_return_sequences: 1, do_sample: false}
 const NONE = {node: -2, token: -1, sum: -Infinity, score: -Infinity}
 
 /** Live and finished hypotheses: a node of the tree, a token after it, their sum */
-class Beams {
-  constructor(request, tree, options) {
+export class Beams {
+  constructor(request, tree, root, options) {
     const {num_beams, length_penalty, early_stopping, do_sample} = options
-    Object.assign(this, {request, tree, width: num_beams, penalty: length_penalty,
-                         early: early_stopping, length: 0, open: true})
+    Object.assign(this, {request, tree, root, width: num_beams,
+                         penalty: length_penalty, early: early_stopping,
+                         length: 0, open: true, taken: []})
     this.noisy = do_sample
     this.count = Math.max(2, 1 + request.eos.length) * num_beams
-    this.root = tree.read(request.ids)
     const none = Array.from({length: num_beams - 1}, () => NONE)
     this.live = [{node: this.root, token: -1, sum: 0}, ...none]      // best first
     this.ended = [NONE, ...none]                                     // best first
@@ -28,12 +31,16 @@ class Beams {
 
   /** Log-probabilities after a live hypothesis, through the filters */
   logprobs({node}, beam) {
-    const logprobs = logSoftmax(this.tree.logits(node)), {sampler, seeds} = this.request
+    const logprobs = this.charged(logSoftmax(this.tree.logits(node)))
+    const {sampler, seeds} = this.request
     if (!sampler) return logprobs
     const ids = [...this.request.ids, ...this.tree.ids(node, this.root)]
     return sampler.filter(logprobs, {ids, position: this.length, seed: seeds[beam],
                                      shift: false})
   }
+
+  /** Log-probabilities as this search has them: those of the model */
+  charged(logprobs) { return logprobs }
 
   /** The best continuations of the live ones, best first */
   candidates() {
@@ -50,10 +57,10 @@ class Beams {
       node: this.live[Math.floor(at / vocab)].node, token: at % vocab, sum: sums[at]}))
   }
 
-  /** Does a text end with this candidate? */
+  /** Does a text end with this candidate, however long it is? */
   ends({node, token}) {
     const {eos, stops} = this.request
-    if (eos.includes(token) || this.length + 1 === this.request.max) return true
+    if (eos.includes(token)) return true
     if (!stops.length || node === -2) return false
     const writer = new Writer(this.request)
     for (const id of this.tree.ids(node, this.root)) writer.stream.add([id])
@@ -64,11 +71,13 @@ class Beams {
   step() {
     const found = this.candidates()
     const over = found.map(c => this.ends(c))
-    this.length++
-    this.finish(found.slice(0, this.width).filter((_, i) => over[i]))
+    const last = ++this.length === this.request.max
+    this.finish(found.slice(0, this.width).filter((_, i) => over[i] || last))
     const on = found.map((c, i) => over[i] ? -Infinity : c.sum)
     this.live = bestFirst(floats(on.length, i => on[i]), this.width).map(i =>
       on[i] === -Infinity ? NONE : found[i])
+    this.taken = this.live.filter(b => b.node !== -2).map(b => b.token)
+    if (last) this.live = this.live.map(() => NONE)
     this.close()
   }
 
@@ -141,11 +150,11 @@ class Beams {
  */
 export function* beamSearch(lm, prompt, settings = null, options = {}) {
   const start = performance.now()
-  const given = {num_beams: 4, length_penalty: 1, early_stopping: false,
-                 num_return_sequences: 1, do_sample: false, ...options}
+  const given = {...GIVEN, ...options}
   const request = ask(lm, prompt, settings, {...options, n: given.num_beams})
   check(given, request)
-  const tree = new TokenTree(lm.model), beams = new Beams(request, tree, given)
+  const tree = new TokenTree(lm.model)
+  const beams = new Beams(request, tree, tree.read(request.ids), given)
   for (;;) {
     beams.step()
     yield beams.view()
@@ -157,7 +166,7 @@ export function* beamSearch(lm, prompt, settings = null, options = {}) {
                         seconds: (performance.now() - start) / 1e3}}
 }
 
-function check({num_beams, length_penalty, early_stopping, num_return_sequences},
+export function check({num_beams, length_penalty, early_stopping, num_return_sequences},
                {lm, ids, max, sampler}) {
   const fail = text => { throw new RangeError(text) }
   if (max < 1) fail('max_new_tokens must be >= 1')

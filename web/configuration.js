@@ -108,10 +108,8 @@ function vllm(keys) {
   const bans = keys.items('bad_words').flatMap(w => [w, ` ${String(w).trimStart()}`])
   const knobs = {...same, temperature: t > 0 && t < .01 ? .01 : t, order: 'vllm',
                  top_k: k > 0 ? k : null, seed: seed === -1 ? null : seed,
-                 ban_tokens: bans, ...biases(keys, 100)}
-  if (keys.ids('allowed_token_ids').length) {
-    keys.lost.set('allowed_token_ids', 'the page has no step for it, Python has')
-  }
+                 ban_tokens: bans, ...biases(keys, 100),
+                 allowed_token_ids: keys.ids('allowed_token_ids')}
   Object.assign(knobs, ourSteps(keys, 'extra_args'), ourSteps(keys, 'vllm_xargs'))
   if (isOn(keys.take('ignore_eos'))) keys.call.eos_token_id = []
   keys.forCall({max_tokens: 'max_new_tokens', n: 'n', stop: 'stop'})

@@ -47,6 +47,13 @@ export function logitBias(z, bias) {
   return out
 }
 
+/** @param {number[]} ids what alone may be said */
+export function allowedTokens(z, ids) {
+  const wrong = Math.max(...ids), allowed = new Set(ids)
+  if (wrong < z.length) return without(z, (_, id) => !allowed.has(id))
+  throw new RangeError(`allowed_token_ids must be below ${z.length}, not ${wrong}`)
+}
+
 /** Do the tokens before place `end` end in `tail`? */
 function endsIn(ids, end, tail) {
   return tail.length <= end && tail.every((id, i) => ids[end - tail.length + i] === id)

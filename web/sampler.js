@@ -3,8 +3,7 @@
 import {isCold} from './filters.js'
 import {asSeed, freshSeed, perturbed} from './noise.js'
 import {argmax, bestFirst, entropy, logSoftmaxWide, softmax, sumOf} from './softmax.js'
-import {applyStep, readSettings} from './steps.js'
-import {STEPS} from './generated.js'
+import {ALL_STEPS, applyStep, readSettings} from './steps.js'
 
 export class Sampler {
   /**
@@ -87,10 +86,10 @@ export class Sampler {
         if (v === -Infinity && before[id] > -Infinity) gone.push(id)
       })
       gone.sort((a, b) => old[b] - old[a] || a - b)
-      return {step, value: this.settings[step] ?? null, why: STEPS[step]?.why ?? '',
-              kept: after.reduce((n, v) => n + (v > -Infinity), 0), removed: gone,
-              mass: sumOf(gone.map(id => old[id])), entropy: entropy(after),
-              probs: softmax(after)}
+      const kept = after.reduce((n, v) => n + (v > -Infinity), 0)
+      return {step, value: this.settings[step] ?? null, why: ALL_STEPS[step]?.why ?? '',
+              kept, removed: gone, mass: sumOf(gone.map(id => old[id])),
+              entropy: kept ? entropy(after) : NaN, probs: softmax(after)}
     })
   }
 }

@@ -5,8 +5,14 @@ import {AdaptiveP, Mirostat1, Mirostat2} from './adaptive.js'
 import {applyTemperature, dynamicTemperature, epsilonCutoff, etaCutoff, minP, pLess,
         tailFree, topA, topH, topK, topNSigma, topP, typical, xtc} from './filters.js'
 import {KNOBS, ORDERS, STEPS} from './generated.js'
-import {banTokens, dryPenalty, frequencyPenalty, logitBias, noRepeatNgram,
-        presencePenalty, repetitionPenalty} from './penalties.js'
+import {allowedTokens, banTokens, dryPenalty, frequencyPenalty, logitBias,
+        noRepeatNgram, presencePenalty, repetitionPenalty} from './penalties.js'
+
+/** All steps: those of the table, and one that Python has among `processors` */
+const OWN = {allowed_token_ids: {
+  why: "a step of one's own", extra: [], knob: {allowed: 'a list of token ids'}}}
+export const ALL_STEPS = {...STEPS, ...OWN}
+const HEAT = ['temperature', 'dynamic_temperature']
 
 const ADAPTIVE = {Mirostat1, Mirostat2, AdaptiveP}
 
@@ -23,6 +29,7 @@ function output({ids, position}) { return position ? ids.slice(-position) : [] }
 /** `(logits, value, context) -> logits` by the name of the step */
 const APPLY = {
   logit_bias: logitBias,
+  allowed_token_ids: allowedTokens,
   ban_tokens: (z, v, c) => banTokens(z, v, c.ids),
   no_repeat_ngram_size: (z, v, c) => noRepeatNgram(z, v, c.ids),
   repetition_penalty: (z, v, c) => repetitionPenalty(z, v, c.ids),
@@ -44,8 +51,16 @@ const APPLY = {
 /** One step; a knob at its neutral value, and a row without a token, change nothing */
 export function applyStep(name, z, context) {
   const value = context.knobs[name]
-  if (value === STEPS[name].knob.neutral || !z.some(v => v > -Infinity)) return z
+  if (value === ALL_STEPS[name].knob.neutral || !z.some(v => v > -Infinity)) return z
   return APPLY[name](z, value, context)
+}
+
+/** One's own steps come last before the temperature, if not in the list */
+function withOwn(order) {
+  const heat = order.findIndex(name => HEAT.includes(name))
+  const place = heat < 0 ? order.length : heat
+  const own = Object.keys(OWN).filter(name => !order.includes(name))
+  return [...order.slice(0, place), ...own, ...order.slice(place)]
 }
 
 /** The steps in the order of their application; `Error` for what is no order */
@@ -55,11 +70,11 @@ export function readOrder(order) {
       throw new Error(`order must be one of ${Object.keys(ORDERS).join(', ')} or a `
                       + `list of step names, not ${JSON.stringify(order)}`)
     }
-    return ORDERS[order]
+    return withOwn(ORDERS[order])
   }
-  const known = (name, i) => Object.hasOwn(STEPS, name) && order.indexOf(name) === i
+  const known = (name, i) => Object.hasOwn(ALL_STEPS, name) && order.indexOf(name) === i
   const wrong = [...order].find((name, i) => !known(name, i))
-  if (wrong === undefined) return [...order]
+  if (wrong === undefined) return withOwn([...order])
   throw new Error(`order must hold step names, each once, not ${JSON.stringify(wrong)}`)
 }
 
@@ -84,6 +99,7 @@ const WHOLE = {
     && Object.values(v).every(b => inRange(KNOBS.logit_bias_value, b)),
   ban_tokens: v => Array.isArray(v) && v.every(s => ids(s) && filled(s)),
   dry_breakers: ids,
+  allowed_token_ids: ids,
   adaptive: v => Object.hasOwn(ADAPTIVE, v?.name),
 }
 
@@ -118,8 +134,8 @@ export function readSettings(settings) {
   const {order = 'transformers', seed, ...given} = settings, knobs = {}
   const names = readOrder(order)
   for (const [name, value] of Object.entries(given)) {
-    const isStep = Object.hasOwn(STEPS, name)
-    const knob = isStep ? STEPS[name].knob : KNOBS[name]
+    const isStep = Object.hasOwn(ALL_STEPS, name)
+    const knob = isStep ? ALL_STEPS[name].knob : KNOBS[name]
     if (!isStep && !(knob && 'default' in knob)) {
       throw new Error(`there is no knob ${name}`)
     }
@@ -130,6 +146,7 @@ export function readSettings(settings) {
     }
   }
   const steps = names.filter(name => name in knobs)
-  const defaults = steps.flatMap(n => STEPS[n].extra).map(e => [e, KNOBS[e].default])
+  const extra = steps.flatMap(n => ALL_STEPS[n].extra)
+  const defaults = extra.map(e => [e, KNOBS[e].default])
   return {steps, knobs: {...Object.fromEntries(defaults), ...knobs}}
 }

@@ -3,6 +3,8 @@
 // stopped.
 
 import {beamSearch} from './beams.js'
+import {bestOfN} from './best.js'
+import {diverseBeamSearch} from './diverse.js'
 import {explain} from './explain.js'
 import {generate} from './generate.js'
 import {MODEL, TOKENIZER} from './generated.js'
@@ -21,6 +23,10 @@ export const METHODS = {
     generate(lm, prompt, settings, options),
   beams: (lm, {prompt, settings, options}) =>
     beamSearch(lm, prompt, settings, options),
+  best_of_n: (lm, {prompt, settings, options}) =>
+    bestOfN(lm, prompt, settings, options),
+  diverse_beam_search: (lm, {prompt, settings, options}) =>
+    diverseBeamSearch(lm, prompt, settings, options),
   explain: (lm, {prompt, ids, settings, options}) =>
     explain(lm, prompt, ids, settings, options),
   likeliest: (lm, {prompt, options}) => likeliest(lm, prompt, options),

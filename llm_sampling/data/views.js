@@ -156,7 +156,13 @@ const STRATEGIES = {
     name: "Mirostat 2",
     settings: {adaptive: {name: "Mirostat2", tau: 3, eta: 0.1}},
   },
-  beams: {name: "4 beams", beams: 4},
+  beams: {name: "4 beams", search: "beam_search", options: {num_beams: 4}},
+  best: {
+    name: "best of 4",
+    search: "best_of_n",
+    options: {n: 4},
+    settings: {temperature: 1},
+  },
 }
 
 const AT_FIRST = ["greedy", "draw", "top_p", "beams"]
@@ -402,6 +408,7 @@ function samplerText(settings, {ORDERS, STEPS}) {
   const names = [...steps, ...steps.flatMap(n => STEPS[n].extra)]
   const words = names.filter(n => n in knobs).map(n => [n, knobs[n]])
     .map(([name, value]) => `${name}=${knobText(name, value)}`)
+  if (knobs.allowed_token_ids) words.push("processors={'allowed_token_ids': allowed}")
   if (order !== 'transformers') words.push(`order=${pythonValue(order)}`)
   if (seed !== undefined) words.push(`seed=${seed}`)
   return `Sampler(${words.join(', ')})`
@@ -410,6 +417,7 @@ function samplerText(settings, {ORDERS, STEPS}) {
 
 
 const TOKENS = 40
+const METHODS = {beam_search: 'beams'}      // whose names differ from Python's
 
 function repOf(ids, n = 4) {
   const seen = new Set(), count = ids.length - n + 1
@@ -422,17 +430,14 @@ function mean(values) {
 }
 
 function pythonCall(state, key) {
-  const {prompt, seed, tokens} = state, {settings, beams} = STRATEGIES[key]
+  const {prompt, seed, tokens} = state, {search, options, settings} = STRATEGIES[key]
   const text = pythonText(prompt)
-  if (beams) {
-    return `ls.beam_search(lm, ${text}, num_beams=${beams}, max_new_tokens=${tokens})`
+  const sampler = settings && `ls.Sampler(${keywords({...settings, seed})})`
+  if (!search) {
+    return `ls.generate(lm, ${text}, ${sampler}, max_new_tokens=${tokens})`
   }
-  const {adaptive, ...rest} = settings
-  const words = keywords({...rest, seed})
-  const memory = adaptive
-    ? `adaptive=ls.${adaptive.name}(tau=${adaptive.tau}, eta=${adaptive.eta}), ` : ''
-  return `ls.generate(lm, ${text}, ls.Sampler(${memory}${words}), `
-    + `max_new_tokens=${tokens})`
+  const words = keywords({...options, max_new_tokens: tokens})
+  return `ls.${search}(lm, ${text}, ${words}${sampler ? `, sampler=${sampler}` : ''})`
 }
 
 class Panel {
@@ -470,19 +475,19 @@ class Panel {
   }
 
   async run(api, {prompt, seed, tokens}, signal) {
-    const {settings, beams} = STRATEGIES[this.key], ids = [], logprobs = []
+    const {search, options, settings} = STRATEGIES[this.key], ids = [], logprobs = []
     let written = ''
-    const step = beams ? ({said, live, ended}) => {
+    const step = search ? ({said, live, ended}) => {
       this.show(prompt, said, (live[0] ?? ended[0]).ids, [])
     } : ({id, text, logprob}) => {
       ids.push(id)
       logprobs.push(logprob)
       this.show(prompt, written += text, ids, logprobs)
     }
-    const options = {max_new_tokens: tokens, ...beams && {num_beams: beams}}
-    const params = {prompt, options, settings: beams ? null : {...settings, seed}}
-    const said = await api.engine.call(beams ? 'beams' : 'generate', params,
-                                       {step, signal})
+    const params = {prompt, options: {max_new_tokens: tokens, ...options},
+                    settings: settings ? {...settings, seed} : null}
+    const method = METHODS[search] ?? search ?? 'generate'
+    const said = await api.engine.call(method, params, {step, signal})
     if (!said) return
     const [row] = said.rows
     this.show(prompt, row.text, row.ids, row.logprobs)
@@ -1076,7 +1081,7 @@ class Lens extends Playground {
 
 
 const SEARCHES = {none: 'none', beams2: '2 beams', beams4: '4 beams',
-                  tree: 'tree search'}
+                  diverse4: '4 diverse beams', tree: 'tree search'}
 const SIMULATIONS = 30
 const LABEL = 15                   // pixels that a label needs
 const SHOWN = 1.3                  // pixels below which a place is not drawn
@@ -1232,9 +1237,11 @@ class LikelyMap {
       await api.engine.call('tree', {prompt, options: {
         ...options, num_simulations: SIMULATIONS}}, {signal, step})
     } else {
-      await api.engine.call('beams', {prompt, settings: null, options: {
-        ...options, num_beams: Number(search.slice(-1)), length_penalty: 0,
-        early_stopping: 'never'}}, {signal, step})
+      const count = Number(search.slice(-1)), diverse = search.startsWith('diverse')
+      await api.engine.call(diverse ? 'diverse_beam_search' : 'beams', {
+        prompt, settings: null, options: {
+          ...options, num_beams: count, ...diverse && {num_beam_groups: count},
+          length_penalty: 0, early_stopping: 'never'}}, {signal, step})
     }
     if (signal.aborted) return
     await this.find(api, steps.flatMap(s => s.text ? [s.text]

@@ -43,3 +43,9 @@ test('DRY: a price that grows', () => {
   assert.equal(p.dryPenalty(z, 1, ids, 2, 2, [3])[2], 1 - 1)     // 3 breaks: 2 match
   assert.deepEqual(p.dryPenalty(z, 1, ids, 2, 1, [1]), z)
 })
+
+test('only what is allowed is left', () => {
+  assert.deepEqual([...p.allowedTokens(z, [3, 0, 3])],
+                   [2, -Infinity, -Infinity, 0, -Infinity])
+  assert.throws(() => p.allowedTokens(z, [1, 5]), /below 5, not 5/)
+})

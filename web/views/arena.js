@@ -7,6 +7,7 @@ import {fieldsOf, readArena, seedOf, writeArena} from './state.js'
 import {AT_FIRST, FIRST, STRATEGIES} from './strategies.js'
 
 const TOKENS = 40
+const METHODS = {beam_search: 'beams'}      // whose names differ from Python's
 
 /** rep-n as Python's: the share of n-grams that came before; NaN without any */
 export function repOf(ids, n = 4) {
@@ -20,17 +21,14 @@ export function mean(values) {
 }
 
 function pythonCall(state, key) {
-  const {prompt, seed, tokens} = state, {settings, beams} = STRATEGIES[key]
+  const {prompt, seed, tokens} = state, {search, options, settings} = STRATEGIES[key]
   const text = pythonText(prompt)
-  if (beams) {
-    return `ls.beam_search(lm, ${text}, num_beams=${beams}, max_new_tokens=${tokens})`
+  const sampler = settings && `ls.Sampler(${keywords({...settings, seed})})`
+  if (!search) {
+    return `ls.generate(lm, ${text}, ${sampler}, max_new_tokens=${tokens})`
   }
-  const {adaptive, ...rest} = settings
-  const words = keywords({...rest, seed})
-  const memory = adaptive
-    ? `adaptive=ls.${adaptive.name}(tau=${adaptive.tau}, eta=${adaptive.eta}), ` : ''
-  return `ls.generate(lm, ${text}, ls.Sampler(${memory}${words}), `
-    + `max_new_tokens=${tokens})`
+  const words = keywords({...options, max_new_tokens: tokens})
+  return `ls.${search}(lm, ${text}, ${words}${sampler ? `, sampler=${sampler}` : ''})`
 }
 
 /** The text of a strategy as it grows, and what is measured of it */
@@ -70,19 +68,19 @@ class Panel {
   }
 
   async run(api, {prompt, seed, tokens}, signal) {
-    const {settings, beams} = STRATEGIES[this.key], ids = [], logprobs = []
+    const {search, options, settings} = STRATEGIES[this.key], ids = [], logprobs = []
     let written = ''
-    const step = beams ? ({said, live, ended}) => {
+    const step = search ? ({said, live, ended}) => {
       this.show(prompt, said, (live[0] ?? ended[0]).ids, [])
     } : ({id, text, logprob}) => {
       ids.push(id)
       logprobs.push(logprob)
       this.show(prompt, written += text, ids, logprobs)
     }
-    const options = {max_new_tokens: tokens, ...beams && {num_beams: beams}}
-    const params = {prompt, options, settings: beams ? null : {...settings, seed}}
-    const said = await api.engine.call(beams ? 'beams' : 'generate', params,
-                                       {step, signal})
+    const params = {prompt, options: {max_new_tokens: tokens, ...options},
+                    settings: settings ? {...settings, seed} : null}
+    const method = METHODS[search] ?? search ?? 'generate'
+    const said = await api.engine.call(method, params, {step, signal})
     if (!said) return
     const [row] = said.rows
     this.show(prompt, row.text, row.ids, row.logprobs)

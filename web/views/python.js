@@ -78,6 +78,7 @@ export function samplerText(settings, {ORDERS, STEPS}) {
   const names = [...steps, ...steps.flatMap(n => STEPS[n].extra)]
   const words = names.filter(n => n in knobs).map(n => [n, knobs[n]])
     .map(([name, value]) => `${name}=${knobText(name, value)}`)
+  if (knobs.allowed_token_ids) words.push("processors={'allowed_token_ids': allowed}")
   if (order !== 'transformers') words.push(`order=${pythonValue(order)}`)
   if (seed !== undefined) words.push(`seed=${seed}`)
   return `Sampler(${words.join(', ')})`

@@ -14,7 +14,13 @@ export const STRATEGIES = {
     name: "Mirostat 2",
     settings: {adaptive: {name: "Mirostat2", tau: 3, eta: 0.1}},
   },
-  beams: {name: "4 beams", beams: 4},
+  beams: {name: "4 beams", search: "beam_search", options: {num_beams: 4}},
+  best: {
+    name: "best of 4",
+    search: "best_of_n",
+    options: {n: 4},
+    settings: {temperature: 1},
+  },
 }
 
 export const AT_FIRST = ["greedy", "draw", "top_p", "beams"]
