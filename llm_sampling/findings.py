@@ -179,16 +179,15 @@ def plot(self:Comparison,
     return ax
 
 # %% ../nbs/21f_findings.ipynb #8b4dad28
-def _crosses(box, line):
-    "Whether a rectangle and a level or upright line, both (left, right, low, high), meet"
-    return (box[0] < line[1] and line[0] < box[1]
-            and box[2] < line[3] and line[2] < box[3])
+def _meet(a, b):
+    "Whether two rectangles, (left, right, low, high), meet; a line is a thin one"
+    return a[0] < b[1] and b[0] < a[1] and a[2] < b[3] and b[2] < a[3]
 
 def _name_points(ax, points, lines, color, letter=4.4, high=8):
     "A name near each point, where it crosses the fewest names, lines and points"
     scale, names = 72 / ax.figure.dpi, []
     at = lambda xy: ax.transData.transform(xy) * scale
-    lines = [(*at((left, low)), *at((right, high_))) for left, right, low, high_ in lines]
+    lines = [(*at((left, low)), *at((right, top))) for left, right, low, top in lines]
     lines = [(left, right + .1, low, top + .1) for left, low, right, top in lines]
     dots = [(x - 4, x + 4, y - 4, y + 4) for x, y in map(at, points.values())]
     for name, point in sorted(points.items(), key=lambda item: item[1]):
@@ -199,13 +198,14 @@ def _name_points(ax, points, lines, color, letter=4.4, high=8):
             return left - 1, left + wide + 1, low - 1, low + high
         def cost(place):
             own = box(place)
-            return (90 * sum(_crosses(own, b) for b in names)
-                    + 25 * sum(_crosses(own, b) for b in dots)
-                    + 12 * sum(_crosses(own, b) for b in lines) + abs(place[1] + 3)
+            return (90 * sum(_meet(own, b) for b in names)
+                    + 25 * sum(_meet(own, b) for b in dots)
+                    + 12 * sum(_meet(own, b) for b in lines) + abs(place[1] + 3)
                     + abs(place[0] + wide / 2 - 5) / 5)
         place = min(product((5, -wide / 2, -5 - wide), range(-63, 64, 6)), key=cost)
         names.append(box(place))
-        line = dict(arrowstyle='-', color=color, lw=.4) if abs(place[1] + 3) > 12 else None
+        far = abs(place[1] + 3) > 12
+        line = dict(arrowstyle='-', color=color, lw=.4) if far else None
         ax.annotate(name, point, fontsize=8, color=color, xytext=place,
                     textcoords='offset points', arrowprops=line)
 
