@@ -22,6 +22,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -157,12 +158,14 @@ def plot(self:Comparison,
     ax, best = axes[0, 0], self.frontier(quality, diversity)
     most = max((own[cost].value for own in self.intervals.values() if cost in own),
                default=1)
+    lines = []                            # left, right, low, high of each interval
     for name, own in self.intervals.items():
         if not {quality, diversity} <= {*own}: continue
         x, y = own[diversity], own[quality]
         color = KEPT if name in best else OTHER
-        ax.plot([x.low, x.high], [y.value] * 2, color=color, lw=.7, alpha=.5)
-        ax.plot([x.value] * 2, [y.low, y.high], color=color, lw=.7, alpha=.5)
+        lines += [(x.low, x.high, *[y.value] * 2), (*[x.value] * 2, y.low, y.high)]
+        for line in lines[-2:]:
+            ax.plot(line[:2], line[2:], color=color, lw=.7, alpha=.5)
         area = 12 + 150 * own[cost].value / most if cost in own else 25
         ax.scatter(x.value, y.value, s=area, color=color, alpha=.7, linewidths=0)
     ax.set(xlabel=diversity, ylabel=quality)
@@ -172,26 +175,38 @@ def plot(self:Comparison,
           for n, own in self.intervals.items()
           if {quality, diversity} <= {*own} and low <= own[quality].value <= high}
     fig.canvas.draw()                     # only now is it known where points are
-    _name_points(ax, at, ink)
+    _name_points(ax, at, lines, ink)
     return ax
 
 # %% ../nbs/21f_findings.ipynb #8b4dad28
-_PLACES = [(5, y) for y in (3, -9, 13, -19, 23, -29, 33, -39, 43, -49, 53, -59)]
+def _meet(a, b):
+    "Whether two rectangles, (left, right, low, high), meet; a line is a thin one"
+    return a[0] < b[1] and b[0] < a[1] and a[2] < b[3] and b[2] < a[3]
 
-def _name_points(ax, points, color, wide=4.4, high=10):
-    "A name beside each point, moved up or down where another name stands"
-    scale, taken = 72 / ax.figure.dpi, []
-    for name, at in sorted(points.items(), key=lambda item: item[1]):
-        x, y = ax.transData.transform(at) * scale
-        def free(place):
+def _name_points(ax, points, lines, color, letter=4.4, high=8):
+    "A name near each point, where it crosses the fewest names, lines and points"
+    scale, names = 72 / ax.figure.dpi, []
+    at = lambda xy: ax.transData.transform(xy) * scale
+    lines = [(*at((left, low)), *at((right, top))) for left, right, low, top in lines]
+    lines = [(left, right + .1, low, top + .1) for left, low, right, top in lines]
+    dots = [(x - 4, x + 4, y - 4, y + 4) for x, y in map(at, points.values())]
+    for name, point in sorted(points.items(), key=lambda item: item[1]):
+        x, y = at(point)
+        wide = letter * len(name)
+        def box(place):
             left, low = x + place[0], y + place[1]
-            return not any(left < r and left + wide * len(name) > l
-                           and abs(low - b) < high
-                           for l, r, b in taken)
-        dx, dy = next(filter(free, _PLACES), _PLACES[-1])
-        taken.append((x + dx, x + dx + wide * len(name), y + dy))
-        line = dict(arrowstyle='-', color=color, lw=.4) if abs(dy) > 9 else None
-        ax.annotate(name, at, fontsize=8, color=color, xytext=(dx, dy),
+            return left - 1, left + wide + 1, low - 1, low + high
+        def cost(place):
+            own = box(place)
+            return (90 * sum(_meet(own, b) for b in names)
+                    + 25 * sum(_meet(own, b) for b in dots)
+                    + 12 * sum(_meet(own, b) for b in lines) + abs(place[1] + 3)
+                    + abs(place[0] + wide / 2 - 5) / 5)
+        place = min(product((5, -wide / 2, -5 - wide), range(-63, 64, 6)), key=cost)
+        names.append(box(place))
+        far = abs(place[1] + 3) > 12
+        line = dict(arrowstyle='-', color=color, lw=.4) if far else None
+        ax.annotate(name, point, fontsize=8, color=color, xytext=place,
                     textcoords='offset points', arrowprops=line)
 
 # %% ../nbs/21f_findings.ipynb #99724caf

@@ -166,9 +166,9 @@ def plot_map(
 # %% ../nbs/23b_map.ipynb #b39e6cba
 def _box(ax, b, text, framed):
     "The place of a beginning, as deep in colour as it is likely after its parent"
-    ax.bar(b.depth - .5, b.mass, 1, b.top, color=KEPT, alpha=.15 + .5 * b.share)
+    ax.bar(b.depth - .5, b.mass, 1, b.top, color=KEPT, alpha=.1 + .3 * b.share)
     ax.bar(b.depth - .5, b.mass, .98, b.top, fill=False, lw=1.6 if framed else .4,
            edgecolor=OTHER if framed else GONE, zorder=2 + framed)
     if b.mass > .028:
         ax.text(b.depth - .96, b.top + b.mass / 2, f'{literal(text)}  {b.mass:.0%}',
-                color=ink, fontsize=7, va='center')
+                color=ink, fontsize=8, va='center')

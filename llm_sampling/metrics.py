@@ -298,7 +298,7 @@ METRICS = {m.name: m for m in (
            ('judge', 'prompts'), None, 'how unexpected they are to another model'),
     Metric('rep_4', _each(rep), (), 'lower', 'share of repeated 4-grams in a text'),
     Metric('diversity', _each(diversity), (), 'higher',
-           'share of different n-grams in a text: for n = 2, 3, 4, multiplied'),
+           'shares of different n-grams in a text, n = 2 to 4, multiplied'),
     Metric('distinct_2', _all(distinct_n), (), 'higher',
            'share of different 2-grams among all texts', single=False),
     Metric('self_bleu', _self_bleu, (), 'lower', 'how like each other the texts are',
