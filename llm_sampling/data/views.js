@@ -236,7 +236,7 @@ const SLIDERS = {
   no_repeat_ngram_size: {label: 'no n-gram of', off: 0,
                          help: 'No n tokens in a row come twice',
                          values: [0, 1, 2, 3, 4, 5]},
-  spread: {label: 'dynamic, 1 ±', off: 0, help: 'Hotter where the model is unsure',
+  spread: {label: 'dynamic ±', off: 0, help: 'Hotter where the model is unsure',
            values: [0, .1, .2, .3, .4, .5, .7, .9],
            as: v => ({dynamic_temperature: [1 - v, 1 + v]})},
   tau: {label: 'Mirostat τ', off: 0, help: 'Aim at this surprisal, in nats',
@@ -1043,9 +1043,10 @@ function stepLine({step, value, kept, removed, mass, names, why}) {
   const knob = ['number', 'string'].includes(typeof value) ? ` ${value}` : ''
   const many = n => n.toLocaleString('en')
   const gone = names.map(tokenLabel).join('  ')
+  const tokens = removed === 1 ? 'token' : 'tokens'
   const what = removed
-    ? `removed ${many(removed)} tokens, ${percent(mass)} of the mass, the likeliest: `
-      + `${gone}; left: ${many(kept)}. Why: ${why}.`
+    ? `removed ${many(removed)} ${tokens}, ${percent(mass)} of the mass, `
+      + `the likeliest: ${gone}; left: ${many(kept)}. Why: ${why}.`
     : `removed none. What it does: ${why}.`
   return element('li', {}, element('b', {}, `${step}${knob}`), ` ${what}`)
 }

@@ -462,9 +462,10 @@ export function stepLine({step, value, kept, removed, mass, names, why}) {
   const knob = ['number', 'string'].includes(typeof value) ? ` ${value}` : ''
   const many = n => n.toLocaleString('en')
   const gone = names.map(tokenLabel).join('  ')
+  const tokens = removed === 1 ? 'token' : 'tokens'
   const what = removed
-    ? `removed ${many(removed)} tokens, ${percent(mass)} of the mass, the likeliest: `
-      + `${gone}; left: ${many(kept)}. Why: ${why}.`
+    ? `removed ${many(removed)} ${tokens}, ${percent(mass)} of the mass, `
+      + `the likeliest: ${gone}; left: ${many(kept)}. Why: ${why}.`
     : `removed none. What it does: ${why}.`
   return element('li', {}, element('b', {}, `${step}${knob}`), ` ${what}`)
 }

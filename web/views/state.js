@@ -53,7 +53,7 @@ export const SLIDERS = {
   no_repeat_ngram_size: {label: 'no n-gram of', off: 0,
                          help: 'No n tokens in a row come twice',
                          values: [0, 1, 2, 3, 4, 5]},
-  spread: {label: 'dynamic, 1 ±', off: 0, help: 'Hotter where the model is unsure',
+  spread: {label: 'dynamic ±', off: 0, help: 'Hotter where the model is unsure',
            values: [0, .1, .2, .3, .4, .5, .7, .9],
            as: v => ({dynamic_temperature: [1 - v, 1 + v]})},
   tau: {label: 'Mirostat τ', off: 0, help: 'Aim at this surprisal, in nats',
