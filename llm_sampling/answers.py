@@ -119,24 +119,25 @@ def _seen(lm, request, groups):
     return dict(length=groups[0].length, live=sum(live, []), ended=sum(ended, []),
                 said=lm.decode([id for id in best if id not in request.eos]))
 
+def _asked(start, lm, prompt, settings, options, **own):
+    "A request, and the steps of its search; `own` is what other searches do not take"
+    asked = dict(num_beams=4, length_penalty=1., early_stopping=False,
+                 num_return_sequences=1, max_new_tokens=60, stop=None, seed=None,
+                 attention_mask=None, eos_token_id=None)
+    return start(lm, _ids(prompt), sampler=settings and _sampler(settings),
+                 **asked | own | (options or {}))
+
 def _beams(lm, prompt, settings=None, options=None):
     "Live and finished hypotheses after each step, best first"
-    asked = dict(num_beams=4, length_penalty=1., early_stopping=False,
-                 num_return_sequences=1, do_sample=False, max_new_tokens=60,
-                 stop=None, seed=None, attention_mask=None, eos_token_id=None)
-    request, steps = start_search(lm, _ids(prompt), sampler=settings and _sampler(
-        settings), **asked | (options or {}))
+    request, steps = _asked(start_search, lm, prompt, settings, options,
+                            do_sample=False)
     for beams in steps: yield _seen(lm, request, [beams])
     return _rows(beams.generation(request, 1))
 
 def _diverse(lm, prompt, settings=None, options=None):
     "The same of all groups, and what the first one says"
-    asked = dict(num_beams=4, num_beam_groups=2, diversity_penalty=1.,
-                 length_penalty=1., early_stopping=False, num_return_sequences=1,
-                 max_new_tokens=60, stop=None, seed=None, attention_mask=None,
-                 eos_token_id=None)
-    request, steps = start_groups(lm, _ids(prompt), sampler=settings and _sampler(
-        settings), **asked | (options or {}))
+    request, steps = _asked(start_groups, lm, prompt, settings, options,
+                            num_beam_groups=2, diversity_penalty=1.)
     for groups in steps: yield _seen(lm, request, groups)
     return _rows(joined_groups(groups).generation(request, 1))
 

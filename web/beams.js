@@ -102,15 +102,6 @@ export class Beams {
     if (!this.open) this.live = this.live.map(() => NONE)
   }
 
-  /** Evaluate the live ones */
-  extend() {
-    const alive = this.live.filter(b => b.node !== -2)
-    const nodes = this.tree.extend(alive.map(b => b.node), alive.map(b => b.token))
-    let next = 0
-    this.live = this.live.map(b => b.node === -2 ? b : {...b, node: nodes[next++]})
-    this.tree.keep([this.root, ...nodes, ...this.ended.map(e => e.node)])
-  }
-
   /** Ids of a hypothesis that is not evaluated yet */
   path({node, token}) { return [...this.tree.ids(node, this.root), token] }
 
@@ -138,6 +129,32 @@ export class Beams {
   }
 }
 
+/** Evaluate the live ones of groups over one tree, equal ones once */
+function extend(groups) {
+  const [{tree, root}] = groups, nameOf = ({node, token}) => `${node} ${token}`
+  const alive = groups.flatMap(g => g.live.filter(b => b.node !== -2))
+  const fresh = new Map(alive.map(b => [nameOf(b), b])), all = [...fresh.values()]
+  const nodes = tree.extend(all.map(b => b.node), all.map(b => b.token))
+  const nodeOf = new Map([...fresh.keys()].map((name, i) => [name, nodes[i]]))
+  for (const g of groups) {
+    g.live = g.live.map(b => b.node === -2 ? b : {...b, node: nodeOf.get(nameOf(b))})
+  }
+  tree.keep([root, ...nodes, ...groups.flatMap(g => g.ended.map(e => e.node))])
+}
+
+/** The steps of groups until all are closed; yields all hypotheses, and what the first
+ * group says */
+export function* searchBeams(groups) {
+  for (;;) {
+    for (const g of groups) g.step()
+    const views = groups.map(g => g.view())
+    yield {...views[0], live: views.flatMap(v => v.live),
+           ended: views.flatMap(v => v.ended)}
+    if (!groups.some(g => g.open)) return
+    extend(groups)
+  }
+}
+
 /**
  * The most probable texts that `num_beams` beginnings can find, as a generator.
  * @param {import('./request.js').LanguageModel} lm
@@ -155,19 +172,14 @@ export function* beamSearch(lm, prompt, settings = null, options = {}) {
   check(given, request)
   const tree = new TokenTree(lm.model)
   const beams = new Beams(request, tree, tree.read(request.ids), given)
-  for (;;) {
-    beams.step()
-    yield beams.view()
-    if (!beams.open) break
-    beams.extend()
-  }
+  yield* searchBeams([beams])
   const rows = beams.rows(given.num_return_sequences)
   return {rows, stats: {tokens_evaluated: tree.evaluated,
                         seconds: (performance.now() - start) / 1e3}}
 }
 
-export function check({num_beams, length_penalty, early_stopping, num_return_sequences},
-               {lm, ids, max, sampler}) {
+export function check(given, {lm, ids, max, sampler}) {
+  const {num_beams, length_penalty, early_stopping, num_return_sequences} = given
   const fail = text => { throw new RangeError(text) }
   if (max < 1) fail('max_new_tokens must be >= 1')
   if (!(num_return_sequences >= 1 && num_return_sequences <= num_beams)) {

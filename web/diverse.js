@@ -1,7 +1,7 @@
 // Beams in groups, each of which pays for the words that those before it have just
 // taken: Python's `diverse_beam_search`.
 
-import {Beams, GIVEN, check} from './beams.js'
+import {Beams, GIVEN, check, searchBeams} from './beams.js'
 import {ask} from './request.js'
 import {bestFirst, f32} from './softmax.js'
 import {TokenTree} from './tree.js'
@@ -22,26 +22,6 @@ class Group extends Beams {
     for (const [id, n] of counts) out[id] -= f32(this.price * n)
     return out
   }
-}
-
-/** Evaluate the live ones of all groups, equal ones once */
-function extendGroups(groups) {
-  const [{tree, root}] = groups, nameOf = ({node, token}) => `${node} ${token}`
-  const alive = groups.flatMap(g => g.live.filter(b => b.node !== -2))
-  const fresh = new Map(alive.map(b => [nameOf(b), b])), all = [...fresh.values()]
-  const nodes = tree.extend(all.map(b => b.node), all.map(b => b.token))
-  const nodeOf = new Map([...fresh.keys()].map((name, i) => [name, nodes[i]]))
-  for (const g of groups) {
-    g.live = g.live.map(b => b.node === -2 ? b : {...b, node: nodeOf.get(nameOf(b))})
-  }
-  tree.keep([root, ...nodes, ...groups.flatMap(g => g.ended.map(e => e.node))])
-}
-
-/** What there is now: all hypotheses, and what the first group says */
-function viewOf(groups) {
-  const views = groups.map(g => g.view())
-  return {...views[0], live: views.flatMap(v => v.live),
-          ended: views.flatMap(v => v.ended)}
 }
 
 /** The finished hypotheses of all groups, best first */
@@ -81,12 +61,7 @@ export function* diverseBeamSearch(lm, prompt, settings = null, options = {}) {
     const own = {...given, num_beams: width}
     groups.push(new Group(request, tree, root, own, [...groups]))
   }
-  for (;;) {
-    for (const g of groups) g.step()
-    yield viewOf(groups)
-    if (!groups.some(g => g.open)) break
-    extendGroups(groups)
-  }
+  yield* searchBeams(groups)
   const rows = joined(groups).rows(given.num_return_sequences)
   return {rows, stats: {tokens_evaluated: tree.evaluated,
                         seconds: (performance.now() - start) / 1e3}}
