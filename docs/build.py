@@ -667,6 +667,8 @@ def site(nbs, out):
     pages = {path: read(path) for path in notebooks(nbs)}
     sources(pages, src)
     for folder in (out, trees): shutil.rmtree(folder, ignore_errors=True)
+    out.mkdir(parents=True)
+    (out/'objects.inv').touch()          # a build cut short is ours to build again
     gc.disable()          # trees of pages live to the end: a search finds nothing
     code = build_main(['-q', '-b', 'html', '-c', str(ROOT/'docs'), '-W', '--keep-going',
                        '-d', str(trees), str(src), str(out)])
