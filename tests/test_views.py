@@ -488,6 +488,21 @@ def test_the_map_on_a_phone(map_page):
     assert wide == [390] and pinched == []
 
 
+def test_a_press_while_the_map_grows(opened):
+    "Tiles are made anew between finger down and finger up; the press counts"
+    page = opened('map', 'map?prompt=The&nodes=40')
+    page.wait_for_function(f'{VIEW}.order.length === 40')
+    ready(page)
+    tile = page.locator('[role=treeitem]').first
+    tile.scroll_into_view_if_needed()
+    box = tile.bounding_box()
+    page.mouse.move(box['x'] + 5, box['y'] + 5)
+    page.mouse.down()
+    page.evaluate(f'{VIEW}.draw()')
+    page.mouse.up()
+    assert len(page.evaluate(f'{VIEW}.state.at')) == 1
+
+
 def test_an_address_of_the_map(opened):
     "It brings back tree, place and search; what is hostile in it stays text"
     fields = urlencode(dict(prompt='<script>window.hacked=1</script>\u202eThe', depth=3,

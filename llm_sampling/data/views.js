@@ -1169,10 +1169,11 @@ class LikelyMap {
     this.path = element('div', {class: 'llms-path', role: 'group',
                                 'aria-label': 'where the map begins'})
     this.heads = element('div', {class: 'llms-map-heads', ariaHidden: 'true'})
+    const look = e => this.look(e)
     this.map = element('div', {
       class: 'llms-map', role: 'tree', 'aria-label': 'what could be written; arrow '
         + 'keys go from token to token, Enter looks closer, Escape steps back',
-      on: {keydown: e => this.keys(e)}})
+      on: {keydown: e => this.keys(e), click: look, mouseover: look, focusin: look}})
     this.note = element('p', {class: 'llms-note'})
     const field = (name, input) =>
       element('label', {class: 'llms-field'}, element('span', {}, name), input)
@@ -1265,10 +1266,7 @@ class LikelyMap {
     if (!this.places.has(key)) {
       this.places.set(key, placed(this.places.get(keyOf(above)), ids, node))
     }
-    this.later ??= setTimeout(() => {
-      this.later = null
-      this.draw()
-    }, FRAME)
+    this.later ??= setTimeout(() => this.draw(), FRAME)
     return this.places.get(key)
   }
 
@@ -1414,6 +1412,8 @@ class LikelyMap {
   }
 
   draw() {
+    clearTimeout(this.later)
+    this.later = null
     const {at, depth} = this.state, begin = this.places.get(keyOf(at)) ?? ROOT
     const height = this.map.clientHeight, most = this.map.clientWidth < 560 ? 3 : 5
     const columns = Math.max(1, Math.min(depth - at.length, most))
@@ -1429,7 +1429,7 @@ class LikelyMap {
     if (!seen.some(s => s.key === this.active)) this.active = seen[0]?.key ?? ''
     const focused = this.map.contains(document.activeElement)
     this.shown = seen
-    this.map.replaceChildren(...seen.map(s => this.tile(s, columns, height)))
+    this.lay(seen.map(s => this.tile(s, columns, height)))
     if (focused) this.focus(this.active)
     const sums = this.covered([...this.places.values()])
     this.heads.replaceChildren(...Array.from({length: columns}, (_, c) => {
@@ -1452,15 +1452,38 @@ class LikelyMap {
       role: 'treeitem', 'aria-level': ids.length, 'data-key': key,
       tabIndex: key === this.active ? 0 : -1,
       'aria-label': `${tokenLabel(text)}, ${percent(share)} here, ${percent(mass)} of `
-        + `all${ended ? ', a whole text' : ''}${how}${visits}`,
-      on: {click: () => { this.active = key; this.zoom(ids) },
-           mouseenter: () => this.explain(place),
-           focus: () => { this.active = key; this.explain(place) }}}, ...label)
+        + `all${ended ? ', a whole text' : ''}${how}${visits}`}, ...label)
     Object.assign(tile.style, {
       left: `${100 * column / columns}%`, width: `${100 / columns}%`,
       top: `${100 * y}%`, height: `${pixels}px`})
     tile.style.setProperty('--share', `${Math.round(14 + 34 * share)}%`)
     return tile
+  }
+
+  lay(tiles) {
+    const there = new Map([...this.map.children].map(t => [t.dataset.key, t]))
+    const stay = tiles.map(tile => {
+      const old = there.get(tile.dataset.key)
+      if (!old) return tile
+      for (const {name, value} of tile.attributes) old.setAttribute(name, value)
+      old.replaceChildren(...tile.childNodes)
+      return old
+    })
+    const kept = new Set(stay)
+    for (const tile of there.values()) if (!kept.has(tile)) tile.remove()
+    stay.forEach((tile, i) => {
+      const here = this.map.children[i]
+      if (here !== tile) this.map.insertBefore(tile, here ?? null)
+    })
+  }
+
+  look({type, target}) {
+    const key = target.closest('[data-key]')?.dataset.key
+    if (!key) return
+    const place = this.places.get(key)
+    if (type !== 'mouseover') this.active = key
+    if (type === 'click') this.zoom(place.ids)
+    else this.explain(place)
   }
 
   explain({ids, mass, share, ended}) {
