@@ -258,7 +258,7 @@ def test_what_a_screen_reader_says(desk):
     slider = desk.get_by_role('slider', name='top-p')
     assert slider.get_attribute('aria-valuetext') == '0.9'
     token = desk.locator('.llms-token').last
-    assert re.search(r'\d %', token.get_attribute('aria-label'))
+    assert re.search(r'\d\s%', token.get_attribute('aria-label'))
     rows = desk.get_by_role('group', name='chances of the next token')
     assert rows.get_by_role('button').count() >= 10
 
@@ -327,7 +327,7 @@ def test_arena_measures_what_python_measures(opened):
         assert panel.locator('.llms-arena-text').text_content() == prompt + out.texts[0]
         rep, logprob, read = panel.locator('dd').all_inner_texts()
         shares.append(100 * rep_n(out)[0].item())
-        assert abs(float(rep.rstrip(' %').replace('<', '')) - shares[-1]) < .51
+        assert abs(float(rep.rstrip('\xa0%').replace('<', '')) - shares[-1]) < .51
         assert abs(float(logprob) - out.logprobs[0].mean().item()) < .0051
         assert int(read.replace(',', '')) == out.stats['tokens_evaluated']
     assert max(shares) > 5 > min(shares)
@@ -376,7 +376,7 @@ def test_the_map_grows_as_python_s_does(map_page):
     heads = map_page.locator('.llms-map-heads span').all_inner_texts()
     assert len(heads) == DEPTH
     for d, head in enumerate(heads, 1):
-        shown = float(re.search(r': ([\d.]+) %', head)[1])
+        shown = float(re.search(r': ([\d.]+)\s%', head)[1])
         assert abs(shown - 100 * covered(wanted, d)) < .51
     first = next(i for i, b in enumerate(wanted, 1) if b.ended)
     assert f'most probable whole text is number {first}: ' in said(map_page)
@@ -387,7 +387,7 @@ def walk_to(page, step):
     return page.locator('.llms-note[aria-live]').text_content()
 
 
-def shares(text): return [float(p) for p in re.findall(r'([\d.]+) %', text)]
+def shares(text): return [float(p) for p in re.findall(r'([\d.]+)\s%', text)]
 
 
 def test_beams_on_the_map(map_page):
@@ -472,7 +472,7 @@ def test_the_map_is_legible_and_named(map_page):
     names = map_page.locator('[role=treeitem]').evaluate_all(
         'l => l.map(e => e.ariaLabel)')
     assert len(names) > 60
-    assert all(re.search(r', \S+ % here, \S+ % of all', n) for n in names)
+    assert all(re.search(r', \S+\s% here, \S+\s% of all', n) for n in names)
     controls = re.findall(r'^\s*- (button|textbox|slider|combobox|spinbutton)(.*)',
                           map_page.locator('[data-llms]').aria_snapshot(), flags=re.M)
     assert len(controls) >= 7

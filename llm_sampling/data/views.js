@@ -32,9 +32,9 @@ function pythonText(text) {
 }
 
 function percent(p) {
-  if (!p) return '0 %'
+  if (!p) return '0\u00a0%'
   const x = 100 * p
-  return x < .1 ? '<0.1 %' : `${x.toFixed(x < 10 ? 1 : 0)} %`
+  return x < .1 ? '<0.1\u00a0%' : `${x.toFixed(x < 10 ? 1 : 0)}\u00a0%`
 }
 
 function slider({label, values, off, help, always = false}, moved) {
@@ -831,6 +831,7 @@ class Playground {
     if (this.playing) { this.playing = false; return }
     this.playing = true
     this.past.push(this.saved())
+    this.status.say('Writing …')
     this.showState()
     const {length} = this.entries
     while (this.playing && await this.step()) await wait(PACE)
@@ -1384,7 +1385,7 @@ class LikelyMap {
     const likely = this.order.filter(p => p.ids.length === t
                                      || p.ended && p.ids.length < t).slice(0, n)
     const said = `${head}the ${n} beams hold ${percent(sum(beams.map(mass)))} of what `
-      + `could be written with ${t} tokens`
+      + `could be written with ${t === 1 ? '1 token' : `${t} tokens`}`
     return likely.length < n ? `${said}.`
       : `${said}; the ${n} most probable beginnings hold `
         + `${percent(sum(likely.map(p => p.mass)))}.`
@@ -1490,9 +1491,11 @@ class LikelyMap {
     const above = ids.slice(0, -1)
     const after = above.length ? this.quoted(above) : 'the beginning'
     const one = mass > 0 ? Math.round(1 / mass).toLocaleString('en') : '∞'
+    const drawn = mass < .5 ? `one of ${one} texts that are drawn: ${percent(mass)}`
+      : `${percent(mass)} of the texts that are drawn`
     this.note.replaceChildren(
       element('b', {}, visible(this.textOf(ids))),
-      ` begins one of ${one} texts that are drawn: ${percent(mass)}. After ${after} `
+      ` begins ${drawn}. After ${after} `
       + `its last token has ${percent(share)}.${ended ? ' The text ends there.' : ''}`)
   }
 

@@ -37,9 +37,9 @@ export function pythonText(text) {
 }
 
 export function percent(p) {
-  if (!p) return '0 %'
+  if (!p) return '0\u00a0%'
   const x = 100 * p
-  return x < .1 ? '<0.1 %' : `${x.toFixed(x < 10 ? 1 : 0)} %`
+  return x < .1 ? '<0.1\u00a0%' : `${x.toFixed(x < 10 ? 1 : 0)}\u00a0%`
 }
 
 /** A labelled slider over a list of values; `show(value)` moves it */

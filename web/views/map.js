@@ -330,7 +330,7 @@ export class LikelyMap {
     const likely = this.order.filter(p => p.ids.length === t
                                      || p.ended && p.ids.length < t).slice(0, n)
     const said = `${head}the ${n} beams hold ${percent(sum(beams.map(mass)))} of what `
-      + `could be written with ${t} tokens`
+      + `could be written with ${t === 1 ? '1 token' : `${t} tokens`}`
     return likely.length < n ? `${said}.`
       : `${said}; the ${n} most probable beginnings hold `
         + `${percent(sum(likely.map(p => p.mass)))}.`
@@ -440,9 +440,11 @@ export class LikelyMap {
     const above = ids.slice(0, -1)
     const after = above.length ? this.quoted(above) : 'the beginning'
     const one = mass > 0 ? Math.round(1 / mass).toLocaleString('en') : '∞'
+    const drawn = mass < .5 ? `one of ${one} texts that are drawn: ${percent(mass)}`
+      : `${percent(mass)} of the texts that are drawn`
     this.note.replaceChildren(
       element('b', {}, visible(this.textOf(ids))),
-      ` begins one of ${one} texts that are drawn: ${percent(mass)}. After ${after} `
+      ` begins ${drawn}. After ${after} `
       + `its last token has ${percent(share)}.${ended ? ' The text ends there.' : ''}`)
   }
 

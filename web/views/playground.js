@@ -242,6 +242,7 @@ export class Playground {
     if (this.playing) { this.playing = false; return }
     this.playing = true
     this.past.push(this.saved())
+    this.status.say('Writing …')
     this.showState()
     const {length} = this.entries
     while (this.playing && await this.step()) await wait(PACE)
