@@ -89,7 +89,7 @@ test-oldest: .venv-oldest/ready
 
 .venv-oldest/ready: settings.ini constraints-oldest.txt
 	$(OLDEST)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv-oldest
-	$(OLDEST)/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e '.[widgets]' pytest pytest-xdist hypothesis
+	$(OLDEST)/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e '.[widgets,measure]' pytest pytest-xdist hypothesis
 	@touch $@
 
 test-newest: .venv-newest/ready
@@ -97,7 +97,7 @@ test-newest: .venv-newest/ready
 
 .venv-newest/ready: settings.ini
 	$(NEWEST)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv-newest
-	$(NEWEST)/python -m pip install --quiet --disable-pip-version-check --upgrade -e '.[widgets]' pytest pytest-xdist hypothesis
+	$(NEWEST)/python -m pip install --quiet --disable-pip-version-check --upgrade -e '.[widgets,measure]' pytest pytest-xdist hypothesis
 	@touch $@
 
 # A file at a time: both wheels patch what they import. No plain pip finds one set of
