@@ -91,6 +91,29 @@ def start():
     return address
 
 
+def asking_client():
+    "The class of Jupyter's client, but ready as soon as a kernel answers"
+    from queue import Empty
+    from jupyter_client import AsyncKernelClient
+
+    class Asking(AsyncKernelClient):
+        async def wait_for_ready(self, timeout=60):
+            # Jupyter's listens for .2 s more; who reads by the number of a request, as
+            # nbclient does, need not
+            for _ in range(timeout):
+                asked, answered = self.kernel_info(), None
+                try:
+                    await self.shell_channel.get_msg(timeout=1)
+                    while answered != asked:
+                        told = await self.iopub_channel.get_msg(timeout=.2)
+                        answered = told['parent_header'].get('msg_id')
+                    return
+                except Empty: pass       # the second channel was not yet open
+            raise RuntimeError(f'no kernel answered within {timeout} s')
+
+    return Asking
+
+
 def client(nb, **kw):
     "nbclient's `NotebookClient` whose kernel is a copy"
     from nbclient import NotebookClient
@@ -98,6 +121,7 @@ def client(nb, **kw):
     client = NotebookClient(nb, shutdown_kernel='immediate', **kw)
     manager = client.create_kernel_manager()
     manager.kernel_spec.argv = [sys.executable, __file__, '-f', '{connection_file}']
+    manager.client_factory = asking_client()
     client.owns_km = True
     return client
 
