@@ -351,7 +351,9 @@ def tags(cell):
 def is_prose(text):
     "Is the longest line running text, which may wrap, and not a row of a table?"
     longest = max(text.splitlines(), key=len, default='')
-    return max(map(len, longest.split('  '))) > 48
+    run = max(longest.split('  '), key=len)
+    words = len(run) > 88 or sum(map(str.isalpha, run)) > len(run) / 4
+    return len(run) > 48 and words
 
 def figure(cell):
     """Caption, alternative text and fold title, as MyST-NB reads them from a cell's

@@ -100,6 +100,8 @@ def link(app, doctree):
         if text not in symbols or inside(literal, (nodes.reference, nodes.title,
                                                    addnodes.pending_xref)):
             continue
+        if isinstance(literal.parent, nodes.term) and literal.parent[0] is literal:
+            continue                       # an argument that bears a function's name
         ref = addnodes.pending_xref('', refdomain='py', reftype='obj',
                                     reftarget=symbols[text], refexplicit=True,
                                     refwarn=True, refdoc=app.env.docname)

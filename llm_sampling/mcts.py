@@ -107,21 +107,26 @@ def simulate(self:Search,
     return made
 
 # %% ../nbs/17_mcts.ipynb #386dedeb
+def _below(node):
+    "All nodes below one, by their ids"
+    return {tuple(n.ids): n for c in node.children.values()
+            for n in (c, *_below(c).values())}
+
 def plot_search(
-    root,  # A `Node`
-    label, # From a token id to its text
-):         # The matplotlib axes
+    root,       # A `Node`
+    label,      # From a token id to its text
+    later=None, # The same node after more simulations; nodes to come keep their place
+):              # The matplotlib axes
     "The tree below a node: visited nodes strong, with visits and mean, others pale"
-    nodes, todo = [], list(root.children.values())
-    while todo:
-        nodes.append(todo.pop())
-        todo += nodes[-1].children.values()
-    nodes.sort(key=lambda n: n.depth)
-    number = {id(n): i for i, n in enumerate(nodes)} | {id(root): -1}
-    notes = [f'{n.visits}: {n.mean:.2f}' if n.visits else '' for n in nodes]
-    return plot_tree([number[id(n.parent)] for n in nodes],
-                     [label(n.token) for n in nodes], [n.visits > 0 for n in nodes],
-                     notes)
+    now, all_nodes = _below(root), _below(later or root)
+    paths = sorted(all_nodes, key=len)
+    number = {p: i for i, p in enumerate(paths)} | {tuple(root.ids): -1}
+    nodes = [now.get(p) for p in paths]
+    return plot_tree([number[p[:-1]] for p in paths],
+                     [n and label(n.token) for n in nodes],
+                     [bool(n and n.visits) for n in nodes],
+                     [f'{n.visits}: {n.mean:.2f}' if n and n.visits else ''
+                      for n in nodes])
 
 # %% ../nbs/17_mcts.ipynb #47f61492
 @patch

@@ -70,12 +70,13 @@ class Search(Rollouts):
     def generation(self, ends: Any, request: Any) -> Any:
         """The texts that stop at these nodes, one of each prompt"""
 
-def plot_search(root: Any, label: Any) -> Any:
+def plot_search(root: Any, label: Any, later: Any = None) -> Any:
     """The tree below a node: visited nodes strong, with visits and mean, others pale
 
     Args:
         root: A `Node`
         label: From a token id to its text
+        later: The same node after more simulations; nodes to come keep their place
 
     Returns:
         The matplotlib axes

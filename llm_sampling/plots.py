@@ -117,7 +117,9 @@ def small_multiples(
     for ax, (title, p) in zip(axes.flat, rows.items()):
         shown = None if kept is None else kept[title]
         plot_probs(p, labels, title=title, highlight=shown, ax=ax)
-        ax.set(ylim=(0, top)); ax.set_ylabel(''); ax.tick_params(axis='x', rotation=60)
+        ax.set(ylim=(0, top)); ax.set_ylabel('')
+        long = max(len(t.get_text()) for t in ax.get_xticklabels()) > 3
+        ax.tick_params(axis='x', rotation=60 if long else 0)
         for t in ax.texts: t.set_visible(len(p) <= 6)
     for ax in list(axes.flat)[len(rows):]: ax.set_visible(False)
     return fig

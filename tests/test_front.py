@@ -287,6 +287,17 @@ def test_a_translation_that_is_behind_is_found():
         follow.followed(english, other)
 
 
+def test_the_names_in_a_table_are_translated():
+    english, other = (next(c.outputs[0]['data']['text/markdown'] for c in nb.cells
+                           if 'field.json' in c.source and c.outputs)
+                      for nb in PAIRS['index'])
+    for a, b in zip(english.splitlines(), other.splitlines(), strict=True):
+        assert a.split(' | ')[2:] == b.split(' | ')[2:], b        # the marks stand
+    for row in ('| [温度](01_softmax.ipynb) | ✔', '| 水印 | –', '| [top-k](03_top_k',
+                '|  | 这里 | transformers |'):
+        assert row in other
+
+
 def links(nb):
     "Where the prose leads, in order; a translation and its original are one place"
     prose = '\n'.join(c.source for c in nb.cells if c.cell_type == 'markdown')

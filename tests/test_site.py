@@ -232,7 +232,9 @@ def test_comments_of_parameters_are_shown_as_they_are(text):
     ('step           kept  removed  mass removed  entropy  likeliest removed          '
      'why\nmodel             9        0', False),
     ('a  1\nb  2\n\nThe king had three sons, and the youngest was the best of all the '
-     'three', True), ('', False)])
+     'three', True), ('', False),
+    ('counted 0.154 0.073 0.042 0.231 0.090 0.045 0.052 0.221 0.093\n'
+     'exact   0.155 0.075 0.043 0.242 0.087 0.045 0.043 0.220 0.090', False)])
 def test_prose_wraps_and_tables_do_not(text, prose): assert docs.is_prose(text) == prose
 
 
