@@ -468,7 +468,7 @@ def page(path, nb):
     return new_nb(cells, {'kernelspec': {'name': 'python3', 'display_name': 'python3',
                                          'language': 'python'},
                           'language_info': {'name': 'python',
-                                            'pygments_lexer': 'ipython3'}})
+                                            'pygments_lexer': 'python3'}})
 
 # --- Colab ---
 

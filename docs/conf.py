@@ -2,6 +2,7 @@
 import re
 import sys
 import tomllib
+from functools import cache
 from configparser import ConfigParser
 from html import escape
 from pathlib import Path
@@ -10,6 +11,7 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from latex2mathml.converter import convert
 from sphinx import addnodes
+from sphinx.search.en import SearchEnglish
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT/'docs')]
@@ -74,6 +76,9 @@ html_theme_options = {
     'article_header_end': ['lang-switch.html', 'article-header-buttons.html'],
     'repository_url': urls['Repository'], 'use_repository_button': True,
 }
+
+# the stem of a word is worked out once, and not on every page
+SearchEnglish.stem = cache(SearchEnglish.stem)
 
 # Public symbols by the short name that prose puts in backticks.
 symbols = {}
@@ -180,6 +185,17 @@ def settle(app, doctree, name):
         box += image
 
 
+def sidebar(app, name, template, context, doctree):
+    "Parts and the titles of their pages, read once: the theme does it for each page"
+    env = app.env
+    if not hasattr(env, 'parts'):
+        trees = env.tocs[app.config.root_doc].findall(addnodes.toctree)
+        env.parts = [(tree['caption'], [(page, title or env.titles[page].astext())
+                                        for title, page in tree['entries']])
+                     for tree in trees]
+    context['parts'] = env.parts
+
+
 def describe(app, name, template, context, doctree):
     "What search engines, and people to whom a page is sent, see of it"
     lead = [p.astext() for p in doctree.findall(nodes.paragraph)
@@ -242,6 +258,7 @@ def setup(app):
     app.connect('doctree-read', link)
     app.connect('doctree-read', fold)
     app.connect('doctree-resolved', settle, priority=900)
+    app.connect('html-page-context', sidebar)
     app.connect('html-page-context', describe)
     app.connect('html-page-context', languages)
     app.connect('html-page-context', enliven)
