@@ -1,5 +1,6 @@
 """The views in a page of the site: what they show until the weights are there, and the
 script. The first screens are those of `view`; that of configurations is here."""
+from functools import cache
 from html import escape
 
 import torch
@@ -18,11 +19,14 @@ CONFIGURATION = dict(
     system='vllm', prompt='The king looked at his',
     text='SamplingParams(temperature=1.5, top_p=0.9, min_p=0.05, seed=5)')
 
+@cache
+def model(): return ls.load()
+
 def plain_name(step): return step.partition(' ')[0]
 
 def first_orders():
     "What the view of configurations says at first, as `inOrders` of the engine does"
-    lm, given = ls.load(), eval(CONFIGURATION['text'], {'SamplingParams': dict})
+    lm, given = model(), eval(CONFIGURATION['text'], {'SamplingParams': dict})
     sampler, call = read_settings(CONFIGURATION['system'], given)
     ids = lm.encode(CONFIGURATION['prompt'])[0]
     seeded = sampler.replace(seed=ls.row_seeds(sampler.seed, ids))
@@ -39,7 +43,7 @@ def first_orders():
                 seed=sampler.seed.item(), rows=rows,
                 tokens=side_by_side(list(chains.values()), {*drawn.values()}))
 
-def texts(ids): return [ls.load().tokenizer.decode([id]) for id in ids[:NAMED]]
+def texts(ids): return [model().tokenizer.decode([id]) for id in ids[:NAMED]]
 
 def told(here, there):
     "Where two orders part"
@@ -47,7 +51,7 @@ def told(here, there):
                  names=texts(p.ids)) for p in parted(here, there)]
 
 def step_of(r, sampler):
-    return told_step(ls.load(), r, sampler.knobs) | dict(mass=round(r.mass, 6))
+    return told_step(model(), r, sampler.knobs) | dict(mass=round(r.mass, 6))
 
 def side_by_side(chains, drawn):
     "Tokens in each order: the likeliest, those at which orders part, those drawn"

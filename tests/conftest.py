@@ -1,16 +1,20 @@
 """What many tests need: the bundled model, tiny ones, prompts, lists, a browser
 
-And the order of the tests: `make test` shares them between two workers, a test at a
+And the order of the tests: `make test` shares them between two workers, a file at a
 time. What needs a browser goes first, the pages of the site in one worker (it is built
-once), all else in the other; then what takes long: short tests fill the end of both."""
+once), all else in the other; then what takes long: short files fill the end of both."""
 import gc
 import os
+import sys
 from itertools import groupby
 
 # Two workers, a thread each: threads that fight for cores make a busy machine ten times
 # slower.
 os.environ['OMP_NUM_THREADS'] = '1'
+# a grammar of web addresses that jsonschema reads for a second, if there is one
+sys.modules['rfc3987_syntax'] = None
 import pytest
+from scripts import script
 
 pytest.register_assert_rewrite('checks')
 
@@ -25,6 +29,8 @@ def pytest_configure(config):
                    'long: with --long only'):
         config.addinivalue_line('markers', marker)
     if config.getoption('long'): os.environ['LLM_SAMPLING_LONG'] = '1'
+    # the workers share what kernels are copied from
+    if config.getoption('numprocesses', None): script('tools/kernels.py').start()
 
 
 def pytest_sessionstart(session):
@@ -171,10 +177,10 @@ def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
-        "A test at a time, but the site to one worker, and all other pages"
+        "A file at a time; all pages but the site's in one worker; a chapter is a file"
         def _split_scope(self, nodeid):
             stem = nodeid.split('::')[0].split('/')[-1].removesuffix('.py')
             if stem in BROWSER: return 'site' if stem == 'test_site' else 'browser'
-            return nodeid
+            return nodeid if stem == 'test_notebooks' else stem
 
     return Scheduling(config, log)

@@ -5,24 +5,25 @@ import re
 
 import pytest
 import torch
+import web_cases
 from scripts import ROOT, script
 
 import llm_sampling as ls
 from llm_sampling.explorer import STRATEGIES, arena, in_orders, parted
 from llm_sampling.specs import check_run
 
-web, screen = script('tools/web.py'), script('docs/first_screen.py')
+screen = script('docs/first_screen.py')
 VIEW = 'document.querySelector("[data-llms]").view'
 
 
 @pytest.fixture(scope='module')
-def built(tmp_path_factory):
-    out = tmp_path_factory.mktemp('engine')
-    web.build(out)
+def built():
+    out = web_cases.built()/'explorer'
+    out.mkdir(exist_ok=True)
     for view in ('playground', 'arena', 'settings'):
         (out/f'{view}.html').write_text(
             '<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">'
-            + screen.html(view, '.'), encoding='utf-8')
+            + screen.html(view, '..'), encoding='utf-8')
     return out
 
 

@@ -42,8 +42,8 @@ BARS, PLAYERS = calling(CALL), calling(PLAYER)
 
 @pytest.fixture(scope='module')
 def site(tmp_path_factory):
-    """The site, built afresh; a warning fails the build. In a copy of this process, which
-    has imported already what the build needs"""
+    """The site, built afresh; a warning fails the build. In a copy of this process,
+    which has imported already what the build needs"""
     said = tmp_path_factory.mktemp('site')/'said.txt'
     def build():
         sys.stdout = sys.stderr = said.open('w')

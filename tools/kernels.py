@@ -10,24 +10,25 @@ from pathlib import Path
 ADDRESS = 'LLM_SAMPLING_KERNELS'      # names the socket of the process that is copied
 
 
-def serve(address):
+def serve(door):
     "Import, then copy this process for each who asks, until standard input is closed"
-    # neither pyplot nor widgets: they look for a kernel when they are imported
+    # no pyplot, no widgets, no pandas: they look for a kernel when they are imported
     os.environ['MPLBACKEND'] = 'module://matplotlib_inline.backend_inline'
+    import fastcore.test, psygnal, scipy.stats                          # noqa: F401
     import ipykernel.kernelapp
+    import IPython.core.pylabtools                                      # noqa: F401
     import matplotlib.backends.backend_svg, matplotlib.figure           # noqa: F401
+    import PIL.Image
     import torch.testing                                                # noqa: F401
     from transformers import GPT2LMHeadModel                            # noqa: F401
     import llm_sampling as ls
     ls.generate(ls.load(), 'A', max_new_tokens=1)       # and what it needs
+    PIL.Image.preinit()
     # a figure is drawn when it is shown, and not once more before
     matplotlib.backend_bases.FigureCanvasBase.draw_idle = lambda *a, **kw: None
     gc.collect()
     gc.freeze()        # what is here already is not searched again for garbage
-    door, copies = socket.socket(socket.AF_UNIX), {}
-    door.bind(address)
-    door.listen()
-    print('ready', flush=True)
+    copies = {}
     while True:
         heard = select.select([door, sys.stdin, *copies], [], [], .02)[0]
         left = copies if sys.stdin in heard else {*heard} & {*copies}
@@ -80,15 +81,19 @@ def stand_in(arguments):
 
 @cache
 def start():
-    "Start the process, once; the address of its socket"
+    "Start the process, once for this one and those it starts; who asks early waits"
+    if ADDRESS in os.environ: return
     folder = tempfile.TemporaryDirectory()
-    address = str(Path(folder.name)/'socket')
-    process = subprocess.Popen([sys.executable, __file__, 'serve', address],
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    if process.stdout.readline() != 'ready\n': raise RuntimeError('no kernels')
+    os.environ[ADDRESS] = str(Path(folder.name)/'socket')
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(os.environ[ADDRESS])
+        door.listen()
+        fd = door.fileno()
+        process = subprocess.Popen([sys.executable, __file__, 'serve', str(fd)],
+                                   stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                                   pass_fds=[fd])
     atexit.register(folder.cleanup)
     atexit.register(process.stdin.close)
-    return address
 
 
 def asking_client():
@@ -117,7 +122,7 @@ def asking_client():
 def client(nb, **kw):
     "nbclient's `NotebookClient` whose kernel is a copy"
     from nbclient import NotebookClient
-    os.environ[ADDRESS] = start()
+    start()
     client = NotebookClient(nb, shutdown_kernel='immediate', **kw)
     manager = client.create_kernel_manager()
     manager.kernel_spec.argv = [sys.executable, __file__, '-f', '{connection_file}']
@@ -127,5 +132,5 @@ def client(nb, **kw):
 
 
 if __name__ == '__main__':
-    if sys.argv[1] == 'serve': serve(sys.argv[2])
+    if sys.argv[1] == 'serve': serve(socket.socket(fileno=int(sys.argv[2])))
     else: sys.exit(stand_in(sys.argv[1:]))
