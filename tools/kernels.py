@@ -125,7 +125,8 @@ def client(nb, **kw):
     start()
     client = NotebookClient(nb, shutdown_kernel='immediate', **kw)
     manager = client.create_kernel_manager()
-    manager.kernel_spec.argv = [sys.executable, __file__, '-f', '{connection_file}']
+    manager.kernel_spec.argv = [sys.executable, __file__, '-f', '{connection_file}',
+                                '--log-level=ERROR']
     manager.client_factory = asking_client()
     client.owns_km = True
     return client
