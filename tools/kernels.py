@@ -15,8 +15,9 @@ def serve(door):
     # no pyplot, no widgets, no pandas: they look for a kernel when they are imported
     os.environ['MPLBACKEND'] = 'module://matplotlib_inline.backend_inline'
     import fastcore.test, psygnal, scipy.stats                          # noqa: F401
-    import ipykernel.kernelapp
-    import IPython.core.pylabtools                                      # noqa: F401
+    import ipykernel.debugger, ipykernel.kernelapp
+    import IPython.core.pylabtools, IPython.extensions.storemagic       # noqa: F401
+    import tornado.platform.asyncio, tornado.queues                     # noqa: F401
     import matplotlib.backends.backend_svg, matplotlib.figure           # noqa: F401
     import PIL.Image
     import torch.testing                                                # noqa: F401
@@ -125,8 +126,8 @@ def client(nb, **kw):
     start()
     client = NotebookClient(nb, shutdown_kernel='immediate', **kw)
     manager = client.create_kernel_manager()
-    manager.kernel_spec.argv = [sys.executable, __file__, '-f', '{connection_file}',
-                                '--log-level=ERROR']
+    manager.kernel_spec.argv = [sys.executable, '-IS', __file__, '-f', '{connection_file}',
+                                '--log-level=ERROR', '--HistoryManager.enabled=False']
     manager.client_factory = asking_client()
     client.owns_km = True
     return client
