@@ -126,8 +126,9 @@ def client(nb, **kw):
     start()
     client = NotebookClient(nb, shutdown_kernel='immediate', **kw)
     manager = client.create_kernel_manager()
-    manager.kernel_spec.argv = [sys.executable, '-IS', __file__, '-f', '{connection_file}',
-                                '--log-level=ERROR', '--HistoryManager.enabled=False']
+    manager.kernel_spec.argv = [
+        sys.executable, '-IS', __file__, '-f', '{connection_file}',
+        '--log-level=ERROR', '--HistoryManager.enabled=False']
     manager.client_factory = asking_client()
     client.owns_km = True
     return client
