@@ -146,6 +146,13 @@ def best_case(dice):
                      eos_token_id=dice.choice([[0], [], [0, 14]]),
                      seed=dice.randrange(2**40))
 
+def contrastive_case(dice):
+    return text_case(dice, 'contrastive_search', (), top_k=dice.choice([1, 2, 4, 8]),
+                     penalty_alpha=dice.choice([0, .3, .6, .6, 1]),
+                     max_new_tokens=dice.choice([0, 1, 6, 14]), stop=stops(dice),
+                     eos_token_id=dice.choice([[0], [], [0, 14]]),
+                     seed=dice.randrange(2**40))
+
 def diverse_case(dice):
     groups, width = dice.choice([1, 2, 3, 4]), dice.choice([1, 2])
     k = groups * width
@@ -190,9 +197,11 @@ def explain_case(dice):
 def window_cases():
     "Rows that grow past the window of the model"
     sampler = dict(temperature=.8, top_p=.9, seed=5, frequency_penalty=.2)
-    return [dict(kind='generate', prompt=[0, *(300 + i % 50 for i in range(n - 1))],
-                 settings=sampler, options=dict(max_new_tokens=6, n=2))
-            for n in (508, 511, 512)]
+    ids = lambda n: [0, *(300 + i % 50 for i in range(n - 1))]
+    drawn = [dict(kind='generate', prompt=ids(n), settings=sampler,
+                  options=dict(max_new_tokens=6, n=2)) for n in (508, 511, 512)]
+    return drawn + [dict(kind='contrastive_search', prompt=ids(n), settings=None,
+                         options=dict(max_new_tokens=6)) for n in (508, 511, 512)]
 
 def cases(scale=1, seed=5):
     "All cases; a scale below 1 takes as many of each kind"
@@ -204,6 +213,7 @@ def cases(scale=1, seed=5):
     made += [diverse_case(dice) for _ in range(n(40))]
     made += [explain_case(dice) for _ in range(n(80))]
     made += [web_configurations.drawn(dice) for _ in range(n(300))]
+    made += [contrastive_case(dice) for _ in range(n(60))]
     made += window_cases() if scale == 1 else []
     for c in made:             # JavaScript's numbers hold no 64-bit integers
         for part in (c, c.get('settings') or {}, c.get('options', {})):
@@ -257,6 +267,7 @@ def past_of(c):
     return torch.tensor([c['ids']]), None, c['position'], state
 
 SEARCHES = dict(generate=ls.generate, beams=ls.beam_search, best_of_n=ls.best_of_n,
+                contrastive_search=ls.contrastive_search,
                 diverse_beam_search=ls.diverse_beam_search)
 
 def strategy(c):

@@ -138,9 +138,10 @@ export class Model {
    * @param {Int32Array[]} paths slots of all that each token sees, itself last
    * @param {{keys: Float32Array, values: Float32Array}[]} cache of `cache`; written to
    * @param {boolean[]} wanted of which tokens
+   * @param {Float32Array[]} [states] gets the last hidden state `(hidden,)` of each
    * @returns {(Float32Array|null)[]} the logits `(vocab,)` after each token, if wanted
    */
-  forward(tokens, paths, cache, wanted) {
+  forward(tokens, paths, cache, wanted, states) {
     const {hidden: D, inner: F, vocab, eps} = this.config
     const {embed, layers, norm} = this.weights, n = tokens.length
     this.reserve(n)
@@ -163,6 +164,10 @@ export class Model {
       multiply(w.down, act, y, D, F, n)
       add(x, y, n * D)
     })
+    if (states) {
+      normalise(x, norm, z, D, n, eps)
+      tokens.forEach((_, t) => { states[t] = z.slice(t * D, (t + 1) * D) })
+    }
     const last = tokens.map((_, t) => t).filter(t => wanted[t])
     last.forEach((t, i) => x.copyWithin(i * D, t * D, (t + 1) * D))
     normalise(x, norm, z, D, last.length, eps)

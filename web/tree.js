@@ -8,10 +8,13 @@ const BLOCK = 64     // tokens of a prompt that are evaluated at a time
 function placeOf(parent, token) { return (parent + 1) * 2 ** 20 + token }
 
 export class TokenTree {
-  /** @param {import('./model.js').Model} model */
-  constructor(model, slots = 64) {
-    Object.assign(this, {model, slots, cache: model.cache(slots)})
-    this.nodes = []            // {token, parent, path, logits}, by number; null is free
+  /** @param {import('./model.js').Model} model
+   *  @param {{slots?: number, hidden?: boolean}} options `hidden`: nodes keep their last
+   *   hidden state, too */
+  constructor(model, {slots = 64, hidden = false} = {}) {
+    Object.assign(this, {model, slots, hidden, cache: model.cache(slots)})
+    // {token, parent, path, logits, state}, by number; null is free
+    this.nodes = []
     this.free = []
     this.places = new Map()    // of a parent and a token, its node
     this.evaluated = 0         // tokens
@@ -104,9 +107,10 @@ export class TokenTree {
   evaluate(nodes, wanted) {
     if (this.nodes.length > this.slots) this.grow()
     const at = nodes.map(n => this.nodes[n])
+    const states = this.hidden ? [] : undefined
     const logits = this.model.forward(at.map(n => n.token), at.map(n => n.path),
-                                      this.cache, wanted)
-    at.forEach((node, i) => { node.logits = logits[i] })
+                                      this.cache, wanted, states)
+    at.forEach((node, i) => Object.assign(node, {logits: logits[i], state: states?.[i]}))
     this.evaluated += nodes.length
   }
 

@@ -4,6 +4,7 @@
 
 import {beamSearch} from './beams.js'
 import {bestOfN} from './best.js'
+import {contrastiveSearch} from './contrastive.js'
 import {diverseBeamSearch} from './diverse.js'
 import {explain} from './explain.js'
 import {generate} from './generate.js'
@@ -25,6 +26,8 @@ export const METHODS = {
     beamSearch(lm, prompt, settings, options),
   best_of_n: (lm, {prompt, settings, options}) =>
     bestOfN(lm, prompt, settings, options),
+  contrastive_search: (lm, {prompt, settings, options}) =>
+    contrastiveSearch(lm, prompt, settings, options),
   diverse_beam_search: (lm, {prompt, settings, options}) =>
     diverseBeamSearch(lm, prompt, settings, options),
   explain: (lm, {prompt, ids, settings, options}) =>

@@ -26,7 +26,7 @@ test('a chain gives the bits of tokens alone', () => {
 })
 
 test('branches give the bits of texts alone, and share a prompt', () => {
-  const tree = new TokenTree(model, 2), prompt = [0, 4, 8], root = tree.read(prompt)
+  const tree = new TokenTree(model, {slots: 2}), prompt = [0, 4, 8], root = tree.read(prompt)
   const nodes = tree.extend([root, root, root, root, root], [1, 2, 3, 5, 6])
   const more = tree.extend([nodes[1], nodes[4]], [9, 9])
   assert.deepEqual(tree.logits(nodes[3]), alone([...prompt, 5]))
@@ -38,7 +38,7 @@ test('branches give the bits of texts alone, and share a prompt', () => {
 })
 
 test('what is forgotten makes room, what is kept stays', () => {
-  const tree = new TokenTree(model, 4), root = tree.read([0, 4])
+  const tree = new TokenTree(model, {slots: 4}), root = tree.read([0, 4])
   const [a, b] = tree.extend([root, root], [1, 2])
   tree.keep([b])
   assert.equal(tree.nodes[a], null)
