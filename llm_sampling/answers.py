@@ -20,6 +20,7 @@ import re
 import torch
 
 from .beam import start_search
+from .contrastive import contrastive_search
 from .diverse import joined_groups, start_groups
 from .generation import stream
 from .knobs import check_choice
@@ -214,7 +215,8 @@ def _encode(lm, text):
 # %% ../nbs/23c_answers.ipynb #e52de1aa
 METHODS = dict(encode=_encode, explain=_explain, generate=_generate, beams=_beams,
                diverse_beam_search=_diverse, best_of_n=_whole(best_of_n),
-               likeliest=_likeliest, locate=_locate, tree=_tree)
+               contrastive_search=_whole(contrastive_search), likeliest=_likeliest,
+               locate=_locate, tree=_tree)
 
 def as_json(value):
     "As JSON has it: what is no finite number is None"

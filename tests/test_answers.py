@@ -32,6 +32,10 @@ QUESTIONS = [
                        options=dict(n=3, max_new_tokens=6))),
     ('best_of_n', dict(prompt=[0, 265], settings=None, options=dict(
         n=2, num_return_sequences=2, max_new_tokens=4, seed=3))),
+    ('contrastive_search', dict(prompt='The king', settings=None,
+                                options=dict(max_new_tokens=8))),
+    ('contrastive_search', dict(prompt=[0, 265], settings=CHAIN, options=dict(
+        top_k=3, penalty_alpha=.4, max_new_tokens=6, seed=3))),
     ('likeliest', dict(prompt='In the forest', options=dict(num_nodes=40,
                                                             max_new_tokens=3))),
     ('locate', dict(prompt=[0, 265], texts=[[290, 12], [0], [4095, 1, 1]])),

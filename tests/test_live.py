@@ -95,7 +95,7 @@ def test_the_kernel_says_what_the_engine_says(page_of_all):
             for said in (here, there):
                 said[:-1] = [[s['id'] for s in said[:-1]],
                              ''.join(s['text'] for s in said[:-1])]
-        if method == 'best_of_n': there = there[-1:]     # the kernel tells no steps
+        if len(told) == 1: there = there[-1:]            # the kernel tells no steps
         json.dumps(here, allow_nan=False)
         same(here, there)
 

@@ -54,7 +54,8 @@
     diverse_beam_search: async (api, c) =>
       (await api.call('diverse_beam_search', c)).rows,
     best_of_n: async (api, c) => (await api.call('best_of_n', c)).rows,
-    contrastive_search: async (api, c) => (await api.call('contrastive_search', c)).rows,
+    contrastive_search: async (api, c) =>
+      (await api.call('contrastive_search', c)).rows,
   }
 
   globalThis.runCase = async (api, text) => {

@@ -55,7 +55,8 @@ class Chain {
     const nodes = this.tree.extend(tokens.map(() => this.node), tokens)
     return nodes.map(node => {
       const state = direction(this.tree.nodes[node].state)
-      return {node, state, penalty: Math.max(...this.context.map(s => cosine(s, state)))}
+      const cosines = this.context.map(before => cosine(before, state))
+      return {node, state, penalty: Math.max(...cosines)}
     })
   }
 

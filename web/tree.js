@@ -9,8 +9,8 @@ function placeOf(parent, token) { return (parent + 1) * 2 ** 20 + token }
 
 export class TokenTree {
   /** @param {import('./model.js').Model} model
-   *  @param {{slots?: number, hidden?: boolean}} options `hidden`: nodes keep their last
-   *   hidden state, too */
+   *  @param {{slots?: number, hidden?: boolean}} options `hidden`: nodes keep their
+   *   last hidden state, too */
   constructor(model, {slots = 64, hidden = false} = {}) {
     Object.assign(this, {model, slots, hidden, cache: model.cache(slots)})
     // {token, parent, path, logits, state}, by number; null is free
@@ -110,7 +110,9 @@ export class TokenTree {
     const states = this.hidden ? [] : undefined
     const logits = this.model.forward(at.map(n => n.token), at.map(n => n.path),
                                       this.cache, wanted, states)
-    at.forEach((node, i) => Object.assign(node, {logits: logits[i], state: states?.[i]}))
+    at.forEach((node, i) => {
+      Object.assign(node, {logits: logits[i], state: states?.[i]})
+    })
     this.evaluated += nodes.length
   }
 

@@ -26,7 +26,8 @@ test('a chain gives the bits of tokens alone', () => {
 })
 
 test('branches give the bits of texts alone, and share a prompt', () => {
-  const tree = new TokenTree(model, {slots: 2}), prompt = [0, 4, 8], root = tree.read(prompt)
+  const tree = new TokenTree(model, {slots: 2}), prompt = [0, 4, 8]
+  const root = tree.read(prompt)
   const nodes = tree.extend([root, root, root, root, root], [1, 2, 3, 5, 6])
   const more = tree.extend([nodes[1], nodes[4]], [9, 9])
   assert.deepEqual(tree.logits(nodes[3]), alone([...prompt, 5]))

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import {test} from 'node:test'
 import {beamSearch} from '../beams.js'
+import {contrastiveSearch} from '../contrastive.js'
 import {explain} from '../explain.js'
 import {generate, last} from '../generate.js'
 import {withIds} from '../request.js'
@@ -56,6 +57,26 @@ test('a text goes on from what was written, drawn or forced', () => {
     const [other] = ids(settings, {...options, written: forced})
     assert.deepEqual(other.slice(0, 10), forced)
     assert.equal(other.length, 28)
+  }
+})
+
+test('contrastive search without a penalty, or a choice, is greedy', () => {
+  const options = {max_new_tokens: 8, eos_token_id: []}, [greedy] = ids(null, options)
+  const search = more =>
+    last(contrastiveSearch(lm, prompt, null, {...options, ...more}))
+  assert.deepEqual(search({penalty_alpha: 0}).rows[0].ids, greedy)
+  assert.deepEqual(search({top_k: 1, penalty_alpha: 1}).rows[0].ids, greedy)
+  assert.notDeepEqual(search({top_k: 9, penalty_alpha: 1}).rows[0].ids, greedy)
+  assert.equal(search({}).stats.tokens_evaluated, prompt.length + 4 * 8)
+})
+
+test('contrastive search grows past the window, and refuses what it cannot do', () => {
+  const search = options => last(contrastiveSearch(lm, prompt, null, options))
+  const long = {max_new_tokens: 60, eos_token_id: []}
+  assert.equal(search(long).rows[0].ids.length, 60)
+  assert.deepEqual(search({max_new_tokens: 0}).rows[0].ids, [])
+  for (const wrong of [{top_k: 0}, {top_k: 1.5}, {penalty_alpha: 1.1}]) {
+    assert.throws(() => search(wrong), RangeError)
   }
 })
 

@@ -21,6 +21,11 @@ export const STRATEGIES = {
     options: {n: 4},
     settings: {temperature: 1},
   },
+  contrastive: {
+    name: "contrastive search",
+    search: "contrastive_search",
+    options: {top_k: 4, penalty_alpha: 0.6},
+  },
 }
 
 export const AT_FIRST = ["greedy", "draw", "top_p", "beams"]
