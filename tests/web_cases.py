@@ -153,6 +153,13 @@ def contrastive_case(dice):
                      eos_token_id=dice.choice([[0], [], [0, 14]]),
                      seed=dice.randrange(2**40))
 
+def stochastic_case(dice):
+    return text_case(dice, 'stochastic_beam_search', ['adaptive'], stop=stops(dice),
+                     num_beams=dice.choice([1, 2, 4, 7]),
+                     max_new_tokens=dice.choice([1, 3, 8, 12]),
+                     eos_token_id=dice.choice([[0], [14], [0, 14]]),
+                     seed=dice.randrange(2**40))
+
 def diverse_case(dice):
     groups, width = dice.choice([1, 2, 3, 4]), dice.choice([1, 2])
     k = groups * width
@@ -214,6 +221,7 @@ def cases(scale=1, seed=5):
     made += [explain_case(dice) for _ in range(n(80))]
     made += [web_configurations.drawn(dice) for _ in range(n(300))]
     made += [contrastive_case(dice) for _ in range(n(60))]
+    made += [stochastic_case(dice) for _ in range(n(60))]
     made += window_cases() if scale == 1 else []
     for c in made:             # JavaScript's numbers hold no 64-bit integers
         for part in (c, c.get('settings') or {}, c.get('options', {})):
@@ -268,7 +276,8 @@ def past_of(c):
 
 SEARCHES = dict(generate=ls.generate, beams=ls.beam_search, best_of_n=ls.best_of_n,
                 contrastive_search=ls.contrastive_search,
-                diverse_beam_search=ls.diverse_beam_search)
+                diverse_beam_search=ls.diverse_beam_search,
+                stochastic_beam_search=ls.stochastic_beam_search)
 
 def strategy(c):
     "Rows of a strategy as the engine gives them"

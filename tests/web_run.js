@@ -53,6 +53,8 @@
     beams: async (api, c) => (await api.call('beams', c)).rows,
     diverse_beam_search: async (api, c) =>
       (await api.call('diverse_beam_search', c)).rows,
+    stochastic_beam_search: async (api, c) =>
+      (await api.call('stochastic_beam_search', c)).rows,
     best_of_n: async (api, c) => (await api.call('best_of_n', c)).rows,
     contrastive_search: async (api, c) =>
       (await api.call('contrastive_search', c)).rows,

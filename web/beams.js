@@ -13,7 +13,7 @@ function floats(n, f) { return Float32Array.from({length: n}, (_, i) => f(i)) }
 /** What is not asked otherwise */
 export const GIVEN = {num_beams: 4, length_penalty: 1, early_stopping: false,
                       num_return_sequences: 1, do_sample: false}
-const NONE = {node: -2, token: -1, sum: -Infinity, score: -Infinity}
+export const NONE = {node: -2, token: -1, sum: -Infinity, score: -Infinity}
 
 /** Live and finished hypotheses: a node of the tree, a token after it, their sum */
 export class Beams {
@@ -31,12 +31,16 @@ export class Beams {
 
   /** Log-probabilities after a live hypothesis, through the filters */
   logprobs({node}, beam) {
-    const logprobs = this.charged(logSoftmax(this.tree.logits(node)))
+    return this.filtered(this.charged(logSoftmax(this.tree.logits(node))), node, beam)
+  }
+
+  /** What follows a node, through the filters */
+  filtered(z, node, beam) {
     const {sampler, seeds} = this.request
-    if (!sampler) return logprobs
+    if (!sampler) return z
     const ids = [...this.request.ids, ...this.tree.ids(node, this.root)]
-    return sampler.filter(logprobs, {ids, position: this.length, seed: seeds[beam],
-                                     shift: false})
+    return sampler.filter(z, {ids, position: this.length, seed: seeds[beam],
+                              shift: false})
   }
 
   /** Log-probabilities as this search has them: those of the model */

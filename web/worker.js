@@ -14,6 +14,7 @@ import {searchTree} from './mcts.js'
 import {Model, fromPlanes} from './model.js'
 import {inOrders} from './orders.js'
 import {LanguageModel} from './request.js'
+import {stochasticBeamSearch} from './stochastic.js'
 import {Tokenizer, bytesOf} from './tokenizer.js'
 
 /** What may be asked: a value, or a generator of steps whose last word is the result */
@@ -30,6 +31,8 @@ export const METHODS = {
     contrastiveSearch(lm, prompt, settings, options),
   diverse_beam_search: (lm, {prompt, settings, options}) =>
     diverseBeamSearch(lm, prompt, settings, options),
+  stochastic_beam_search: (lm, {prompt, settings, options}) =>
+    stochasticBeamSearch(lm, prompt, settings, options),
   explain: (lm, {prompt, ids, settings, options}) =>
     explain(lm, prompt, ids, settings, options),
   likeliest: (lm, {prompt, options}) => likeliest(lm, prompt, options),
