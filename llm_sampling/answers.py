@@ -31,6 +31,7 @@ from .rerank import best_of_n
 from .sampler import Sampler
 from .softmax import softmax
 from .specs import as_knob
+from .stochastic import start_drawn
 from .token_tree import TokenTree
 
 # %% ../nbs/23c_answers.ipynb #9552c5de
@@ -142,6 +143,15 @@ def _diverse(lm, prompt, settings=None, options=None):
     for groups in steps: yield _seen(lm, request, groups)
     return _rows(joined_groups(groups).generation(request, 1))
 
+def _drawn(lm, prompt, settings=None, options=None):
+    "The same of texts that are drawn"
+    asked = dict(num_beams=4, max_new_tokens=60, stop=None, seed=None,
+                 attention_mask=None, eos_token_id=None) | (options or {})
+    request, steps = start_drawn(lm, _ids(prompt),
+                                 sampler=settings and _sampler(settings), **asked)
+    for drawn in steps: yield _seen(lm, request, [drawn])
+    return _rows(drawn.generation(request, asked['num_beams']))
+
 def _whole(search):
     "The question for a search that says nothing before its texts are whole"
     def say(lm, prompt, settings=None, options=None):
@@ -216,7 +226,7 @@ def _encode(lm, text):
 METHODS = dict(encode=_encode, explain=_explain, generate=_generate, beams=_beams,
                diverse_beam_search=_diverse, best_of_n=_whole(best_of_n),
                contrastive_search=_whole(contrastive_search), likeliest=_likeliest,
-               locate=_locate, tree=_tree)
+               locate=_locate, stochastic_beam_search=_drawn, tree=_tree)
 
 def as_json(value):
     "As JSON has it: what is no finite number is None"

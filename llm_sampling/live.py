@@ -44,7 +44,7 @@ SHOWN = ('temperature top_k top_p min_p repetition_penalty frequency_penalty '
          'presence_penalty dry_multiplier xtc_probability xtc_threshold typical_p '
          'epsilon_cutoff eta_cutoff top_a top_h top_n_sigma p_less tail_free '
          'no_repeat_ngram_size spread tau seed dice order').split()
-SEARCHES = 'none', 'beams2', 'beams4', 'diverse4', 'tree'
+SEARCHES = 'none', 'beams2', 'beams4', 'diverse4', 'drawn4', 'tree'
 
 # %% ../nbs/23d_live.ipynb #84df5402
 def _settings(state):

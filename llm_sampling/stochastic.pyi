@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from torch import Tensor
 from typing import Any
 
-__all__ = ['truncated_gumbels', 'Drawn', 'stochastic_beam_search']
+__all__ = ['truncated_gumbels', 'Drawn', 'start_drawn', 'stochastic_beam_search']
 
 def truncated_gumbels(free: Tensor, top: Tensor) -> Tensor:
     """Children with a given maximum (Kool et al., 2019, appendix B.3)
@@ -53,6 +53,25 @@ class Drawn(Beams):
         """
     def step(self, logits: Any, ended: Any) -> None:
         """Of the children of all live ones, and of the finished, the K largest stay"""
+
+def start_drawn(
+    lm: Any,
+    prompt: str | Sequence[str] | Tensor | Sequence[Sequence[int] | Tensor] | Mapping[str, Any] | Sequence[Mapping[str, Any]] | Sequence[Sequence[Mapping[str, Any]]],
+    num_beams: int,
+    sampler: Sampler | None,
+    **rest: Any,
+) -> tuple[Any, ...]:
+    """Check everything: the request, and the steps of the search
+
+    Args:
+        lm: The model, a `LanguageModel`
+        num_beams: Texts that are drawn for each prompt
+        sampler: A `Sampler`, or None
+        **rest: What a `Request` is asked besides
+
+    Returns:
+        The request; a generator of a `Drawn` after each step
+    """
 
 def stochastic_beam_search(
     lm: LanguageModel,

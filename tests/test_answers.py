@@ -36,6 +36,8 @@ QUESTIONS = [
                                 options=dict(max_new_tokens=8))),
     ('contrastive_search', dict(prompt=[0, 265], settings=CHAIN, options=dict(
         top_k=3, penalty_alpha=.4, max_new_tokens=6, seed=3))),
+    ('stochastic_beam_search', dict(prompt='The king', settings=CHAIN, options=dict(
+        num_beams=3, max_new_tokens=5, seed=7))),
     ('likeliest', dict(prompt='In the forest', options=dict(num_nodes=40,
                                                             max_new_tokens=3))),
     ('locate', dict(prompt=[0, 265], texts=[[290, 12], [0], [4095, 1, 1]])),

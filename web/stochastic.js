@@ -8,7 +8,7 @@ import {TokenTree} from './tree.js'
 
 const SALT = 0xbea        // keeps the noise of the children apart from that of a draw
 
-/** Perturbed log-probabilities whose largest is `top` (Kool et al., 2019, appendix B.3) */
+/** Perturbed log-probabilities, the largest `top` (Kool et al., 2019, appendix B.3) */
 function truncated(free, top) {
   const most = largest(free)
   return free.map(x => {
@@ -43,10 +43,11 @@ class Drawn extends Beams {
     const kept = bestFirst(tops, this.width).map(at => {
       if (tops[at] === -Infinity) return NONE
       if (at < this.width) return this.ended[at]
-      const place = at - this.width, k = Math.floor(place / vocab), token = place % vocab
-      const {node, seed} = this.live[k], child = {node, token}
+      const place = at - this.width, k = Math.floor(place / vocab)
+      const token = place % vocab, {node, seed} = this.live[k], child = {node, token}
       return last || this.ends(child) ? {...child, score: tops[at]}
-        : {...child, sum: sums[k][token], top: tops[at], seed: mix(seed, [token + 1, 0])}
+        : {...child, sum: sums[k][token], top: tops[at],
+           seed: mix(seed, [token + 1, 0])}
     })
     this.live = kept.map(c => c.top === undefined ? NONE : c)
     this.ended = kept.map(c => c.top === undefined ? c : NONE)
@@ -58,7 +59,8 @@ class Drawn extends Beams {
  * Texts drawn without replacement, as a generator.
  * @param {import('./request.js').LanguageModel} lm
  * @param {string|number[]} prompt
- * @param {Object|null} settings of a `Sampler`: its filters, renormalised, are drawn from
+ * @param {Object|null} settings of a `Sampler`: its filters, renormalised, are what is
+ *   drawn from
  * @param {Object} options as Python's
  * @yields {Object} after each step as `beamSearch`
  * @returns {{rows: Object[], stats: Object}}

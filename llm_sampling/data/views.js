@@ -1088,7 +1088,10 @@ class Lens extends Playground {
 
 
 const SEARCHES = {none: 'none', beams2: '2 beams', beams4: '4 beams',
-                  diverse4: '4 diverse beams', tree: 'tree search'}
+                  diverse4: '4 diverse beams', drawn4: '4 stochastic beams',
+                  tree: 'tree search'}
+const CALLS = {beams: 'beams', diverse: 'diverse_beam_search',
+               drawn: 'stochastic_beam_search'}
 const SIMULATIONS = 30
 const LABEL = 15                   // pixels that a label needs
 const SHOWN = 1.3                  // pixels below which a place is not drawn
@@ -1245,11 +1248,13 @@ class LikelyMap {
       await api.engine.call('tree', {prompt, options: {
         ...options, num_simulations: SIMULATIONS}}, {signal, step})
     } else {
-      const count = Number(search.slice(-1)), diverse = search.startsWith('diverse')
-      await api.engine.call(diverse ? 'diverse_beam_search' : 'beams', {
-        prompt, settings: null, options: {
-          ...options, num_beams: count, ...diverse && {num_beam_groups: count},
-          length_penalty: 0, early_stopping: 'never'}}, {signal, step})
+      const kind = search.slice(0, -1), count = Number(search.slice(-1))
+      const own = kind === 'drawn' ? {seed: 1}
+        : {length_penalty: 0, early_stopping: 'never',
+           ...kind === 'diverse' && {num_beam_groups: count}}
+      await api.engine.call(CALLS[kind], {
+        prompt, settings: null, options: {...options, num_beams: count, ...own}},
+                            {signal, step})
     }
     if (signal.aborted) return
     await this.find(api, steps.flatMap(s => s.text ? [s.text]
