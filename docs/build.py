@@ -19,6 +19,7 @@ import re
 import shutil
 import sys
 import tomllib
+from collections import Counter
 from configparser import ConfigParser
 from functools import cached_property
 from html import escape
@@ -350,10 +351,18 @@ def tags(cell):
 
 def is_prose(text):
     "Is the longest line running text, which may wrap, and not a row of a table?"
+    if is_aligned(text): return False
     longest = max(text.splitlines(), key=len, default='')
     run = max(longest.split('  '), key=len)
     words = len(run) > 88 or sum(map(str.isalpha, run)) > len(run) / 4
     return len(run) > 48 and words
+
+def is_aligned(text):
+    "Do most lines have two columns or more that begin at the same places?"
+    lines = text.splitlines()
+    begins = Counter(m.end() for line in lines for m in re.finditer(r'\S {2,}', line))
+    shared = sum(n > max(1, len(lines) / 2) for n in begins.values())
+    return shared > 1 and max(map(len, lines)) <= 92      # so much fits a wide page
 
 def figure(cell):
     """Caption, alternative text and fold title, as MyST-NB reads them from a cell's

@@ -117,7 +117,7 @@ def as_chat(
     args,     # With `chat`
     prompts,  # Texts and messages
 )->list:
-    "With --chat, a text becomes the message of a user"
+    "With `--chat`, a text becomes the message of a user"
     if not args.chat: return prompts
     message = lambda text: [dict(role='user', content=text)]
     return [message(p) if isinstance(p, str) else p for p in prompts]

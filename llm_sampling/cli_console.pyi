@@ -56,7 +56,7 @@ def read_prompts(args: Any) -> list[Any]:
     """
 
 def as_chat(args: Any, prompts: Any) -> list[Any]:
-    """With --chat, a text becomes the message of a user
+    """With `--chat`, a text becomes the message of a user
 
     Args:
         args: With `chat`

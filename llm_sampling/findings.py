@@ -202,9 +202,10 @@ def _name_points(ax, points, lines, color, letter=4.4, high=8):
                     + 25 * sum(_meet(own, b) for b in dots)
                     + 12 * sum(_meet(own, b) for b in lines) + abs(place[1] + 3)
                     + abs(place[0] + wide / 2 - 5) / 5)
-        place = min(product((5, -wide / 2, -5 - wide), range(-63, 64, 6)), key=cost)
+        beside = 24, 5, -wide / 2, -5 - wide, -24 - wide
+        place = min(product(beside, range(-63, 64, 6)), key=cost)
         names.append(box(place))
-        far = abs(place[1] + 3) > 12
+        far = abs(place[1] + 3) > 12 or place[0] in (24, -24 - wide)
         line = dict(arrowstyle='-', color=color, lw=.4) if far else None
         ax.annotate(name, point, fontsize=8, color=color, xytext=place,
                     textcoords='offset points', arrowprops=line)

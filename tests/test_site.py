@@ -240,7 +240,9 @@ def test_comments_of_parameters_are_shown_as_they_are(text):
     ('a  1\nb  2\n\nThe king had three sons, and the youngest was the best of all the '
      'three', True), ('', False),
     ('counted 0.154 0.073 0.042 0.231 0.090 0.045 0.052 0.221 0.093\n'
-     'exact   0.155 0.075 0.043 0.242 0.087 0.045 0.043 0.220 0.090', False)])
+     'exact   0.155 0.075 0.043 0.242 0.087 0.045 0.043 0.220 0.090', False),
+    ('prompt  None  A string, a list of strings, or ids of the shape (B, S)\n'
+     'top_k   4     Candidates at each step; 1 is greedy, more than V are V', False)])
 def test_prose_wraps_and_tables_do_not(text, prose): assert docs.is_prose(text) == prose
 
 
