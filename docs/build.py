@@ -309,6 +309,13 @@ def api_page():
 
 # --- MyST pages ---
 
+VERBATIM = re.compile('(```.*?```|`[^`]*`)', flags=re.S)
+
+def joined_percents(source):
+    "A percent sign stays with its number; code is left alone"
+    return ''.join(part if i % 2 else re.sub(r'(?<=\d) %', '\u00a0%', part)
+                   for i, part in enumerate(VERBATIM.split(source)))
+
 def relink(source):
     """Links between notebooks lose the number, as pages do; those to our own site stay
     in it"""
@@ -472,7 +479,7 @@ def page(path, nb):
                   for symbol in cell.get('api_', [])]
         if not cell.source.strip(): continue
         cells.append(code_cell(cell) if cell.cell_type == 'code'
-                     else mk_cell(relink(cell.source), 'markdown'))
+                     else mk_cell(relink(joined_percents(cell.source)), 'markdown'))
     for i, cell in enumerate(cells): cell['id'] = f'c{i}'
     return new_nb(cells, {'kernelspec': {'name': 'python3', 'display_name': 'python3',
                                          'language': 'python'},

@@ -276,9 +276,9 @@ def slider_bars(
 def _drawing(figure):
     "Width, height (points), inner SVG of a matplotlib figure, the same in every run"
     import matplotlib
-    file = StringIO()
+    file, fonts = StringIO(), ['DejaVu Sans', 'Verdana']
     with matplotlib.rc_context({'svg.fonttype': 'none', 'svg.hashsalt': 'llms',
-                                'font.sans-serif': ['DejaVu Sans', 'Verdana']}):
+                                'font.sans-serif': fonts}):
         figure.savefig(file, format='svg', transparent=True,
                        metadata=dict.fromkeys(['Date', 'Creator', 'Format', 'Type']))
     body = re.search('<svg.*?>(.*)</svg>', file.getvalue(), re.S)[1]
@@ -286,6 +286,7 @@ def _drawing(figure):
     name, used = md5(body.encode()).hexdigest()[:8], {*re.findall('#([\\w-]+)', body)}
     def mark(tag):
         tag = re.sub(' id="(.*?)"', lambda m: m[0] if m[1] in used else '', tag[0])
+        tag = re.sub(r'\d+\.\d{3,}', lambda m: f'{float(m[0]):.2f}', tag)  # points
         return re.sub('( id="|href="#|url\\(#)([\\w-]+)', rf'\1\2-{name}', tag)
     return *(72 * figure.get_size_inches()), re.sub('<[^>]*>', mark, body)
 
@@ -323,8 +324,7 @@ function render({ model, el }) {
   const label = model.get("label"), last = frames.length - 1;
   const move = i => {
     if (i < 0 || i > last) return;
-    model.set("index", i);
-    model.save_changes();
+    model.set("index", i); model.save_changes();
   };
   const button = (text, name, by) => {
     const e = tag("button", "", text);

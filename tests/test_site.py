@@ -282,6 +282,12 @@ def test_helpers_are_read_last(tmp_path):
             == [*want[1:5], *docs.REFERENCE, *want[5:]])
 
 
+def test_a_percent_stays_with_its_number():
+    told = docs.joined_percents('95 % of `7 % 2`, and\n```\n8 % 3\n```\nor 5 %')
+    assert told == '95\u00a0% of `7 % 2`, and\n```\n8 % 3\n```\nor 5\u00a0%'
+
+
+
 def test_markdown_for_github():
     assert docs.plain(':::{note}\nOne\ntwo.\n:::') == '> [!NOTE]\n> One\n> two.'
     assert (docs.relink('[a](03_top_k.ipynb#b) [c](tour.ipynb)')
