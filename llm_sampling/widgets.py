@@ -5,8 +5,7 @@ distribution at every slider position beforehand, by the very function that the 
 looks rows up in that table, so it cannot disagree with the code. `slider_bars` makes the table, `SliderBars` shows it:
 with a kernel as a Jupyter widget, without one as a piece of HTML that needs neither kernel nor network.
 
-What an algorithm does step by step is shown in the same way: `frames` takes figures drawn beforehand and lets the reader
-go through them.
+What an algorithm does step by step is shown in the same way: `frames` takes figures drawn beforehand and lets the reader go through them.
 
 Docs: https://llm-sampling.github.io/llm_sampling/widgets.html.md"""
 
@@ -324,7 +323,8 @@ function render({ model, el }) {
   const label = model.get("label"), last = frames.length - 1;
   const move = i => {
     if (i < 0 || i > last) return;
-    model.set("index", i); model.save_changes();
+    model.set("index", i);
+    model.save_changes();
   };
   const button = (text, name, by) => {
     const e = tag("button", "", text);
