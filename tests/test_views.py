@@ -4,6 +4,7 @@ each does for most"""
 import math
 import os
 import re
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -405,6 +406,25 @@ def test_beams_on_the_map(map_page):
         found = shares(walk_to(map_page, t))
         assert len(found) == 2
         assert all(abs(a - b) < .51 for a, b in zip(found, want)), (t, found, want)
+
+
+def test_groups_and_drawn_texts_on_the_map(map_page):
+    "What two groups hold is counted once; drawn texts are those that Python draws"
+    known = {tuple(b.ids): b.mass for b in ls.likeliest(
+        ls.load(), PROMPT, num_nodes=200, max_new_tokens=1)}
+    for search, python in (
+            ('diverse4', partial(ls.diverse_beam_search, num_beam_groups=4)),
+            ('drawn4', partial(ls.stochastic_beam_search, seed=1))):
+        map_page.locator('select').select_option(search)
+        map_page.wait_for_function(f'{VIEW}.state.search === "{search}"'
+                                   f' && {VIEW}.steps.length')
+        ready(map_page)
+        n = {} if search == 'drawn4' else dict(num_return_sequences=4)
+        out = python(ls.load(), PROMPT, num_beams=4, max_new_tokens=1, **n)
+        own = {tuple(row.tolist()) for row in out.ids}
+        text = walk_to(map_page, 1)
+        assert abs(shares(text)[0] - 100 * sum(map(known.get, own))) < .51
+        assert (f'{len(own)} beginnings' in text) == (len(own) < 4)
 
 
 def test_tree_search_on_the_map(map_page):

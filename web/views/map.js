@@ -330,15 +330,21 @@ export class LikelyMap {
         + `${percent(mass(now.text))}. The best so far: ${this.quoted(best.text)}, `
         + `${percent(mass(best.text))}.`
     }
-    const beams = this.beams(now), sum = all => all.reduce((a, b) => a + b, 0)
+    const all = this.beams(now), sum = all => all.reduce((a, b) => a + b, 0)
+    // beams of two groups may hold one beginning
+    const beams = [...new Map(all.map(ids => [keyOf(ids), ids])).values()]
     const n = beams.length, {length: t} = now
+    const counted = (k, what) => k === 1 ? `1 ${what}` : `${k} ${what}s`
+    const fewer = n === all.length ? '' : `, ${counted(n, 'beginning')},`
     const likely = this.order.filter(p => p.ids.length === t
                                      || p.ended && p.ids.length < t).slice(0, n)
-    const said = `${head}the ${n} beams hold ${percent(sum(beams.map(mass)))} of what `
-      + `could be written with ${t === 1 ? '1 token' : `${t} tokens`}`
+    const said = `${head}the ${all.length} beams${fewer} hold `
+      + `${percent(sum(beams.map(mass)))} of what could be written with `
+      + counted(t, 'token')
+    const most = n === 1 ? 'most probable beginning holds'
+      : `${n} most probable beginnings hold`
     return likely.length < n ? `${said}.`
-      : `${said}; the ${n} most probable beginnings hold `
-        + `${percent(sum(likely.map(p => p.mass)))}.`
+      : `${said}; the ${most} ${percent(sum(likely.map(p => p.mass)))}.`
   }
 
   /** Hypotheses of a step; those that ended are kept */
