@@ -38,7 +38,7 @@
 - `llm_sampling.judge`: What a model says of a text that it need not have written: each token's probability, a vector, and how far it can be believed
 - `llm_sampling.knobs`: What a value may be, and the error that says so: one vocabulary for filters, samplers and strategies
 - `llm_sampling.likely`: All beginnings of a text, the most probable first: where the mass lies, and which part of it a search sees
-- `llm_sampling.live`: The playground, the lens, the arena and the map of the site, in a notebook, with your own model
+- `llm_sampling.live`: The playground, the lens, the arena, the map and the configurations of the site, in a notebook, with your own model
 - `llm_sampling.logit_contrast`: What one model says and another does not
 - `llm_sampling.mauve`: How much the texts of a model and of people overlap, as one number
 - `llm_sampling.mcts`: Try a beginning to its end before choosing it, and try most where it pays

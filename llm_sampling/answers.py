@@ -22,6 +22,7 @@ import torch
 from .beam import start_search
 from .contrastive import contrastive_search
 from .diverse import joined_groups, start_groups
+from .explorer import in_orders, parted
 from .generation import stream
 from .knobs import check_choice
 from .likely import Frontier
@@ -33,6 +34,7 @@ from .softmax import softmax
 from .specs import as_knob
 from .stochastic import start_drawn
 from .token_tree import TokenTree
+from .vote import minimum_bayes_risk
 
 # %% ../nbs/23c_answers.ipynb #9552c5de
 def _ids(prompt):
@@ -222,11 +224,60 @@ def _encode(lm, text):
     yield from ()
     return lm.encode(text)[0][0].tolist()
 
+# %% ../nbs/23c_answers.ipynb #1aec9776
+def _told_parts(lm, here, there):
+    "Where two orders part"
+    return [dict(step=re.match(r'\w+', p.step)[0], count=len(p.ids), mass=p.mass,
+                 names=[_name(lm, id) for id in p.ids[:4]])
+            for p in parted(here, there)]
+
+def _side_by_side(lm, chains, drawn, top=8):
+    "Tokens in each order: the likeliest, those at which orders part, those drawn"
+    probs = [softmax(c.logits[-1][0]) for c in chains]
+    model, own = softmax(chains[0].logits[0][0]), chains[0]
+    best = model.argsort(descending=True, stable=True).tolist()
+    kept = [id for id in best if any(p[id] > 0 for p in probs)][:top]
+    parts = [p for c in chains for p in (*parted(own, c), *parted(c, own))]
+    shown = {*kept, *drawn, *(id for p in parts for id in p.ids[:3])}
+    cut = [{id: re.match(r'\w+', r.step)[0] for r in c.report() for id in r.removed}
+           for c in chains]
+    return [dict(id=id, text=_name(lm, id), before=model[id].item(),
+                 probs=[p[id].item() or None for p in probs],
+                 by=[c.get(id) for c in cut]) for id in best if id in shown]
+
+def _configured(lm, system, given, prompt):
+    "A configuration of another system at one token, in the orders of four"
+    from llm_sampling.settings import read_keys   # transformers, for who asks this
+    knobs, call, lost = read_keys(system, given)
+    sampler = Sampler(**knobs)
+    seed = 1 if sampler.seed is None else sampler.seed
+    request = ask(lm, _ids(prompt), sampler.replace(seed=seed), max_new_tokens=1)
+    s, where = request.sampler, dict(ids=request.ids, position=0)
+    logits, where['state'] = lm.next_logits(request.ids), s.init(1)
+    values = {k: v for k, v in s.knobs.items() if isinstance(v, (int, float, str))}
+    chains, rows = in_orders(s, logits, **where), []
+    own = next(iter(chains.values()))
+    for order, chain in chains.items():
+        report = chain.report()
+        draw = s if order == 'own' else s.replace(order=order)
+        rows.append(dict(
+            order=order, kept=report[-1].kept, less=_told_parts(lm, own, chain),
+            more=_told_parts(lm, chain, own),
+            drawn=draw(logits, **where).item() if report[-1].kept else None,
+            steps=[told_step(lm, r, values) for r in report]))
+    drawn = {r['drawn'] for r in rows}
+    yield from ()
+    call_text = 'ls.' + repr(sampler).replace('adaptive=', 'adaptive=ls.')
+    return dict(sampler=call_text, seed=str(int(seed)), call=call, lost=lost,
+                rows=rows, tokens=_side_by_side(lm, [*chains.values()], drawn))
+
 # %% ../nbs/23c_answers.ipynb #e52de1aa
-METHODS = dict(encode=_encode, explain=_explain, generate=_generate, beams=_beams,
-               diverse_beam_search=_diverse, best_of_n=_whole(best_of_n),
-               contrastive_search=_whole(contrastive_search), likeliest=_likeliest,
-               locate=_locate, stochastic_beam_search=_drawn, tree=_tree)
+METHODS = dict(
+    encode=_encode, explain=_explain, generate=_generate, beams=_beams,
+    diverse_beam_search=_diverse, stochastic_beam_search=_drawn,
+    best_of_n=_whole(best_of_n), minimum_bayes_risk=_whole(minimum_bayes_risk),
+    contrastive_search=_whole(contrastive_search), likeliest=_likeliest,
+    locate=_locate, tree=_tree, configured=_configured)
 
 def as_json(value):
     "As JSON has it: what is no finite number is None"

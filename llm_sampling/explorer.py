@@ -46,6 +46,8 @@ STRATEGIES = dict(
     mirostat=_drawn('Mirostat 2', adaptive=dict(name='Mirostat2', tau=3, eta=.1)),
     beams=Contender('4 beams', dict(strategy='beam_search', num_beams=4)),
     best=Contender('best of 4', dict(strategy='best_of_n', n=4, temperature=1)),
+    mbr=Contender('most alike of 4', dict(strategy='minimum_bayes_risk', n=4,
+                                          temperature=1)),
     contrastive=Contender('contrastive search', dict(
         strategy='contrastive_search', top_k=4, penalty_alpha=.6)))
 AT_FIRST = ['greedy', 'draw', 'top_p', 'beams']

@@ -4,12 +4,17 @@ from torch import Tensor
 from typing import Any
 import anywidget
 
-__all__ = ['FIRST', 'FIRST_MAP', 'BARS', 'MADE', 'SHOWN', 'SEARCHES', 'first_screen',
-           'as_table', 'still', 'mounted', 'LiveView', 'view']
+__all__ = ['FIRST', 'FIRST_MAP', 'FIRST_SETTINGS', 'CALLS', 'BARS', 'MADE', 'SHOWN',
+           'SEARCHES', 'first_screen', 'as_table', 'still', 'mounted', 'LiveView',
+           'view']
 
 FIRST: Any
 
 FIRST_MAP: Any
+
+FIRST_SETTINGS: Any
+
+CALLS: Any
 
 BARS: Any
 
@@ -87,12 +92,12 @@ def view(
     """A view of the site in a notebook, with your own model
 
     Args:
-        name: 'lens', 'playground', 'arena' or 'map'
+        name: 'lens', 'playground', 'arena', 'map' or 'settings'
         lm: With a tokenizer; None: the bundled one
         prompt: None: the usual one
         show: Knobs of a lens by name, spaces between; None: those given
-        **knobs: Of a `Sampler`; of the arena `names`, of the map `search`, …
+        **knobs: Of a `Sampler`; of the arena `names`, of the map `search`, …; of
 
     Returns:
-        Stored with a notebook it is HTML, which lives on the site
+        'settings' the `system`, and what it is `given`
     """

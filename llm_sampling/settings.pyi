@@ -7,7 +7,8 @@ from transformers import LogitsProcessorList
 from typing import Any
 from typing import NamedTuple
 
-__all__ = ['READERS', 'Settings', 'read_settings', 'SamplerProcessor', 'as_processors']
+__all__ = ['READERS', 'Settings', 'read_keys', 'read_settings', 'SamplerProcessor',
+           'as_processors']
 
 class Settings(NamedTuple):
     """What a configuration of another system is here
@@ -20,6 +21,16 @@ class Settings(NamedTuple):
     call: dict[Any, Any]
 
 READERS: Any
+
+def read_keys(system: Any, settings: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Knobs, arguments of `generate`, and by key why another answer is there than here
+
+    Args:
+        system, settings: As `read_settings`
+
+    Returns:
+        Of three dicts
+    """
 
 def read_settings(
     system: Any,

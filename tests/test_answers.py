@@ -32,6 +32,13 @@ QUESTIONS = [
                        options=dict(n=3, max_new_tokens=6))),
     ('best_of_n', dict(prompt=[0, 265], settings=None, options=dict(
         n=2, num_return_sequences=2, max_new_tokens=4, seed=3))),
+    ('minimum_bayes_risk', dict(prompt='The king', settings=CHAIN, options=dict(
+        n=4, num_return_sequences=4, max_new_tokens=6))),
+    ('configured', dict(system='vllm', prompt='The king looked at his', given=dict(
+        temperature=1.5, top_p=.9, min_p=.05, seed=5, max_tokens=7))),
+    ('configured', dict(system='llama_cpp', prompt='The king', given=dict(
+        mirostat=2, repeat_penalty=1.1, stop='.', grammar='x'))),
+    ('configured', dict(system='transformers', prompt=[0, 265], given={})),
     ('contrastive_search', dict(prompt='The king', settings=None,
                                 options=dict(max_new_tokens=8))),
     ('contrastive_search', dict(prompt=[0, 265], settings=CHAIN, options=dict(
@@ -71,6 +78,7 @@ def test_another_model():
     ('explain', {}, 'prompt'), ('generate', dict(prompt='x', code=1), 'code'),
     ('explain', dict(prompt='x', settings=dict(top_p=3)), 'top_p must be'),
     ('explain', dict(prompt='x', settings=dict(adaptive='os.system')), 'adaptive'),
+    ('configured', dict(system='x', given={}, prompt='a'), 'system must be'),
     ('likeliest', dict(prompt=[10**9]), '1000000000')])
 def test_what_is_wrong_is_told(lm, method, params, words):
     (kind, said), = answers(lm, method, params)

@@ -170,12 +170,39 @@ def test_arena_and_map_ask_python(opened):
     assert page.evaluate(f'{VIEW}.order.length') == 170
 
 
+def test_configurations_ask_python(opened):
+    "Of any model: what is read, what is not honoured, what is wrong"
+    page, own = opened('live'), ls.LanguageModel(new_model(4096, 32, 1, 2),
+                                                 ls.load().tokenizer)
+    box = view('settings', own, 'The king', system='llama_cpp', given=dict(top_k=9))
+    live(page, box)
+    out, told = page.locator('.llms-read'), page.locator('[role=status]')
+    before = out.inner_text()
+    assert 'top_k=9' in before and 'lm = ls.load()' not in out.text_content()
+    page.get_by_role('button', name='Read', exact=True).click()
+    page.wait_for_function('document.querySelector("[role=status]").textContent'
+                           ' === "Read, and computed by the kernel."')
+    assert out.inner_text() == before
+    page.get_by_label('Configuration').fill('{"top_k": 3, "<img src=x>\u202e": 1}')
+    page.wait_for_function('document.querySelector(".llms-read").textContent'
+                           '.includes("it is not known")')
+    assert 'top_k=3' in out.inner_text() and '<img src=x>\\u202e' in out.inner_text()
+    assert page.locator('[data-llms] img').count() == 0
+    page.get_by_label('Configuration').fill('{"top_k": "many"}')
+    page.wait_for_function('document.querySelector("[role=status]").textContent'
+                           '.startsWith("That does not work")')
+    assert 'many' in told.text_content() and page.url.endswith('live.html')
+
+
 def test_stored_views_are_true(page_of_all):
     "On one page: each shows the knobs it names, and the engine says what is stored"
     views, roots = stored(), page_of_all.locator('[data-llms]')
     assert roots.count() == len(views) > 15
     for i, (chapter, html) in enumerate(views):
         kept = json.loads(re.search(r'<script[^>]*>(.*?)</script>', html, re.S)[1])
+        if 'system' in kept['state']:
+            roots.nth(i).evaluate('e => e.view.refresh()')
+            same(kept['first'], roots.nth(i).evaluate('e => e.view.shown'))
         if 'show' not in kept['state']: continue
         assert {*kept['state']['show']} <= {*SHOWN}, chapter
         knobs = roots.nth(i).locator('.llms-knobs > *')
@@ -211,7 +238,10 @@ def test_wrong_views_are_refused(lm):
                          (dict(name='lens', top_p=2), 'top_p must be'),
                          (dict(name='arena', names=['gredy']), 'names must be'),
                          (dict(name='map', search='bfs'), 'search must be'),
-                         (dict(name='map', top_k=3), 'name of a knob must be')):
+                         (dict(name='map', top_k=3), 'name of a knob must be'),
+                         (dict(name='settings', top_k=3), 'name of a knob must be'),
+                         (dict(name='settings', system='x'), 'system must be'),
+                         (dict(name='settings', given=dict(top_p='a')), 'top_p')):
         with pytest.raises(ValueError, match=words): view(**given)
     with pytest.raises(ValueError, match='tokenizer'):
         view('lens', ls.LanguageModel(lm.model))

@@ -170,7 +170,7 @@ def test_bad_settings_are_named(system, settings, error, said):
 
 
 def test_bad_calls_are_named():
-    with pytest.raises(ValueError, match='system must be one of vllm, llama_cpp'):
+    with pytest.raises(ValueError, match="system must be 'vllm' or 'llama_cpp'"):
         read_settings('hf', {})
     with pytest.raises(ValueError, match="accept must be a list of keys, not 'n'"):
         ls.Sampler.from_vllm({}, accept='n')

@@ -222,7 +222,7 @@ FINGERS = '''() => [...document.querySelectorAll(
   .map(([{width, height}, said]) => [width, height, said])'''
 WIDE = '''() => [document.documentElement.scrollWidth,
   ...[...document.querySelectorAll("[data-llms] *")]
-    .filter(e => e.getBoundingClientRect().right > 391 && !e.closest("pre"))
+    .filter(e => e.getBoundingClientRect().right > 391 && !e.closest("pre, .llms-wide"))
     .map(e => e.outerHTML.slice(0, 90))]'''
 
 

@@ -139,9 +139,9 @@ def beam_case(dice):
                      do_sample=dice.random() < .3,
                      eos_token_id=dice.choice([[0], [14]]), seed=dice.randrange(2**40))
 
-def best_case(dice):
+def best_case(dice, kind='best_of_n'):
     n = dice.choice([1, 2, 4])
-    return text_case(dice, 'best_of_n', (), n=n, max_new_tokens=dice.choice([1, 7, 12]),
+    return text_case(dice, kind, (), n=n, max_new_tokens=dice.choice([1, 7, 12]),
                      num_return_sequences=dice.choice([1, n]), stop=stops(dice),
                      eos_token_id=dice.choice([[0], [], [0, 14]]),
                      seed=dice.randrange(2**40))
@@ -222,6 +222,7 @@ def cases(scale=1, seed=5):
     made += [web_configurations.drawn(dice) for _ in range(n(300))]
     made += [contrastive_case(dice) for _ in range(n(60))]
     made += [stochastic_case(dice) for _ in range(n(60))]
+    made += [best_case(dice, 'minimum_bayes_risk') for _ in range(n(40))]
     made += window_cases() if scale == 1 else []
     for c in made:             # JavaScript's numbers hold no 64-bit integers
         for part in (c, c.get('settings') or {}, c.get('options', {})):
@@ -277,6 +278,7 @@ def past_of(c):
 SEARCHES = dict(generate=ls.generate, beams=ls.beam_search, best_of_n=ls.best_of_n,
                 contrastive_search=ls.contrastive_search,
                 diverse_beam_search=ls.diverse_beam_search,
+                minimum_bayes_risk=ls.minimum_bayes_risk,
                 stochastic_beam_search=ls.stochastic_beam_search)
 
 def strategy(c):
@@ -323,7 +325,8 @@ def place(c, row, ids):
     lm, t = bundled(), len(ids)
     prompt, state = lm.encode(prompt_of(c))[0], None
     s = sampler_of(c['settings'] or dict(temperature=0, seed=0))
-    s = s.replace(seed=ls.row_seeds(int(c['options']['seed']), prompt, n=row + 1)[row:])
+    seed = int(c['options'].get('seed', s.seed))
+    s = s.replace(seed=ls.row_seeds(seed, prompt, n=row + 1)[row:])
     for i in range(t + 1):
         past = torch.cat([prompt, torch.tensor([ids[:i]], dtype=torch.long)], 1)
         z, where = lm.forward(past)[0][:, -1], (past, None, i)
@@ -349,8 +352,9 @@ def perturbed(s, z, position):
 
 def near_tie(c, want, got):
     "Do rows part at tokens whose scores agree?"
-    # the score of a drawn text is its parent's: no sign that its tokens nearly tied
-    if c['kind'] == 'stochastic_beam_search': return False
+    # equal scores are no sign that tokens nearly tied: that of a drawn text is its
+    # parent's, and two texts may be as much like the others
+    if c['kind'] in ('stochastic_beam_search', 'minimum_bayes_risk'): return False
     for row, (w, g) in enumerate(zip(want, got)):
         parts = [t for t, (a, b) in enumerate(zip(w['ids'], g['ids'])) if a != b]
         if w['ids'] == g['ids']: continue

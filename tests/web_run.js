@@ -56,6 +56,8 @@
     stochastic_beam_search: async (api, c) =>
       (await api.call('stochastic_beam_search', c)).rows,
     best_of_n: async (api, c) => (await api.call('best_of_n', c)).rows,
+    minimum_bayes_risk: async (api, c) =>
+      (await api.call('minimum_bayes_risk', c)).rows,
     contrastive_search: async (api, c) =>
       (await api.call('contrastive_search', c)).rows,
   }

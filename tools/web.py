@@ -225,7 +225,7 @@ def write_weights(out):
 
 # --- one script ---
 
-IMPORT = re.compile(r"^import[^']*'(\./\w+\.js)'\n", flags=re.M)
+IMPORT = re.compile(r"^import[^']*'(\.\.?/\w+\.js)'\n", flags=re.M)
 EXPORT = re.compile(r'^export (?=async |class |const |function)', flags=re.M)
 NAME = re.compile(r'^(?:export )?(?:async )?(?:class|const|let|function\*?) (\w+)',
                   flags=re.M)
@@ -234,7 +234,7 @@ def in_order(path, seen):
     "A module after all those that it imports"
     if path in seen: return
     source = path.read_text()
-    for name in IMPORT.findall(source): in_order(path.parent/name[2:], seen)
+    for name in IMPORT.findall(source): in_order((path.parent/name).resolve(), seen)
     seen[path] = source
 
 def joined_modules(first):

@@ -3,7 +3,8 @@
 // stopped.
 
 import {beamSearch} from './beams.js'
-import {bestOfN} from './best.js'
+import {bestOfN, minimumBayesRisk} from './best.js'
+import {configured} from './configured.js'
 import {contrastiveSearch} from './contrastive.js'
 import {diverseBeamSearch} from './diverse.js'
 import {explain} from './explain.js'
@@ -31,6 +32,8 @@ export const METHODS = {
     contrastiveSearch(lm, prompt, settings, options),
   diverse_beam_search: (lm, {prompt, settings, options}) =>
     diverseBeamSearch(lm, prompt, settings, options),
+  minimum_bayes_risk: (lm, {prompt, settings, options}) =>
+    minimumBayesRisk(lm, prompt, settings, options),
   stochastic_beam_search: (lm, {prompt, settings, options}) =>
     stochasticBeamSearch(lm, prompt, settings, options),
   explain: (lm, {prompt, ids, settings, options}) =>
@@ -38,6 +41,7 @@ export const METHODS = {
   likeliest: (lm, {prompt, options}) => likeliest(lm, prompt, options),
   locate: (lm, {prompt, texts}) => locate(lm, prompt, texts),
   tree: (lm, {prompt, options}) => searchTree(lm, prompt, options),
+  configured: (lm, asked) => configured(lm, asked),
   orders: (lm, {prompt, settings, options}) =>
     inOrders(lm, prompt, settings, options),
 }

@@ -1,5 +1,48 @@
 const SIZE = 0
 
+const HIDDEN = /(?![\n\t\u200c\u200d])[\p{Cc}\p{Cf}\p{Co}\p{Cs}\u2028\u2029]/gu
+
+function escaped(char) {
+  const code = char.codePointAt(0), hex = n => code.toString(16).padStart(n, '0')
+  return code < 256 ? `\\x${hex(2)}` : code < 65536 ? `\\u${hex(4)}` : `\\U${hex(8)}`
+}
+
+function visible(text) { return text.replace(HIDDEN, escaped) }
+
+function pythonText(text) {
+  const quoted = text.replace(/[\\']/g, '\\$&').replace(/\n/g, '\\n')
+    .replace(/[\t\u200c\u200d]/g, escaped)
+  return `'${visible(quoted)}'`
+}
+
+function pythonValue(value) {
+  if (value === null || value === undefined) return 'None'
+  if (typeof value === 'boolean') return value ? 'True' : 'False'
+  if (typeof value === 'string') return pythonText(value)
+  if (typeof value === 'number') {
+    if (Number.isFinite(value)) return String(value)
+    return `float('${value < 0 ? '-' : ''}inf')`
+  }
+  if (Array.isArray(value)) return `[${value.map(pythonValue).join(', ')}]`
+  const pairs = Object.entries(value).map(([k, v]) => `${pythonText(k)}: ${
+    pythonValue(v)}`)
+  return `{${pairs.join(', ')}}`
+}
+
+function knobText(name, value) {
+  if (name === 'adaptive') {
+    const {name: kind, ...knobs} = value
+    const words = Object.entries(knobs).map(([k, v]) => `${k}=${pythonValue(v)}`)
+    return `ls.${kind}(${words.join(', ')})`
+  }
+  if (name === 'dynamic_temperature') return `(${value.map(pythonValue).join(', ')})`
+  if (name !== 'logit_bias') return pythonValue(value)
+  const entries = value.map(([id, b]) => `${pythonValue(id)}: ${pythonValue(b)}`)
+  return `{${entries.join(', ')}}`
+}
+
+
+
 function element(name, {on = {}, ...props} = {}, ...children) {
   const made = document.createElement(name)
   for (const [key, value] of Object.entries(props)) {
@@ -12,23 +55,8 @@ function element(name, {on = {}, ...props} = {}, ...children) {
   return made
 }
 
-const HIDDEN = /(?![\n\t\u200c\u200d])[\p{Cc}\p{Cf}\p{Co}\p{Cs}\u2028\u2029]/gu
-
-function escaped(char) {
-  const code = char.codePointAt(0), hex = n => code.toString(16).padStart(n, '0')
-  return code < 256 ? `\\x${hex(2)}` : code < 65536 ? `\\u${hex(4)}` : `\\U${hex(8)}`
-}
-
-function visible(text) { return text.replace(HIDDEN, escaped) }
-
 function tokenLabel(text) {
   return visible(text).replace(/ /g, '␣').replace(/\n/g, '⏎').replace(/\t/g, '⇥')
-}
-
-function pythonText(text) {
-  const quoted = text.replace(/[\\']/g, '\\$&').replace(/\n/g, '\\n')
-    .replace(/[\t\u200c\u200d]/g, escaped)
-  return `'${visible(quoted)}'`
 }
 
 function percent(p) {
@@ -119,6 +147,8 @@ const PAGE = {
   ends: [0],                       // ids that end a text
   linked: true,                    // has a state an address?
   api: readyEngine,
+  ready: () => globalThis.llmSampling?.engine.ready,     // to be asked in passing
+  where: 'on this page',
   hash: () => location.hash,
   keep: fragment => history.replaceState(history.state, '', fragment),
 }
@@ -160,6 +190,12 @@ const STRATEGIES = {
   best: {
     name: "best of 4",
     search: "best_of_n",
+    options: {n: 4},
+    settings: {temperature: 1},
+  },
+  mbr: {
+    name: "most alike of 4",
+    search: "minimum_bayes_risk",
     options: {n: 4},
     settings: {temperature: 1},
   },
@@ -379,44 +415,6 @@ for i in range(${n}):
     ids = torch.cat([ids, token[:, None]], 1)
 print(lm.decode(ids[0, start:].tolist()))
 `
-}
-
-function pythonValue(value) {
-  if (value === null || value === undefined) return 'None'
-  if (typeof value === 'boolean') return value ? 'True' : 'False'
-  if (typeof value === 'string') return pythonText(value)
-  if (typeof value === 'number') {
-    if (Number.isFinite(value)) return String(value)
-    return `float('${value < 0 ? '-' : ''}inf')`
-  }
-  if (Array.isArray(value)) return `[${value.map(pythonValue).join(', ')}]`
-  const pairs = Object.entries(value).map(([k, v]) => `${pythonText(k)}: ${
-    pythonValue(v)}`)
-  return `{${pairs.join(', ')}}`
-}
-
-function knobText(name, value) {
-  if (name === 'adaptive') {
-    const {name: kind, ...knobs} = value
-    const words = Object.entries(knobs).map(([k, v]) => `${k}=${pythonValue(v)}`)
-    return `ls.${kind}(${words.join(', ')})`
-  }
-  if (name === 'dynamic_temperature') return `(${value.map(pythonValue).join(', ')})`
-  if (name !== 'logit_bias') return pythonValue(value)
-  const entries = value.map(([id, b]) => `${pythonValue(id)}: ${pythonValue(b)}`)
-  return `{${entries.join(', ')}}`
-}
-
-function samplerText(settings, {ORDERS, STEPS}) {
-  const {order = 'transformers', seed, ...knobs} = settings
-  const steps = (Array.isArray(order) ? order : ORDERS[order]).filter(n => n in knobs)
-  const names = [...steps, ...steps.flatMap(n => STEPS[n].extra)]
-  const words = names.filter(n => n in knobs).map(n => [n, knobs[n]])
-    .map(([name, value]) => `${name}=${knobText(name, value)}`)
-  if (knobs.allowed_token_ids) words.push("processors={'allowed_token_ids': allowed}")
-  if (order !== 'transformers') words.push(`order=${pythonValue(order)}`)
-  if (seed !== undefined) words.push(`seed=${seed}`)
-  return `Sampler(${words.join(', ')})`
 }
 
 
@@ -1541,8 +1539,320 @@ class LikelyMap {
 }
 
 
+const WORDS = {True: true, true: true, False: false, false: false, None: null,
+               null: null, inf: Infinity, Infinity}
+const ESCAPES = {n: '\n', t: '\t', r: '\r', b: '\b', f: '\f'}
+const SKIP = /(?:\s|#[^\n]*)*/y, NAME = /[A-Za-z_][\w.]*/y
+const NUMBER = /[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?/y
+const STRING = /"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'/y
+const ASSIGNED = /[A-Za-z_]\w*\s*=\s*/y           // `params = SamplingParams(…)`
+const ENDS = {'[': ']', '(': ')'}
+const DEEPEST = 50
 
-const VIEWS = {playground: Playground, arena: Arena, map: LikelyMap, lens: Lens}
+function unescaped(text) {
+  return text.slice(1, -1).replace(/\\(u[\da-fA-F]{4}|x[\da-fA-F]{2}|.)/g, (_, e) =>
+    e.length > 1 ? String.fromCharCode(parseInt(e.slice(1), 16)) : ESCAPES[e] ?? e)
+}
+
+class Reader {
+  constructor(text) { Object.assign(this, {text, at: 0, depth: 0}) }
+
+  take(pattern) {
+    pattern.lastIndex = this.at
+    const found = pattern.exec(this.text)?.[0] ?? ''
+    this.at += found.length
+    return found
+  }
+
+  skip() { this.take(SKIP) }
+
+  sign(sign) {
+    this.skip()
+    if (!this.text.startsWith(sign, this.at)) return false
+    this.at += sign.length
+    return true
+  }
+
+  fail() {
+    const line = this.text.slice(0, this.at).split('\n').length
+    const rest = this.text.slice(this.at, this.at + 12).trim()
+    throw new Error(`line ${line} is not understood at “${rest || 'its end'}”`)
+  }
+
+  all(end, entry) {
+    const found = []
+    if (++this.depth > DEEPEST) this.fail()
+    while (!this.sign(end)) {
+      if (found.length && !this.sign(',')) this.fail()
+      if (found.length && this.sign(end)) break
+      found.push(entry())
+    }
+    this.depth--
+    return found
+  }
+
+  keyword() {
+    this.skip()
+    const name = this.take(NAME)
+    if (!name || !this.sign('=')) this.fail()
+    return [name, this.value()]
+  }
+
+  entry() {
+    const key = this.value()
+    if (!this.sign(':') || !['string', 'number'].includes(typeof key)) this.fail()
+    return [String(key), this.value()]
+  }
+
+  value() {
+    this.skip()
+    const string = this.take(STRING)
+    if (string) return unescaped(string)
+    const number = this.take(NUMBER)
+    if (number) return Number(number.replace(/_/g, ''))
+    if (this.sign('{')) return Object.fromEntries(this.all('}', () => this.entry()))
+    for (const open of '[(') {
+      if (this.sign(open)) return this.all(ENDS[open], () => this.value())
+    }
+    if (this.sign('-inf')) return -Infinity
+    return this.named()
+  }
+
+  named() {
+    const name = this.take(NAME)
+    if (Object.hasOwn(WORDS, name)) return WORDS[name]
+    if (!name || !this.sign('(')) this.fail()
+    return Object.fromEntries(this.all(')', () => this.keyword()))
+  }
+}
+
+function parseLiteral(text) {
+  const reader = new Reader(text)
+  reader.skip()
+  reader.take(ASSIGNED)
+  const value = reader.value()
+  reader.skip()
+  if (reader.at < text.length) reader.fail()
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new Error('a configuration is a dict: {"temperature": 0.8}, or '
+                    + 'SamplingParams(temperature=0.8)')
+  }
+  return value
+}
+
+
+
+const SYSTEM_NAMES = {vllm: 'vLLM', llama_cpp: 'llama.cpp',
+                      transformers: 'transformers', openai: 'OpenAI'}
+const ORDER_TITLES = {vllm: 'vLLM', 'llama.cpp': 'llama.cpp', mlx: 'mlx-lm',
+                      transformers: 'transformers', own: 'its own list'}
+const READERS = {vllm: 'from_vllm', llama_cpp: 'from_llama_cpp', openai: 'from_openai',
+                 transformers: 'from_generation_config'}
+const EXAMPLES = {
+  'vLLM, with a seed': ['vllm', 'SamplingParams(temperature=1.5, top_p=0.9, '
+                        + 'min_p=0.05, seed=5)'],
+  'the same words for llama.cpp': ['llama_cpp', '{"temperature": 1.5, "top_p": 0.9, '
+                                   + '"min_p": 0.05, "seed": 5}'],
+  'a model’s own, with top-k': ['transformers', 'GenerationConfig(do_sample=True, '
+                                + 'temperature=0.6, top_k=20, top_p=0.95)'],
+  'llama.cpp with XTC and DRY': ['llama_cpp', '{"xtc_probability": 1, "temperature": '
+                                 + '1.2, "dry_multiplier": 0.8}'],
+}
+const PAUSE = 400                    // milliseconds after the last letter
+
+const many = n => n.toLocaleString('en')
+const tokens = n => `${many(n)} token${n === 1 ? '' : 's'}`
+
+async function read({engine}, {system, text, prompt}) {
+  return engine.call('configured', {system, given: parseLiteral(text), prompt})
+}
+
+function partText({step, count, mass, names}, drops, keeps) {
+  const gone = names.map(tokenLabel).join('  ')
+  const more = count > names.length ? ' …' : ''
+  return element('li', {}, element('b', {}, step), ` of ${drops} drops `
+    + `${tokens(count)} that ${keeps} keeps, ${percent(mass)} of its probability: `
+    + `${gone}${more}`)
+}
+
+function against(own, row) {
+  const [a, b] = [own, row].map(r => ORDER_TITLES[r.order])
+  const parts = [...row.less.map(p => partText(p, b, a)),
+                 ...row.more.map(p => partText(p, a, b))]
+  if (!parts.length) return element('li', {}, `${b} keeps the same tokens.`)
+  return element('li', {}, `${b} keeps ${many(row.kept)}.`,
+                 element('ul', {}, ...parts))
+}
+
+function cell(p, by) {
+  if (p === null) return element('td', {class: 'llms-gone'}, `– ${by ?? ''}`)
+  return element('td', {}, percent(p))
+}
+
+function tableOf({rows, tokens}) {
+  const head = rows.map(r => element('th', {scope: 'col'}, ORDER_TITLES[r.order]))
+  const kept = rows.map(r => element('td', {}, many(r.kept)))
+  const label = id => tokens.find(t => t.id === id)
+  const drawn = rows.map(r => element('td', {}, r.drawn === null ? '–'
+    : tokenLabel(label(r.drawn).text)))
+  const line = (name, cells, props = {}) =>
+    element('tr', props, element('th', {scope: 'row'}, name), ...cells)
+  return element('table', {class: 'llms-orders'},
+    element('thead', {}, element('tr', {}, element('th', {scope: 'col'}, 'order of'),
+                                 element('th', {scope: 'col'}, 'the model'), ...head)),
+    element('tbody', {}, line('tokens kept', [element('td'), ...kept]),
+            line('drawn', [element('td'), ...drawn]),
+            ...tokens.map(t => line(tokenLabel(t.text), [
+              element('td', {}, percent(t.before)),
+              ...t.probs.map((p, i) => cell(p, t.by[i]))]))))
+}
+
+class SettingsView {
+  constructor(root, first, source = PAGE, state = {}) {
+    this.source = source
+    const fields = fieldsOf('settings', source.hash())
+    this.state = fields ? readSettingsState(fields, state) : {...state}
+    this.asked = 0
+    this.build(root)
+    this.write()
+    if (fields) {
+      root.scrollIntoView()
+      this.refresh()
+    } else this.show(first)
+    addEventListener('hashchange', () => this.follow())
+  }
+
+  follow() {
+    const fields = fieldsOf('settings', this.source.hash())
+    if (!fields) return
+    this.state = readSettingsState(fields, this.state)
+    this.write()
+    this.refresh()
+  }
+
+  build(root) {
+    const typed = name => ({input: e => this.change({[name]: e.target.value})})
+    this.status = new Status(this.source)
+    this.system = element('select', {on: {change: e => this.change({
+      system: e.target.value})}}, ...Object.entries(SYSTEM_NAMES).map(
+      ([value, name]) => element('option', {value}, name)))
+    this.text = element('textarea', {rows: 3, spellcheck: false, maxLength: 4000,
+                                     class: 'llms-code', on: typed('text')})
+    this.prompt = element('input', {type: 'text', spellcheck: false, maxLength: 4000,
+                                    on: typed('prompt')})
+    const link = button('Copy link', () => {
+      this.source.keep(writeSettingsState(this.state))
+      copied(location.href, this.status.text)
+    })
+    const examples = Object.entries(EXAMPLES).map(([name, [system, text]]) =>
+      button(name, () => this.choose({system, text})))
+    this.out = element('div', {class: 'llms-read'})
+    const field = (name, input) =>
+      element('label', {class: 'llms-field'}, element('span', {}, name), input)
+    root.replaceChildren(
+      element('div', {class: 'llms-fields'}, field('Written for', this.system)),
+      field('Configuration: JSON, a dict, or a call', this.text),
+      field('Look at the token after', this.prompt),
+      element('div', {class: 'llms-row-of-buttons'},
+              button('Read', () => this.choose({}), {class: 'llms-strong'}),
+              ...this.source.linked ? [link] : []),
+      element('div', {class: 'llms-row-of-buttons', role: 'group',
+                      'aria-label': 'examples'}, ...examples),
+      this.status.row, this.out)
+  }
+
+  write() {
+    for (const name of ['system', 'text', 'prompt']) this[name].value = this.state[name]
+  }
+
+  async change(part) {
+    Object.assign(this.state, part)
+    this.out.classList.add('llms-old')
+    const asked = ++this.asked
+    await new Promise(done => setTimeout(done, PAUSE))
+    if (asked === this.asked && this.source.ready()) this.refresh()
+    else if (asked === this.asked) this.status.say('Press Read.')
+  }
+
+  choose(part) {
+    Object.assign(this.state, part)
+    this.write()
+    return this.refresh()
+  }
+
+  async refresh() {
+    const asked = ++this.asked
+    try {
+      const api = await this.status.engine()
+      const said = await read(api, this.state)
+      if (asked !== this.asked) return
+      this.source.keep(writeSettingsState(this.state))
+      this.show(said)
+      this.status.say(`Read, and computed ${this.source.where}.`)
+    } catch (error) {
+      if (asked !== this.asked) return
+      this.out.classList.add('llms-old')
+      this.status.say(`That does not work: ${visible(error.message)}`)
+    }
+  }
+
+  show(said) {
+    this.shown = said
+    const {sampler, call, lost, rows, seed} = said, [own, ...others] = rows
+    const lines = Object.entries(lost).map(([key, why]) =>
+      element('li', {}, element('b', {}, visible(key)), `: ${visible(why)}`))
+    const calls = Object.entries(call).map(([k, v]) => `${k}=${pythonValue(v)}`)
+    const open = own.order
+    const list = row => element(
+      'details', {open: row.order === open},
+      element('summary', {}, `What each step does, in the order of `
+                             + ORDER_TITLES[row.order]),
+      element('ol', {class: 'llms-steps-list'}, ...row.steps.slice(1).map(stepLine)))
+    this.out.classList.remove('llms-old')
+    this.out.replaceChildren(
+      element('p', {class: 'llms-head'}, 'Read as'),
+      element('pre', {tabIndex: 0, 'aria-label': 'the sampler in Python'},
+              visible(sampler)),
+      ...calls.length ? [element('p', {}, 'For the call: ', element(
+        'code', {}, visible(calls.join(', '))))] : [],
+      ...lines.length ? [element('p', {class: 'llms-head'}, 'Not honoured: another '
+        + 'answer than there'), element('ul', {}, ...lines)] : [],
+      element('p', {class: 'llms-head'}, `The same knobs in four orders: `
+        + `${ORDER_TITLES[own.order]} keeps ${tokens(own.kept)}`),
+      element('ul', {class: 'llms-steps-list'}, ...others.map(r => against(own, r))),
+      element('div', {class: 'llms-wide', tabIndex: 0, role: 'region',
+                      'aria-label': 'tokens in each order'}, tableOf(said)),
+      element('p', {class: 'llms-note'}, `A dash names the step that dropped the `
+        + `token. Drawn: by seed ${seed}, with the same noise in each order.`),
+      ...rows.map(list),
+      element('details', {}, element('summary', {}, 'The same in Python'),
+              element('pre', {tabIndex: 0, 'aria-label': 'the same in Python'},
+                      this.python(said))))
+  }
+
+  python({lost}) {
+    const {system, text, prompt} = this.state, names = Object.keys(lost)
+    let given = text
+    try { given = pythonValue(parseLiteral(text)) } catch { /* an old text is shown */ }
+    const accept = names.length ? `, accept=${pythonValue(names)}` : ''
+    return `from llm_sampling.explorer import in_orders, parted
+${this.source.python}
+given = ${visible(given)}
+sampler = ls.Sampler.${READERS[system]}(given${accept})
+logits, (ids, _) = lm.next_logits(${pythonValue(prompt)}), lm.encode(${
+  pythonValue(prompt)})
+chains = in_orders(sampler.lend(lm.tokenizer), logits, ids, position=0)
+own, *others = chains
+for name in others:
+    print(name, parted(chains[own], chains[name]), parted(chains[name], chains[own]))
+`
+  }
+}
+
+
+
+const VIEWS = {playground: Playground, arena: Arena, map: LikelyMap, lens: Lens,
+               settings: SettingsView}
 
 class Kernel {
   constructor(model) {
@@ -1574,7 +1884,8 @@ export default {render({model, el}) {
   const engine = new Kernel(model), name = model.get('view')
   const root = element('div', {'data-llms': name})
   const source = {...UNLINKED, offer: model.get('offer'), ends: model.get('ends'),
-                  python: model.get('python'), api: async () => ({engine})}
+                  python: model.get('python'), where: 'by the kernel',
+                  ready: () => true, api: async () => ({engine})}
   el.classList.add('llms-live')
   el.append(root)
   const {state, first} = model.get('screen')

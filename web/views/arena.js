@@ -1,7 +1,7 @@
 // One beginning and one seed, several strategies side by side.
 
-import {PAGE, Status, button, copied, element, percent, pythonText,
-        visible} from './dom.js'
+import {pythonText, visible} from '../python_text.js'
+import {PAGE, Status, button, copied, element, percent} from './dom.js'
 import {keywords} from './python.js'
 import {fieldsOf, readArena, seedOf, writeArena} from './state.js'
 import {AT_FIRST, FIRST, STRATEGIES} from './strategies.js'

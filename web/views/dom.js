@@ -1,6 +1,8 @@
 // What the views are made of: elements, texts that are shown and never obeyed, and the
 // engine, which comes when it is first asked.
 
+import {visible} from '../python_text.js'
+
 /** An element; what it has no property for is an attribute; `on` are listeners */
 export function element(name, {on = {}, ...props} = {}, ...children) {
   const made = document.createElement(name)
@@ -14,26 +16,9 @@ export function element(name, {on = {}, ...props} = {}, ...children) {
   return made
 }
 
-const HIDDEN = /(?![\n\t\u200c\u200d])[\p{Cc}\p{Cf}\p{Co}\p{Cs}\u2028\u2029]/gu
-
-function escaped(char) {
-  const code = char.codePointAt(0), hex = n => code.toString(16).padStart(n, '0')
-  return code < 256 ? `\\x${hex(2)}` : code < 65536 ? `\\u${hex(4)}` : `\\U${hex(8)}`
-}
-
-/** Text whose control and direction marks are seen: Python's `printable` */
-export function visible(text) { return text.replace(HIDDEN, escaped) }
-
 /** A token by itself: its spaces and line ends are seen, too */
 export function tokenLabel(text) {
   return visible(text).replace(/ /g, '␣').replace(/\n/g, '⏎').replace(/\t/g, '⇥')
-}
-
-/** A text as Python writes it */
-export function pythonText(text) {
-  const quoted = text.replace(/[\\']/g, '\\$&').replace(/\n/g, '\\n')
-    .replace(/[\t\u200c\u200d]/g, escaped)
-  return `'${visible(quoted)}'`
 }
 
 export function percent(p) {
@@ -131,6 +116,8 @@ export const PAGE = {
   ends: [0],                       // ids that end a text
   linked: true,                    // has a state an address?
   api: readyEngine,
+  ready: () => globalThis.llmSampling?.engine.ready,     // to be asked in passing
+  where: 'on this page',
   hash: () => location.hash,
   keep: fragment => history.replaceState(history.state, '', fragment),
 }

@@ -5,8 +5,10 @@ import {UNLINKED, element} from './dom.js'
 import {Lens} from './lens.js'
 import {LikelyMap} from './map.js'
 import {Playground} from './playground.js'
+import {SettingsView} from './settings.js'
 
-const VIEWS = {playground: Playground, arena: Arena, map: LikelyMap, lens: Lens}
+const VIEWS = {playground: Playground, arena: Arena, map: LikelyMap, lens: Lens,
+               settings: SettingsView}
 
 /** Asks the kernel as `Engine` asks its worker, by messages of a widget */
 class Kernel {
@@ -39,7 +41,8 @@ export default {render({model, el}) {
   const engine = new Kernel(model), name = model.get('view')
   const root = element('div', {'data-llms': name})
   const source = {...UNLINKED, offer: model.get('offer'), ends: model.get('ends'),
-                  python: model.get('python'), api: async () => ({engine})}
+                  python: model.get('python'), where: 'by the kernel',
+                  ready: () => true, api: async () => ({engine})}
   el.classList.add('llms-live')
   el.append(root)
   const {state, first} = model.get('screen')

@@ -1,8 +1,8 @@
 // All that could be written after a beginning, as a map: a column for each token, and
 // heights are probabilities. It grows, the most probable first; searches walk on it.
 
-import {PAGE, Status, button, copied, element, percent, tokenLabel,
-        visible} from './dom.js'
+import {visible} from '../python_text.js'
+import {PAGE, Status, button, copied, element, percent, tokenLabel} from './dom.js'
 import {fieldsOf, readMap, writeMap} from './state.js'
 import {FIRST_MAP} from './strategies.js'
 

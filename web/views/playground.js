@@ -1,8 +1,9 @@
 // One text, token by token: the chances of the next one before and after the steps of a
 // sampler, what each step removed and why, and the way to another text.
 
-import {PAGE, Status, button, copied, element, percent, slider, tokenLabel,
-        visible} from './dom.js'
+import {visible} from '../python_text.js'
+import {PAGE, Status, button, copied, element, percent, slider,
+        tokenLabel} from './dom.js'
 import {pythonOf, settingsOf} from './python.js'
 import {MAIN, OTHERS, ORDER_NAMES, SLIDERS, fieldsOf, readPlay, seedOf,
         writePlay} from './state.js'

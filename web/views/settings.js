@@ -2,11 +2,10 @@
 // OpenAI, read as its system reads it; what its order keeps of a real distribution, and
 // where the orders of other systems part from it.
 
-import {PAGE, Status, button, copied, element, percent, tokenLabel,
-        visible} from './dom.js'
+import {pythonValue, visible} from '../python_text.js'
+import {PAGE, Status, button, copied, element, percent, tokenLabel} from './dom.js'
 import {parseLiteral} from './literal.js'
 import {stepLine} from './playground.js'
-import {pythonValue, samplerText} from './python.js'
 import {fieldsOf, readSettingsState, writeSettingsState} from './state.js'
 
 const SYSTEM_NAMES = {vllm: 'vLLM', llama_cpp: 'llama.cpp',
@@ -25,23 +24,14 @@ const EXAMPLES = {
   'llama.cpp with XTC and DRY': ['llama_cpp', '{"xtc_probability": 1, "temperature": '
                                  + '1.2, "dry_multiplier": 0.8}'],
 }
-const SEED = 1                       // where a configuration has none
 const PAUSE = 400                    // milliseconds after the last letter
 
 const many = n => n.toLocaleString('en')
 const tokens = n => `${many(n)} token${n === 1 ? '' : 's'}`
 
-/** What the view shows of a configuration, from the engine */
-async function read(api, {system, text, prompt}) {
-  const {settings, call, lost} = api.readConfiguration(system, parseLiteral(text))
-  const asked = {...settings, seed: settings.seed ?? SEED}
-  const {rows, tokens} = await api.engine.call('orders', {prompt, settings: asked})
-  const named = list => list.map(({first, ...rest}) => (
-    {...rest, names: first.slice(0, 4).map(id => api.tokenizer.name(id))}))
-  return {sampler: samplerText(settings, api), seed: asked.seed, call, lost,
-          tokens,
-          rows: rows.map(row => ({...row, less: named(row.less), more: named(row.more),
-                                  steps: named(row.steps)}))}
+/** What the view shows of a configuration */
+async function read({engine}, {system, text, prompt}) {
+  return engine.call('configured', {system, given: parseLiteral(text), prompt})
 }
 
 /** A sentence on what one order drops and another keeps */
@@ -88,9 +78,11 @@ function tableOf({rows, tokens}) {
 }
 
 export class SettingsView {
-  constructor(root, first) {
-    const fields = fieldsOf('settings', location.hash)
-    this.state = fields ? readSettingsState(fields, first.state) : {...first.state}
+  /** As `LikelyMap` */
+  constructor(root, first, source = PAGE, state = {}) {
+    this.source = source
+    const fields = fieldsOf('settings', source.hash())
+    this.state = fields ? readSettingsState(fields, state) : {...state}
     this.asked = 0
     this.build(root)
     this.write()
@@ -103,7 +95,7 @@ export class SettingsView {
 
   /** Somebody pasted the address of another state */
   follow() {
-    const fields = fieldsOf('settings', location.hash)
+    const fields = fieldsOf('settings', this.source.hash())
     if (!fields) return
     this.state = readSettingsState(fields, this.state)
     this.write()
@@ -112,7 +104,7 @@ export class SettingsView {
 
   build(root) {
     const typed = name => ({input: e => this.change({[name]: e.target.value})})
-    this.status = new Status()
+    this.status = new Status(this.source)
     this.system = element('select', {on: {change: e => this.change({
       system: e.target.value})}}, ...Object.entries(SYSTEM_NAMES).map(
       ([value, name]) => element('option', {value}, name)))
@@ -121,7 +113,7 @@ export class SettingsView {
     this.prompt = element('input', {type: 'text', spellcheck: false, maxLength: 4000,
                                     on: typed('prompt')})
     const link = button('Copy link', () => {
-      PAGE.keep(writeSettingsState(this.state))
+      this.source.keep(writeSettingsState(this.state))
       copied(location.href, this.status.text)
     })
     const examples = Object.entries(EXAMPLES).map(([name, [system, text]]) =>
@@ -134,7 +126,8 @@ export class SettingsView {
       field('Configuration: JSON, a dict, or a call', this.text),
       field('Look at the token after', this.prompt),
       element('div', {class: 'llms-row-of-buttons'},
-              button('Read', () => this.choose({}), {class: 'llms-strong'}), link),
+              button('Read', () => this.choose({}), {class: 'llms-strong'}),
+              ...this.source.linked ? [link] : []),
       element('div', {class: 'llms-row-of-buttons', role: 'group',
                       'aria-label': 'examples'}, ...examples),
       this.status.row, this.out)
@@ -151,7 +144,7 @@ export class SettingsView {
     this.out.classList.add('llms-old')
     const asked = ++this.asked
     await new Promise(done => setTimeout(done, PAUSE))
-    if (asked === this.asked && globalThis.llmSampling?.engine.ready) this.refresh()
+    if (asked === this.asked && this.source.ready()) this.refresh()
     else if (asked === this.asked) this.status.say('Press Read.')
   }
 
@@ -167,9 +160,9 @@ export class SettingsView {
       const api = await this.status.engine()
       const said = await read(api, this.state)
       if (asked !== this.asked) return
-      PAGE.keep(writeSettingsState(this.state))
+      this.source.keep(writeSettingsState(this.state))
       this.show(said)
-      this.status.say('Read, and computed on this page.')
+      this.status.say(`Read, and computed ${this.source.where}.`)
     } catch (error) {
       if (asked !== this.asked) return
       this.out.classList.add('llms-old')
@@ -193,7 +186,7 @@ export class SettingsView {
     this.out.replaceChildren(
       element('p', {class: 'llms-head'}, 'Read as'),
       element('pre', {tabIndex: 0, 'aria-label': 'the sampler in Python'},
-              visible(`ls.${sampler}`)),
+              visible(sampler)),
       ...calls.length ? [element('p', {}, 'For the call: ', element(
         'code', {}, visible(calls.join(', '))))] : [],
       ...lines.length ? [element('p', {class: 'llms-head'}, 'Not honoured: another '
@@ -216,10 +209,8 @@ export class SettingsView {
     let given = text
     try { given = pythonValue(parseLiteral(text)) } catch { /* an old text is shown */ }
     const accept = names.length ? `, accept=${pythonValue(names)}` : ''
-    return `import llm_sampling as ls
-from llm_sampling.explorer import in_orders, parted
-
-lm = ls.load()
+    return `from llm_sampling.explorer import in_orders, parted
+${this.source.python}
 given = ${visible(given)}
 sampler = ls.Sampler.${READERS[system]}(given${accept})
 logits, (ids, _) = lm.next_logits(${pythonValue(prompt)}), lm.encode(${

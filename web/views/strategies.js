@@ -21,6 +21,12 @@ export const STRATEGIES = {
     options: {n: 4},
     settings: {temperature: 1},
   },
+  mbr: {
+    name: "most alike of 4",
+    search: "minimum_bayes_risk",
+    options: {n: 4},
+    settings: {temperature: 1},
+  },
   contrastive: {
     name: "contrastive search",
     search: "contrastive_search",
