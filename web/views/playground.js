@@ -13,7 +13,8 @@ const PACE = 110                   // milliseconds between tokens
 
 const wait = ms => new Promise(done => setTimeout(done, ms))
 
-function bits(p) { return p ? -Math.log2(p) : Infinity }
+/** In nats */
+function surprisal(p) { return p ? -Math.log(p) : Infinity }
 
 /** A bar that can be pressed: the chance before, the chance after */
 function barRow(pressed) {
@@ -33,13 +34,14 @@ function barRow(pressed) {
     name.textContent = tokenLabel(token.text)
     before.style.width = `${100 * was / most}%`
     after.style.width = `${100 * is / most}%`
-    value.textContent = `${percent(was)} → ${is ? percent(is) : 'removed'}`
+    const left = is ? percent(is) : 'removed', stepped = token.probs.length > 1
+    value.textContent = percent(was) + (stepped ? ` → ${left}` : '')
     row.classList.toggle('llms-gone', !is)
     next.className = marks.length ? 'llms-mark' : ''
     next.textContent = marks.join(', ')
     row.setAttribute('aria-label', [
-      `write ${tokenLabel(token.text)}`, `${percent(was)} before`,
-      is ? `${percent(is)} after` : 'removed', ...marks].join(', '))
+      `write ${tokenLabel(token.text)}`, percent(was) + (stepped ? ' before' : ''),
+      ...stepped ? [is ? `${left} after` : left] : [], ...marks].join(', '))
   }
   return {row, show}
 }
@@ -388,9 +390,10 @@ export class Playground {
       ...said.drawn === id ? [`seed ${this.state.seed} draws it`] : []]
     this.rows.forEach(({show}, i) => show(said.tokens[i], most,
                                           marks(said.tokens[i]?.id)))
+    const change = said.steps.length > 1 ? ', before → after' : ''
     this.head.replaceChildren(
-      this.at === null ? 'Chances of the next token, before → after'
-        : `Chances at token ${place + 1}, before → after `,
+      this.at === null ? `Chances of the next token${change}`
+        : `Chances at token ${place + 1}${change} `,
       ...this.at === null ? [] : [this.endButton])
     this.steps.replaceChildren(...said.steps.slice(1).map(stepLine))
     this.showCode()
@@ -413,7 +416,7 @@ export class Playground {
   }
 
   tokenSpan(entry, i) {
-    const {why} = this.state.written[i], s = Math.min(1, bits(entry.p) / 10)
+    const {why} = this.state.written[i], s = Math.min(1, surprisal(entry.p) / 7)
     const tell = () => this.explainToken(i)
     const span = element('span', {
       class: `llms-token${why === 'f' ? ' llms-forced' : ''}`
@@ -433,7 +436,7 @@ export class Playground {
     const how = why === 'f' ? ' You forced it.' : ''
     this.note.replaceChildren(
       element('b', {}, tokenLabel(text)),
-      ` had ${percent(p)}, ${bits(p).toFixed(1)} bits of surprise.${how} `
+      ` had ${percent(p)}, ${surprisal(p).toFixed(1)} nats of surprise.${how} `
       + `Others: ${said}. Press the token to branch there.`)
   }
 
