@@ -22,10 +22,12 @@ import torch
 from .beam import start_search
 from .contrastive import contrastive_search
 from .diverse import joined_groups, start_groups
+from .exits import dola
 from .explorer import in_orders, parted
 from .generation import stream
 from .knobs import check_choice
 from .likely import Frontier
+from .logit_contrast import contrastive_decoding
 from .mcts import Search
 from .request import ask
 from .rerank import best_of_n
@@ -163,6 +165,10 @@ def _whole(search):
     say.__doc__ = search.__doc__
     return say
 
+def _against_itself(lm, prompt, amateur='self', **knobs):
+    "What the model finds likelier than with the last tokens of the prompt alone"
+    return contrastive_decoding(lm, lm, prompt, **knobs)
+
 # %% ../nbs/23c_answers.ipynb #cf92a367
 def _likeliest(lm, prompt, options=None):
     "Beginnings, the most probable first"
@@ -276,7 +282,8 @@ METHODS = dict(
     encode=_encode, explain=_explain, generate=_generate, beams=_beams,
     diverse_beam_search=_diverse, stochastic_beam_search=_drawn,
     best_of_n=_whole(best_of_n), minimum_bayes_risk=_whole(minimum_bayes_risk),
-    contrastive_search=_whole(contrastive_search), likeliest=_likeliest,
+    contrastive_search=_whole(contrastive_search), dola=_whole(dola),
+    contrastive_decoding=_whole(_against_itself), likeliest=_likeliest,
     locate=_locate, tree=_tree, configured=_configured)
 
 def as_json(value):

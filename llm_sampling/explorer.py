@@ -49,7 +49,10 @@ STRATEGIES = dict(
     mbr=Contender('most alike of 4', dict(strategy='minimum_bayes_risk', n=4,
                                           temperature=1)),
     contrastive=Contender('contrastive search', dict(
-        strategy='contrastive_search', top_k=4, penalty_alpha=.6)))
+        strategy='contrastive_search', top_k=4, penalty_alpha=.6)),
+    difference=Contender('less its last 3 tokens', dict(
+        strategy='contrastive_decoding', amateur='self', amateur_context=3)),
+    dola=Contender('DoLa, exit 2', dict(strategy='dola', dola_layers=[2])))
 AT_FIRST = ['greedy', 'draw', 'top_p', 'beams']
 
 # %% ../nbs/23_explorer.ipynb #4ef5e022

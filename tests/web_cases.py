@@ -153,6 +153,20 @@ def contrastive_case(dice):
                      eos_token_id=dice.choice([[0], [], [0, 14]]),
                      seed=dice.randrange(2**40))
 
+def contrasts_case(dice):
+    "Against the same model with less of the text, or against its early layers"
+    shared = dict(alpha=dice.choice([0, .1, .1, .5]), stop=stops(dice),
+                  max_new_tokens=dice.choice([0, 1, 6, 14]),
+                  eos_token_id=dice.choice([[0], [], [0, 14]]),
+                  seed=dice.randrange(2**40))
+    if dice.random() < .5:
+        layers = dice.choice(['low', 'high', [2], [0, 5, 3], [6]])
+        return text_case(dice, 'dola', (), dola_layers=layers, **shared)
+    context = dice.choice([{}, *(dict(amateur_context=n) for n in (1, 3, 5, 0))])
+    beta = dice.choice([{}, *(dict(beta=b) for b in (0, .5, 2))])
+    return text_case(dice, 'contrastive_decoding', (), **shared | context | beta,
+                     amateur_temperature=dice.choice([1, 1, .5, 2]))
+
 def stochastic_case(dice):
     return text_case(dice, 'stochastic_beam_search', ['adaptive'], stop=stops(dice),
                      num_beams=dice.choice([1, 2, 4, 7]),
@@ -207,8 +221,11 @@ def window_cases():
     ids = lambda n: [0, *(300 + i % 50 for i in range(n - 1))]
     drawn = [dict(kind='generate', prompt=ids(n), settings=sampler,
                   options=dict(max_new_tokens=6, n=2)) for n in (508, 511, 512)]
-    return drawn + [dict(kind='contrastive_search', prompt=ids(n), settings=None,
-                         options=dict(max_new_tokens=6)) for n in (508, 511, 512)]
+    kinds = dict(contrastive_search={}, dola=dict(dola_layers=[3]),
+                 contrastive_decoding=dict(amateur_context=507))
+    return drawn + [dict(kind=kind, prompt=ids(n), settings=None,
+                         options=dict(max_new_tokens=6, **own))
+                    for kind, own in kinds.items() for n in (508, 511, 512)]
 
 def cases(scale=1, seed=5):
     "All cases; a scale below 1 takes as many of each kind"
@@ -223,6 +240,7 @@ def cases(scale=1, seed=5):
     made += [contrastive_case(dice) for _ in range(n(60))]
     made += [stochastic_case(dice) for _ in range(n(60))]
     made += [best_case(dice, 'minimum_bayes_risk') for _ in range(n(40))]
+    made += [contrasts_case(dice) for _ in range(n(60))]
     made += window_cases() if scale == 1 else []
     for c in made:             # JavaScript's numbers hold no 64-bit integers
         for part in (c, c.get('settings') or {}, c.get('options', {})):
@@ -276,6 +294,8 @@ def past_of(c):
     return torch.tensor([c['ids']]), None, c['position'], state
 
 SEARCHES = dict(generate=ls.generate, beams=ls.beam_search, best_of_n=ls.best_of_n,
+                contrastive_decoding=lambda lm, *args, **kw: ls.contrastive_decoding(
+                    lm, lm, *args, **kw), dola=ls.dola,
                 contrastive_search=ls.contrastive_search,
                 diverse_beam_search=ls.diverse_beam_search,
                 minimum_bayes_risk=ls.minimum_bayes_risk,

@@ -58,6 +58,9 @@
     best_of_n: async (api, c) => (await api.call('best_of_n', c)).rows,
     minimum_bayes_risk: async (api, c) =>
       (await api.call('minimum_bayes_risk', c)).rows,
+    contrastive_decoding: async (api, c) =>
+      (await api.call('contrastive_decoding', c)).rows,
+    dola: async (api, c) => (await api.call('dola', c)).rows,
     contrastive_search: async (api, c) =>
       (await api.call('contrastive_search', c)).rows,
   }

@@ -39,7 +39,7 @@ export class Writer {
 }
 
 /** A row of tokens: what was said, and the node from which it goes on */
-class Row {
+export class Row {
   constructor(request, number, node) {
     this.number = number
     this.ids = [...request.ids]

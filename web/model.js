@@ -138,16 +138,20 @@ export class Model {
    * @param {Int32Array[]} paths slots of all that each token sees, itself last
    * @param {{keys: Float32Array, values: Float32Array}[]} cache of `cache`; written to
    * @param {boolean[]} wanted of which tokens
-   * @param {Float32Array[]} [states] gets the last hidden state `(hidden,)` of each
+   * @param {{states?: Array, layers?: number[], exits?: Array}} more `states`
+   *   gets the last hidden state `(hidden,)` of each; `exits`, of each that is wanted,
+   *   the logits if the model ended before each of some `layers`
    * @returns {(Float32Array|null)[]} the logits `(vocab,)` after each token, if wanted
    */
-  forward(tokens, paths, cache, wanted, states) {
-    const {hidden: D, inner: F, vocab, eps} = this.config
+  forward(tokens, paths, cache, wanted, {states, layers: early = [], exits} = {}) {
+    const {hidden: D, inner: F, eps} = this.config
     const {embed, layers, norm} = this.weights, n = tokens.length
     this.reserve(n)
     const {x, z, y, qkv, seen, gateUp, act} = this
     tokens.forEach((id, t) => x.set(embed.subarray(id * D, (id + 1) * D), t * D))
+    const last = tokens.map((_, t) => t).filter(t => wanted[t]), read = []
     layers.forEach((w, l) => {
+      if (early.includes(l)) read.push(this.read(last))
       normalise(x, w.norm, z, D, n, eps)
       multiply(w.qkv, z, qkv, 3 * D, D, n)
       paths.forEach((path, t) => this.remember(t, path, cache[l]))
@@ -168,13 +172,22 @@ export class Model {
       normalise(x, norm, z, D, n, eps)
       tokens.forEach((_, t) => { states[t] = z.slice(t * D, (t + 1) * D) })
     }
-    const last = tokens.map((_, t) => t).filter(t => wanted[t])
-    last.forEach((t, i) => x.copyWithin(i * D, t * D, (t + 1) * D))
-    normalise(x, norm, z, D, last.length, eps)
-    const logits = new Float32Array(last.length * vocab), out = tokens.map(() => null)
-    multiply(embed, z, logits, vocab, D, last.length)
-    last.forEach((t, i) => { out[t] = logits.slice(i * vocab, (i + 1) * vocab) })
+    const logits = this.read(last), out = tokens.map(() => null)
+    last.forEach((t, i) => {
+      out[t] = logits[i]
+      if (exits) exits[t] = read.map(all => all[i])
+    })
     return out
+  }
+
+  /** What the hidden states of some tokens say: logits `(vocab,)` each */
+  read(tokens) {
+    const {hidden: D, vocab, eps} = this.config, n = tokens.length
+    const states = new Float32Array(n * D), logits = new Float32Array(n * vocab)
+    tokens.forEach((t, i) => states.set(this.x.subarray(t * D, (t + 1) * D), i * D))
+    normalise(states, this.weights.norm, states, D, n, eps)
+    multiply(this.weights.embed, states, logits, vocab, D, n)
+    return tokens.map((_, i) => logits.slice(i * vocab, (i + 1) * vocab))
   }
 
   /** Turn query and key of token `t` to its position; store key and value */

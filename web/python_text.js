@@ -39,6 +39,7 @@ export function knobText(name, value) {
     const words = Object.entries(knobs).map(([k, v]) => `${k}=${pythonValue(v)}`)
     return `ls.${kind}(${words.join(', ')})`
   }
+  if (name === 'amateur') return 'lm'            // the model itself
   if (name === 'dynamic_temperature') return `(${value.map(pythonValue).join(', ')})`
   if (name !== 'logit_bias') return pythonValue(value)
   const entries = value.map(([id, b]) => `${pythonValue(id)}: ${pythonValue(b)}`)

@@ -9,11 +9,12 @@ function placeOf(parent, token) { return (parent + 1) * 2 ** 20 + token }
 
 export class TokenTree {
   /** @param {import('./model.js').Model} model
-   *  @param {{slots?: number, hidden?: boolean}} options `hidden`: nodes keep their
-   *   last hidden state, too */
-  constructor(model, {slots = 64, hidden = false} = {}) {
-    Object.assign(this, {model, slots, hidden, cache: model.cache(slots)})
-    // {token, parent, path, logits, state}, by number; null is free
+   *  @param {{slots?: number, hidden?: boolean, layers?: number[]}} options `hidden`:
+   *   nodes keep their last hidden state, too; `layers`: before which nodes with logits
+   *   have `exits`, the logits of a model that ends there */
+  constructor(model, {slots = 64, hidden = false, layers = []} = {}) {
+    Object.assign(this, {model, slots, hidden, layers, cache: model.cache(slots)})
+    // {token, parent, path, logits, state, exits}, by number; null is free
     this.nodes = []
     this.free = []
     this.places = new Map()    // of a parent and a token, its node
@@ -107,11 +108,11 @@ export class TokenTree {
   evaluate(nodes, wanted) {
     if (this.nodes.length > this.slots) this.grow()
     const at = nodes.map(n => this.nodes[n])
-    const states = this.hidden ? [] : undefined
+    const {layers} = this, states = this.hidden ? [] : undefined, exits = []
     const logits = this.model.forward(at.map(n => n.token), at.map(n => n.path),
-                                      this.cache, wanted, states)
+                                      this.cache, wanted, {states, layers, exits})
     at.forEach((node, i) => {
-      Object.assign(node, {logits: logits[i], state: states?.[i]})
+      Object.assign(node, {logits: logits[i], state: states?.[i], exits: exits[i]})
     })
     this.evaluated += nodes.length
   }

@@ -5,6 +5,7 @@
 import {beamSearch} from './beams.js'
 import {bestOfN, minimumBayesRisk} from './best.js'
 import {configured} from './configured.js'
+import {contrastiveDecoding, dola} from './contrast.js'
 import {contrastiveSearch} from './contrastive.js'
 import {diverseBeamSearch} from './diverse.js'
 import {explain} from './explain.js'
@@ -28,6 +29,8 @@ export const METHODS = {
     beamSearch(lm, prompt, settings, options),
   best_of_n: (lm, {prompt, settings, options}) =>
     bestOfN(lm, prompt, settings, options),
+  contrastive_decoding: (lm, {prompt, settings, options}) =>
+    contrastiveDecoding(lm, prompt, settings, options),
   contrastive_search: (lm, {prompt, settings, options}) =>
     contrastiveSearch(lm, prompt, settings, options),
   diverse_beam_search: (lm, {prompt, settings, options}) =>
@@ -36,6 +39,7 @@ export const METHODS = {
     minimumBayesRisk(lm, prompt, settings, options),
   stochastic_beam_search: (lm, {prompt, settings, options}) =>
     stochasticBeamSearch(lm, prompt, settings, options),
+  dola: (lm, {prompt, settings, options}) => dola(lm, prompt, settings, options),
   explain: (lm, {prompt, ids, settings, options}) =>
     explain(lm, prompt, ids, settings, options),
   likeliest: (lm, {prompt, options}) => likeliest(lm, prompt, options),

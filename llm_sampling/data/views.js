@@ -35,6 +35,7 @@ function knobText(name, value) {
     const words = Object.entries(knobs).map(([k, v]) => `${k}=${pythonValue(v)}`)
     return `ls.${kind}(${words.join(', ')})`
   }
+  if (name === 'amateur') return 'lm'            // the model itself
   if (name === 'dynamic_temperature') return `(${value.map(pythonValue).join(', ')})`
   if (name !== 'logit_bias') return pythonValue(value)
   const entries = value.map(([id, b]) => `${pythonValue(id)}: ${pythonValue(b)}`)
@@ -204,6 +205,12 @@ const STRATEGIES = {
     search: "contrastive_search",
     options: {top_k: 4, penalty_alpha: 0.6},
   },
+  difference: {
+    name: "less its last 3 tokens",
+    search: "contrastive_decoding",
+    options: {amateur: "self", amateur_context: 3},
+  },
+  dola: {name: "DoLa, exit 2", search: "dola", options: {dola_layers: [2]}},
 }
 
 const AT_FIRST = ["greedy", "draw", "top_p", "beams"]

@@ -32,6 +32,12 @@ export const STRATEGIES = {
     search: "contrastive_search",
     options: {top_k: 4, penalty_alpha: 0.6},
   },
+  difference: {
+    name: "less its last 3 tokens",
+    search: "contrastive_decoding",
+    options: {amateur: "self", amateur_context: 3},
+  },
+  dola: {name: "DoLa, exit 2", search: "dola", options: {dola_layers: [2]}},
 }
 
 export const AT_FIRST = ["greedy", "draw", "top_p", "beams"]
