@@ -373,8 +373,9 @@ def perturbed(s, z, position):
 def near_tie(c, want, got):
     "Do rows part at tokens whose scores agree?"
     # equal scores are no sign that tokens nearly tied: that of a drawn text is its
-    # parent's, and two texts may be as much like the others
-    if c['kind'] in ('stochastic_beam_search', 'minimum_bayes_risk'): return False
+    # parent's, two texts may be as much like the others, and all contrasts may be 0
+    if c['kind'] in ('stochastic_beam_search', 'minimum_bayes_risk', 'dola',
+                     'contrastive_decoding'): return False
     for row, (w, g) in enumerate(zip(want, got)):
         parts = [t for t, (a, b) in enumerate(zip(w['ids'], g['ids'])) if a != b]
         if w['ids'] == g['ids']: continue
