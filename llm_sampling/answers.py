@@ -20,6 +20,7 @@ import re
 import torch
 
 from .beam import start_search
+from .constrained import constrained_beam_search
 from .contrastive import contrastive_search
 from .diverse import joined_groups, start_groups
 from .exits import dola
@@ -281,6 +282,7 @@ def _configured(lm, system, given, prompt):
 METHODS = dict(
     encode=_encode, explain=_explain, generate=_generate, beams=_beams,
     diverse_beam_search=_diverse, stochastic_beam_search=_drawn,
+    constrained_beam_search=_whole(constrained_beam_search),
     best_of_n=_whole(best_of_n), minimum_bayes_risk=_whole(minimum_bayes_risk),
     contrastive_search=_whole(contrastive_search), dola=_whole(dola),
     contrastive_decoding=_whole(_against_itself), likeliest=_likeliest,

@@ -45,6 +45,8 @@ STRATEGIES = dict(
     dry=_drawn('greedy with DRY .8', temperature=0, dry_multiplier=.8),
     mirostat=_drawn('Mirostat 2', adaptive=dict(name='Mirostat2', tau=3, eta=.1)),
     beams=Contender('4 beams', dict(strategy='beam_search', num_beams=4)),
+    forced=Contender('4 beams that say “gold”', dict(
+        strategy='constrained_beam_search', num_beams=4, force_words_ids=[' gold'])),
     best=Contender('best of 4', dict(strategy='best_of_n', n=4, temperature=1)),
     mbr=Contender('most alike of 4', dict(strategy='minimum_bayes_risk', n=4,
                                           temperature=1)),

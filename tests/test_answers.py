@@ -39,6 +39,9 @@ QUESTIONS = [
     ('configured', dict(system='llama_cpp', prompt='The king', given=dict(
         mirostat=2, repeat_penalty=1.1, stop='.', grammar='x'))),
     ('configured', dict(system='transformers', prompt=[0, 265], given={})),
+    ('constrained_beam_search', dict(prompt='The king', settings=None, options=dict(
+        num_beams=3, force_words_ids=[[' gold', ' silver'], ' old'],
+        max_new_tokens=6))),
     ('contrastive_decoding', dict(prompt='The king said to the', settings=None, options=
         dict(amateur='self', amateur_context=2, max_new_tokens=6))),
     ('dola', dict(prompt='The king', settings=CHAIN, options=dict(

@@ -186,6 +186,23 @@ def diverse_case(dice):
                      num_return_sequences=dice.choice([1, k]),
                      eos_token_id=dice.choice([[0], [14]]), seed=dice.randrange(2**40))
 
+def constrained_case(dice):
+    words = [[' gold'], [' old', ' woman'], [[' gold', ' silver'], ' king'],
+             [[290, 12]], [' woodcutterish'], [[[300], [301, 302]], ' the', ','],
+             [' old man', ' man'], [[300, 301, 302, 303], [301, 304]], [' a', '.'],
+             [[[300, 301], [300, 302, 303]], [300, 305]], ['.', ' the'], [',', '\n'],
+             [[0]], [], ['the cat sat on the mat and more']]
+    k = dice.choice([1, 2, 4, 6])
+    case = text_case(dice, 'constrained_beam_search', ['adaptive'], num_beams=k,
+                     force_words_ids=dice.choice(words), stop=stops(dice),
+                     max_new_tokens=dice.choice([3, 6, 9, 14]),
+                     length_penalty=dice.choice([1, 1, 0, 2]),
+                     early_stopping=dice.choice([False, True, 'never']),
+                     num_return_sequences=dice.choice([1, 1, k]),
+                     eos_token_id=dice.choice([[0], [14]]), seed=dice.randrange(2**40))
+    # a filter drops most words that are to be forced
+    return case | dict(settings=None) if dice.random() < .7 else case
+
 def odd_text(dice):
     "Code points from everywhere, in short runs of a kind"
     ranges = [(32, 127), (0, 256), (0x300, 0x3000), (0x3000, 0xd800), (0xe000, 0x10000),
@@ -241,6 +258,7 @@ def cases(scale=1, seed=5):
     made += [stochastic_case(dice) for _ in range(n(60))]
     made += [best_case(dice, 'minimum_bayes_risk') for _ in range(n(40))]
     made += [contrasts_case(dice) for _ in range(n(60))]
+    made += [constrained_case(dice) for _ in range(n(60))]
     made += window_cases() if scale == 1 else []
     for c in made:             # JavaScript's numbers hold no 64-bit integers
         for part in (c, c.get('settings') or {}, c.get('options', {})):
@@ -294,6 +312,7 @@ def past_of(c):
     return torch.tensor([c['ids']]), None, c['position'], state
 
 SEARCHES = dict(generate=ls.generate, beams=ls.beam_search, best_of_n=ls.best_of_n,
+                constrained_beam_search=ls.constrained_beam_search,
                 contrastive_decoding=lambda lm, *args, **kw: ls.contrastive_decoding(
                     lm, lm, *args, **kw), dola=ls.dola,
                 contrastive_search=ls.contrastive_search,

@@ -58,6 +58,8 @@
     best_of_n: async (api, c) => (await api.call('best_of_n', c)).rows,
     minimum_bayes_risk: async (api, c) =>
       (await api.call('minimum_bayes_risk', c)).rows,
+    constrained_beam_search: async (api, c) =>
+      (await api.call('constrained_beam_search', c)).rows,
     contrastive_decoding: async (api, c) =>
       (await api.call('contrastive_decoding', c)).rows,
     dola: async (api, c) => (await api.call('dola', c)).rows,

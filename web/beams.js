@@ -46,14 +46,20 @@ export class Beams {
   /** Log-probabilities as this search has them: those of the model */
   charged(logprobs) { return logprobs }
 
-  /** The best continuations of the live ones, best first */
-  candidates() {
+  /** The sums of the live ones with each token, `(width * vocab,)` */
+  totals() {
     const vocab = this.tree.model.config.vocab
     const sums = new Float32Array(this.width * vocab).fill(-Infinity)
     this.live.forEach((beam, k) => {
       if (beam.node === -2) return
       sums.set(this.logprobs(beam, k).map(l => beam.sum + l), k * vocab)
     })
+    return sums
+  }
+
+  /** The best continuations of the live ones, best first */
+  candidates(sums) {
+    const vocab = sums.length / this.width
     const noise = this.noisy
       && gumbelNoise(this.request.seeds[0], this.length, sums.length)
     const ranked = noise ? sums.map((s, i) => s + noise[i]) : sums
@@ -73,7 +79,7 @@ export class Beams {
   }
 
   step() {
-    const found = this.candidates()
+    const found = this.candidates(this.totals())
     const over = found.map(c => this.ends(c))
     const last = ++this.length === this.request.max
     this.finish(found.slice(0, this.width).filter((_, i) => over[i] || last))
@@ -114,7 +120,7 @@ export class Beams {
     const known = beams => beams.filter(b => b.node !== -2)
     const live = known(this.live).map(b => ({ids: this.path(b), sum: b.sum}))
     const ended = known(this.ended).map(b => ({ids: this.path(b), score: b.score}))
-    const {lm, eos} = this.request, best = (live[0] ?? ended[0]).ids
+    const {lm, eos} = this.request, best = (live[0] ?? ended[0])?.ids ?? []
     return {length: this.length, live, ended,
             said: lm.tokenizer.decode(best.filter(id => !eos.includes(id)))}
   }

@@ -5,6 +5,7 @@
 import {beamSearch} from './beams.js'
 import {bestOfN, minimumBayesRisk} from './best.js'
 import {configured} from './configured.js'
+import {constrainedBeamSearch} from './constrained.js'
 import {contrastiveDecoding, dola} from './contrast.js'
 import {contrastiveSearch} from './contrastive.js'
 import {diverseBeamSearch} from './diverse.js'
@@ -29,6 +30,8 @@ export const METHODS = {
     beamSearch(lm, prompt, settings, options),
   best_of_n: (lm, {prompt, settings, options}) =>
     bestOfN(lm, prompt, settings, options),
+  constrained_beam_search: (lm, {prompt, settings, options}) =>
+    constrainedBeamSearch(lm, prompt, settings, options),
   contrastive_decoding: (lm, {prompt, settings, options}) =>
     contrastiveDecoding(lm, prompt, settings, options),
   contrastive_search: (lm, {prompt, settings, options}) =>

@@ -15,6 +15,11 @@ export const STRATEGIES = {
     settings: {adaptive: {name: "Mirostat2", tau: 3, eta: 0.1}},
   },
   beams: {name: "4 beams", search: "beam_search", options: {num_beams: 4}},
+  forced: {
+    name: "4 beams that say “gold”",
+    search: "constrained_beam_search",
+    options: {num_beams: 4, force_words_ids: [" gold"]},
+  },
   best: {
     name: "best of 4",
     search: "best_of_n",
