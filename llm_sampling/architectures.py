@@ -16,6 +16,7 @@ __all__ = ['forward_names', 'end_ids', 'check_kind', 'window_of', 'keeps_tokens'
 
 # %% ../nbs/09e_architectures.ipynb #c200257b
 import inspect
+from importlib.metadata import version
 
 from torch import nn
 
@@ -84,10 +85,16 @@ def window_of(model, config):
                           for t in _counts_ids(model))])
 
 # %% ../nbs/09e_architectures.ipynb #1b0aa6db
+def _release(package):
+    "Its version, as two numbers"
+    return tuple(int(n) for n in version(package).split('.')[:2])
+
 def keeps_tokens(model, config):
     "Does its cache hold keys and values of each token, and nothing else?"
     if not hasattr(model, '_supports_default_dynamic_cache'): return True
     if config.model_type == 'cpmant': return False   # puts a prompt of its own in front
+    if config.model_type == 'git' and _release('transformers') < (5, 20):
+        return False                     # there its cached steps need a mask
     if _counts_ids(model): return False              # reads the ids once more
     if getattr(model, '_is_stateful', False): return False
     if not model._supports_default_dynamic_cache(): return False

@@ -166,6 +166,9 @@ def new_model(
 def make_optimizers(model, muon_lr=8e-3, adam_lr=5e-3):
     """Muon (Jordan et al., 2024) for the layers' matrices, AdamW for the embedding and
     the norms"""
+    if not hasattr(torch.optim, 'Muon'):
+        raise ImportError('training needs torch >= 2.9, which has Muon, '
+                          f'not {torch.__version__}')
     inner = {n: p.ndim == 2 and 'embed' not in n for n, p in model.named_parameters()}
     pick = lambda want: [p for n, p in model.named_parameters() if inner[n] == want]
     return [torch.optim.Muon(pick(True), lr=muon_lr, weight_decay=.4,

@@ -28,6 +28,10 @@ def test_bans_are_idempotent(text):
 
 # --- transformers
 
+# Releases before 5.20 pass over a rule that is longer than the text by the token banned
+PASSES_OVER = NoBadWordsLogitsProcessor([[0, 1]])(
+    torch.tensor([[0]]), torch.zeros(1, 2))[0, 1] == 0
+
 @given(text=texts(), size=st.integers(1, 5))
 def test_transformers(text, size):
     z, ids, _ = text
@@ -36,6 +40,7 @@ def test_transformers(text, size):
     same(no_repeat_ngram(z, ids, size), NoRepeatNGramLogitsProcessor(size)(ids, z),
          rtol=0, atol=0)
     rules = [[0], [1, 1], [0, 1], [1, 0, 0, 1]]
+    if PASSES_OVER: rules = [r for r in rules if len(r) <= ids.shape[-1]]
     same(ban_tokens(z, ids, rules), NoBadWordsLogitsProcessor(rules)(ids, z), rtol=0,
          atol=0)
     bias = {0: 1.5, 1: -2.25}
