@@ -180,7 +180,7 @@ class Completion:
 # %% ../nbs/10c_record.ipynb #4583e845
 @dataclass(repr=False, eq=False)
 class Generation:
-    "What a strategy returns: lists with an entry per row; iterates over `Completion`s"
+    "What a strategy returns: lists with an entry per row; each row is a `Completion`"
     texts:list           # Without end-of-text and stop string; None without a tokenizer
     ids:list  # 1-D tensors, without prompt, with the end-of-text that ended it
     logprobs:list        # 1-D float32 tensors, in nats: of each token, by the raw model

@@ -140,7 +140,7 @@ class Completion:
 
 @dataclass(repr=False, eq=False)
 class Generation:
-    """What a strategy returns: lists with an entry per row; iterates over `Completion`s
+    """What a strategy returns: lists with an entry per row; each row is a `Completion`
 
     Attributes:
         texts: Without end-of-text and stop string; None without a tokenizer
