@@ -1,4 +1,5 @@
 "The demo: every strategy, its figure, its page"
+import matplotlib.pyplot as plt
 import pytest
 
 from llm_sampling.cli_options import STRATEGIES
@@ -8,6 +9,7 @@ from llm_sampling.equal_terms import every_strategy
 def test_demo_shows_every_strategy_and_a_figure(tmp_path, here, monkeypatch):
     panels = []
     from llm_sampling import plots
+    plt.close('all')                    # of other tests: old matplotlibs warn
     small_multiples = plots.small_multiples
     monkeypatch.setattr(plots, 'small_multiples', lambda rows, *a,
                         **kw: panels.append(rows) or small_multiples(rows, *a, **kw))

@@ -105,7 +105,9 @@ def test_branches_leave_the_tree_of_a_model_that_ignores_pads(deaf, monkeypatch)
     monkeypatch.setattr(Branches, 'least', 0)
     monkeypatch.setattr(Branches, '_pays', lambda self: len(self.ids[0]) < 24)
     out = ls.generate(lm, [LONG, SHORT], ls.Sampler(temperature=1.), **kw)
-    assert ids_of(out) == want[0] + want[1] and out.stats['ignores_padding']
+    assert ids_of(out) == want[0] + want[1]
+    # without a cache it sees them (transformers before 5.20)
+    assert out.stats.get('ignores_padding', False) is lm.ignores_padding is lm.cached
 
 
 @pytest.mark.parametrize('family', ['rwkv', 'bart'])
