@@ -326,21 +326,38 @@ function render({ model, el }) {
     model.set("index", i);
     model.save_changes();
   };
-  const button = (text, name, by) => {
+  const button = (text, name, press) => {
     const e = tag("button", "", text);
     e.type = "button";
     e.title = name;
     e.setAttribute("aria-label", name);
-    e.addEventListener("click", () => move(model.get("index") + by));
+    e.addEventListener("click", press);
     return e;
   };
-  const back = button("\u2039", `previous ${label}`, -1);
-  const next = button("\u203a", `next ${label}`, 1);
+  let timer;
+  const turn = on => {
+    clearInterval(timer);
+    timer = on && setInterval(tick, 1200);
+    play.textContent = on ? "\u275a\u275a" : "\u25b6";
+    play.setAttribute("aria-pressed", on);
+  };
+  const tick = () => {
+    move(model.get("index") + 1);
+    if (model.get("index") === last) turn(false);
+  };
+  const run = () => {
+    if (!timer && model.get("index") === last) move(0);
+    turn(!timer);
+  };
+  const by = n => () => { turn(false); move(model.get("index") + n); };
+  const play = button("", "play", run);
+  const back = button("\u2039", `previous ${label}`, by(-1));
+  const next = button("\u203a", `next ${label}`, by(1));
   const texts = frames.map((_, i) => `${i + 1} of ${last + 1}`);
-  const knob = slider({label, texts}, move);
+  const knob = slider({label, texts}, i => { turn(false); move(i); });
   const stage = tag("div", "llms-stage"), caption = tag("div", "llms-caption");
   caption.setAttribute("role", "status");
-  const row = tag("div", "llms-steps", back, knob.row, next);
+  const row = tag("div", "llms-steps", play, back, knob.row, next);
   el.append(tag("div", "llms-player mathjax_ignore", row, stage, caption));
   const draw = () => {
     const i = model.get("index");
@@ -352,15 +369,16 @@ function render({ model, el }) {
   };
   model.on("change:index", draw);
   draw();
-  return () => model.off("change:index", draw);
+  turn(false);
+  return () => { turn(false); model.off("change:index", draw); };
 }
 export default { render };
 '''
 
 # %% ../nbs/00b_widgets.ipynb #38ec6582
 _player_style = '''
-.llms-steps { display: grid; grid-template-columns: auto minmax(0, 1fr) auto;
-  gap: .8em; align-items: center; max-width: 40rem; }
+.llms-steps { display: grid; grid-template-columns: auto auto minmax(0, 1fr) auto;
+  gap: .5em; align-items: center; max-width: 40rem; }
 .llms-steps .llms-knob { grid-template-columns: auto minmax(0, 1fr) 4.6em; }
 .llms-steps button { min-width: 40px; min-height: 40px; padding: .2em .6em;
   font: inherit; color: inherit; border-radius: 4px; cursor: pointer;
@@ -403,7 +421,7 @@ def frames(
     label='step',   # What the frames are counted in
     start=0,        # Number of the frame to begin with, from 0
 )->Frames:          # Figures become SVG and are closed
-    "A slider and two buttons over frames drawn beforehand"
+    "Play, a slider and two buttons over frames drawn beforehand"
     for name, value in dict(figures=figures, captions=captions or []).items():
         if isinstance(value, (str, dict)) or not hasattr(value, '__iter__'):
             raise TypeError(f'{name} must be a list, got {type(value).__name__}')

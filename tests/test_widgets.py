@@ -154,7 +154,8 @@ def show(chrome, tmp_path):
     context, log = chrome
     page = context.new_page()
     with serve(tmp_path) as url:
-        def opened(*pieces):
+        def opened(*pieces, clock=False):
+            if clock: page.clock.install()           # time goes where the test says
             head = ('<!doctype html><meta charset=utf-8>'
                     '<meta name=viewport content="width=device-width">'
                     '<link rel=icon href="data:,">')
@@ -213,6 +214,36 @@ def test_buttons_slider_and_keyboard(show):
         assert at(player) == want(n), key
     assert page.locator('[role=status]').inner_text() == '3 words'
     assert player.locator('svg').get_attribute('aria-label') == '3 words'
+
+
+def test_play(show):
+    "A frame every 1.2 s to the last; then from the first; any other hand stops it"
+    page = show(film(start=1).to_html(), clock=True)
+    player, tick = page.locator('.llms-player'), lambda: page.clock.run_for(1200)
+    play = player.get_by_role('button', name='play', exact=True)
+    playing = lambda: play.get_attribute('aria-pressed')
+    assert at(player) == want(3) and playing() == 'false'
+    play.click()
+    page.clock.run_for(1100)
+    assert at(player) == want(3) and playing() == 'true'
+    tick()
+    assert at(player) == want(4) and playing() == 'true'
+    tick()
+    assert at(player) == want(5) and playing() == 'false'
+    tick()
+    assert at(player) == want(5)
+    play.focus()
+    page.keyboard.press('Enter')
+    assert at(player) == want(2) and playing() == 'true'
+    for stop in (lambda: player.get_by_label('next step').click(),
+                 lambda: player.get_by_label('step', exact=True).fill('1'),
+                 lambda: (tick(), play.click())):
+        stop()
+        tick()
+        assert at(player) == want(3) and playing() == 'false'
+        play.click()
+        player.get_by_label('step', exact=True).fill('0')
+        play.click()
 
 
 @pytest.mark.some(1)
