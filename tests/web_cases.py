@@ -246,7 +246,7 @@ def window_cases():
 
 def cases(scale=1, seed=5):
     "All cases; a scale below 1 takes as many of each kind"
-    dice, n = random.Random(seed), lambda count: max(3, round(scale * count))
+    dice, n = random.Random(seed), lambda count: max(2, round(scale * count))
     made = small_cases(dice, n(160)) + filter_cases(dice, n(500))
     made += [generate_case(dice) for _ in range(n(330))]
     made += [beam_case(dice) for _ in range(n(90))]
