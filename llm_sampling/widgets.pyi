@@ -61,7 +61,7 @@ def frames(
     label: str = 'step',
     start: int = 0,
 ) -> Frames:
-    """A slider and two buttons over frames drawn beforehand
+    """Play, a slider and two buttons over frames drawn beforehand
 
     Args:
         figures: Frames in order: matplotlib figures or axes, or trusted HTML
