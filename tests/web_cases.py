@@ -156,13 +156,13 @@ def contrastive_case(dice):
 def contrasts_case(dice):
     "Against the same model with less of the text, or against its early layers"
     shared = dict(alpha=dice.choice([0, .1, .1, .5]), stop=stops(dice),
-                  max_new_tokens=dice.choice([0, 1, 6, 14]),
+                  max_new_tokens=dice.choice([0, 1, 6, 9, 14]),
                   eos_token_id=dice.choice([[0], [], [0, 14]]),
                   seed=dice.randrange(2**40))
-    if dice.random() < .5:
+    if dice.random() < .4:
         layers = dice.choice(['low', 'high', [2], [0, 5, 3], [6]])
         return text_case(dice, 'dola', (), dola_layers=layers, **shared)
-    context = dice.choice([{}, *(dict(amateur_context=n) for n in (1, 3, 5, 0))])
+    context = dice.choice([{}, {}, *(dict(amateur_context=n) for n in (1, 3, 5, 0))])
     beta = dice.choice([{}, *(dict(beta=b) for b in (0, .5, 2))])
     return text_case(dice, 'contrastive_decoding', (), **shared | context | beta,
                      amateur_temperature=dice.choice([1, 1, .5, 2]))
