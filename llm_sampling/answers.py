@@ -73,13 +73,15 @@ def _place(lm, prompt, ids, settings):
     return sampler, _logits(lm, request.ids, ids), where
 
 # %% ../nbs/23c_answers.ipynb #1a64e441
+def _step_name(step): return re.match(r'\w+', step)[0]      # without its knob
+
 def told_step(
     lm,
     report,   # Of a step, one of `Explanation.report()`
     settings, # Values of knobs by name
 )->dict:      # Ready for JSON
     "What a step did, as a view shows it"
-    name = re.match(r'\w+', report.step)[0]
+    name = _step_name(report.step)
     return dict(step=name, value=settings.get(name), why=report.why, kept=report.kept,
                 removed=len(report.removed), mass=report.mass,
                 names=[_name(lm, id) for id in report.removed[:4]])
@@ -232,22 +234,20 @@ def _encode(lm, text):
     return lm.encode(text)[0][0].tolist()
 
 # %% ../nbs/23c_answers.ipynb #1aec9776
-def _told_parts(lm, here, there):
+def _told_parts(lm, parts):
     "Where two orders part"
-    return [dict(step=re.match(r'\w+', p.step)[0], count=len(p.ids), mass=p.mass,
-                 names=[_name(lm, id) for id in p.ids[:4]])
-            for p in parted(here, there)]
+    return [dict(step=_step_name(p.step), count=len(p.ids), mass=p.mass,
+                 names=[_name(lm, id) for id in p.ids[:4]]) for p in parts]
 
-def _side_by_side(lm, chains, drawn, top=8):
+def _side_by_side(lm, chains, reports, parts, drawn, top=8):
     "Tokens in each order: the likeliest, those at which orders part, those drawn"
     probs = [softmax(c.logits[-1][0]) for c in chains]
-    model, own = softmax(chains[0].logits[0][0]), chains[0]
+    model = softmax(chains[0].logits[0][0])
     best = model.argsort(descending=True, stable=True).tolist()
     kept = [id for id in best if any(p[id] > 0 for p in probs)][:top]
-    parts = [p for c in chains for p in (*parted(own, c), *parted(c, own))]
     shown = {*kept, *drawn, *(id for p in parts for id in p.ids[:3])}
-    cut = [{id: re.match(r'\w+', r.step)[0] for r in c.report() for id in r.removed}
-           for c in chains]
+    cut = [{id: _step_name(r.step) for r in report for id in r.removed}
+           for report in reports]
     return [dict(id=id, text=_name(lm, id), before=model[id].item(),
                  probs=[p[id].item() or None for p in probs],
                  by=[c.get(id) for c in cut]) for id in best if id in shown]
@@ -264,19 +264,22 @@ def _configured(lm, system, given, prompt):
     values = {k: v for k, v in s.knobs.items() if isinstance(v, (int, float, str))}
     chains, rows = in_orders(s, logits, **where), []
     own = next(iter(chains.values()))
-    for order, chain in chains.items():
-        report = chain.report()
+    reports, parts = [c.report() for c in chains.values()], []
+    for (order, chain), report in zip(chains.items(), reports):
+        less, more = parted(own, chain), parted(chain, own)
+        parts += less + more
         draw = s if order == 'own' else s.replace(order=order)
         rows.append(dict(
-            order=order, kept=report[-1].kept, less=_told_parts(lm, own, chain),
-            more=_told_parts(lm, chain, own),
+            order=order, kept=report[-1].kept, less=_told_parts(lm, less),
+            more=_told_parts(lm, more),
             drawn=draw(logits, **where).item() if report[-1].kept else None,
             steps=[told_step(lm, r, values) for r in report]))
     drawn = {r['drawn'] for r in rows}
     yield from ()
     call_text = 'ls.' + repr(sampler).replace('adaptive=', 'adaptive=ls.')
-    return dict(sampler=call_text, seed=str(int(seed)), call=call, lost=lost,
-                rows=rows, tokens=_side_by_side(lm, [*chains.values()], drawn))
+    tokens = _side_by_side(lm, [*chains.values()], reports, parts, drawn)
+    return dict(sampler=call_text, seed=str(int(seed)), call=call, lost=lost, rows=rows,
+                tokens=tokens)
 
 # %% ../nbs/23c_answers.ipynb #e52de1aa
 METHODS = dict(

@@ -49,22 +49,13 @@
         more: parts(r.more),
         steps: r.steps.map(s => [s.step, s.kept, s.removed, s.mass])}))}
     },
-    generate: async (api, c) => (await api.call('generate', c)).rows,
-    beams: async (api, c) => (await api.call('beams', c)).rows,
-    diverse_beam_search: async (api, c) =>
-      (await api.call('diverse_beam_search', c)).rows,
-    stochastic_beam_search: async (api, c) =>
-      (await api.call('stochastic_beam_search', c)).rows,
-    best_of_n: async (api, c) => (await api.call('best_of_n', c)).rows,
-    minimum_bayes_risk: async (api, c) =>
-      (await api.call('minimum_bayes_risk', c)).rows,
-    constrained_beam_search: async (api, c) =>
-      (await api.call('constrained_beam_search', c)).rows,
-    contrastive_decoding: async (api, c) =>
-      (await api.call('contrastive_decoding', c)).rows,
-    dola: async (api, c) => (await api.call('dola', c)).rows,
-    contrastive_search: async (api, c) =>
-      (await api.call('contrastive_search', c)).rows,
+  }
+  // strategies: their rows
+  for (const kind of ['generate', 'beams', 'best_of_n', 'constrained_beam_search',
+                      'contrastive_decoding', 'contrastive_search',
+                      'diverse_beam_search', 'dola', 'minimum_bayes_risk',
+                      'stochastic_beam_search']) {
+    KINDS[kind] = async (api, c) => (await api.call(kind, c)).rows
   }
 
   globalThis.runCase = async (api, text) => {

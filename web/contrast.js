@@ -2,7 +2,7 @@
 // against the same model with less of the text, and `dola` against its early layers.
 
 import {applyTemperature, minP} from './filters.js'
-import {Row} from './generate.js'
+import {Row, grow} from './generate.js'
 import {ask} from './request.js'
 import {measure} from './sampler.js'
 import {argmax, f32, logSoftmax, softmax} from './softmax.js'
@@ -24,7 +24,7 @@ function divergence(p, q) {
                                  - (cost(v) + cost(q[i])) / 2, 0)
 }
 
-/** One text on a tree; where it fills the window it goes on with its half */
+/** One text on a tree of its own */
 class Line {
   constructor(lm, ids, layers = []) {
     Object.assign(this, {lm, ids: [...ids], tree: new TokenTree(lm.model, {layers})})
@@ -37,12 +37,8 @@ class Line {
   get exits() { return this.tree.nodes[this.node].exits }
 
   grow(id) {
-    const {window} = this.lm
     this.ids.push(id)
-    if (this.tree.depth(this.node) < window - 1) {
-      this.node = this.tree.extend([this.node], [id])[0]
-    } else this.node = this.tree.read(this.ids.slice(-Math.max(1, window >> 1)))
-    this.tree.keep([this.node])
+    grow(this.tree, [this], this.lm.window)
   }
 }
 

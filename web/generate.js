@@ -61,7 +61,7 @@ export class Row {
 }
 
 /** Evaluate the last token of each row; who fills the window goes on with its half */
-function grow(tree, rows, window) {
+export function grow(tree, rows, window) {
   const full = rows.filter(row => tree.depth(row.node) >= window - 1)
   const rest = rows.filter(row => !full.includes(row))
   const last = row => row.ids[row.ids.length - 1]

@@ -20,37 +20,31 @@ import {LanguageModel} from './request.js'
 import {stochasticBeamSearch} from './stochastic.js'
 import {Tokenizer, bytesOf} from './tokenizer.js'
 
+/** The question for a strategy: a prompt, settings of a sampler, options */
+const asked = strategy => (lm, {prompt, settings, options}) =>
+  strategy(lm, prompt, settings, options)
+
 /** What may be asked: a value, or a generator of steps whose last word is the result */
 export const METHODS = {
   encode: (lm, {text}) => lm.tokenizer.encode(text),
   decode: (lm, {ids}) => lm.tokenizer.decode(ids),
-  generate: (lm, {prompt, settings, options}) =>
-    generate(lm, prompt, settings, options),
-  beams: (lm, {prompt, settings, options}) =>
-    beamSearch(lm, prompt, settings, options),
-  best_of_n: (lm, {prompt, settings, options}) =>
-    bestOfN(lm, prompt, settings, options),
-  constrained_beam_search: (lm, {prompt, settings, options}) =>
-    constrainedBeamSearch(lm, prompt, settings, options),
-  contrastive_decoding: (lm, {prompt, settings, options}) =>
-    contrastiveDecoding(lm, prompt, settings, options),
-  contrastive_search: (lm, {prompt, settings, options}) =>
-    contrastiveSearch(lm, prompt, settings, options),
-  diverse_beam_search: (lm, {prompt, settings, options}) =>
-    diverseBeamSearch(lm, prompt, settings, options),
-  minimum_bayes_risk: (lm, {prompt, settings, options}) =>
-    minimumBayesRisk(lm, prompt, settings, options),
-  stochastic_beam_search: (lm, {prompt, settings, options}) =>
-    stochasticBeamSearch(lm, prompt, settings, options),
-  dola: (lm, {prompt, settings, options}) => dola(lm, prompt, settings, options),
+  generate: asked(generate),
+  beams: asked(beamSearch),
+  best_of_n: asked(bestOfN),
+  constrained_beam_search: asked(constrainedBeamSearch),
+  contrastive_decoding: asked(contrastiveDecoding),
+  contrastive_search: asked(contrastiveSearch),
+  diverse_beam_search: asked(diverseBeamSearch),
+  dola: asked(dola),
+  minimum_bayes_risk: asked(minimumBayesRisk),
+  stochastic_beam_search: asked(stochasticBeamSearch),
   explain: (lm, {prompt, ids, settings, options}) =>
     explain(lm, prompt, ids, settings, options),
   likeliest: (lm, {prompt, options}) => likeliest(lm, prompt, options),
   locate: (lm, {prompt, texts}) => locate(lm, prompt, texts),
   tree: (lm, {prompt, options}) => searchTree(lm, prompt, options),
-  configured: (lm, asked) => configured(lm, asked),
-  orders: (lm, {prompt, settings, options}) =>
-    inOrders(lm, prompt, settings, options),
+  configured,
+  orders: asked(inOrders),
 }
 
 /** Bytes of base64 of gzip */

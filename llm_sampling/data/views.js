@@ -394,7 +394,8 @@ function writeSettingsState({system, text, prompt}) {
 
 
 function keywords(settings) {
-  const value = (k, v) => /^-?\d+$/.test(v) ? v : knobText(k, v)
+  const isSeed = v => typeof v === 'string' && /^-?\d+$/.test(v)    // too long a number
+  const value = (k, v) => isSeed(v) ? v : knobText(k, v)
   return Object.entries(settings).map(([k, v]) => `${k}=${value(k, v)}`).join(', ')
 }
 
