@@ -165,6 +165,9 @@ def check(cell, path):
             'fig-alt', 'fig-cap', 'hide'} & set(cell.directives_):
             raise ValueError(
                 f'{where}: say what the figure shows, in a line #| fig-alt: ...')
+        html = ''.join(output.get('data', {}).get('text/html', ''))
+        if 'llms-player' in html and '<svg' in html and 'alt=' not in cell.source:
+            raise ValueError(f'{where}: say what the pictures show, frames(alt=...)')
 
 def title(source):
     "`# Title` and `> subtitle` of a notebook's first cell, and what follows them"

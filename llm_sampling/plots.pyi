@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from typing import Any
 
-__all__ = ['KEPT', 'GONE', 'OTHER', 'ink', 'new_figure', 'literal', 'printable',
+__all__ = ['KEPT', 'GONE', 'OTHER', 'DEEP', 'ink', 'new_figure', 'literal', 'printable',
            'plot_probs', 'small_multiples', 'plot_lines', 'plot_tree', 'highlight_text']
 
 KEPT: str
@@ -13,6 +13,8 @@ KEPT: str
 GONE: str
 
 OTHER: str
+
+DEEP: str
 
 ink: str
 

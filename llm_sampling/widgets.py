@@ -420,6 +420,7 @@ def frames(
     captions=None,  # A text below each frame, shown as it is; `None`: none
     label='step',   # What the frames are counted in
     start=0,        # Number of the frame to begin with, from 0
+    alt='',         # What all pictures show, read aloud before their captions
 )->Frames:          # Figures become SVG and are closed
     "Play, a slider and two buttons over frames drawn beforehand"
     for name, value in dict(figures=figures, captions=captions or []).items():
@@ -433,6 +434,6 @@ def frames(
         raise ValueError(f'captions must be {n}, one per frame, got {len(captions)}')
     if start not in range(n):
         raise ValueError(f'start must be a frame from 0 to {n-1}, got {start!r}')
-    labels = [c or f'{label} {i+1}' for i, c in enumerate(captions)]
-    return Frames(frames=_pictures(figures, labels), captions=captions,
+    spoken = [f'{alt} {c or f"{label} {i+1}"}'.strip() for i, c in enumerate(captions)]
+    return Frames(frames=_pictures(figures, spoken), captions=captions,
                   label=str(label), index=int(start))

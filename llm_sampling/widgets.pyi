@@ -60,6 +60,7 @@ def frames(
     captions: Any = None,
     label: str = 'step',
     start: int = 0,
+    alt: str = '',
 ) -> Frames:
     """Play, a slider and two buttons over frames drawn beforehand
 
@@ -68,6 +69,7 @@ def frames(
         captions: A text below each frame, shown as it is; `None`: none
         label: What the frames are counted in
         start: Number of the frame to begin with, from 0
+        alt: What all pictures show, read aloud before their captions
 
     Returns:
         Figures become SVG and are closed

@@ -211,6 +211,11 @@ def test_figures_without_words_are_refused():
     with pytest.raises(ValueError, match='fig-alt'):
         docs.check(cell('plot()', outputs=[png]), Path('x.ipynb'))
     docs.check(cell('#| fig-alt: Two bars\nplot()', outputs=[png]), Path('x.ipynb'))
+    svg = AttrDict(output_type='display_data',
+                   data={'text/html': '<div class="llms-player"><svg></svg></div>'})
+    with pytest.raises(ValueError, match='frames'):
+        docs.check(cell('frames(figures)', outputs=[svg]), Path('x.ipynb'))
+    docs.check(cell("frames(figures, alt='Two bars.')", outputs=[svg]), Path('x.ipynb'))
 
 
 @pytest.mark.parametrize('text',

@@ -74,6 +74,13 @@ def test_captions_are_escaped():
     assert 'aria-label="&lt;b&gt;&quot;"' in frames([tree(2)], ['<b>"']).frames[0]
 
 
+def test_what_is_seen_is_said_before_the_caption():
+    for kw, said in ((dict(captions=['Two.']), 'A &lt;tree&gt;. Two.'),
+                     ({}, 'A &lt;tree&gt;. step 1')):
+        svg, = frames([tree(2)], alt='A <tree>.', **kw).frames
+        assert f'aria-label="{said}"' in svg
+
+
 def test_one_canvas_for_all_sizes():
     small, large = plt.figure(figsize=(2, 4)), plt.figure(figsize=(3, 1))
     boxes = [re.search('viewBox="(.*?)"', f)[1] for f in frames([small, large]).frames]
