@@ -174,7 +174,8 @@ def _repr_html_(self:Explanation):
     parts = []
     for i in range(len(self)):
         if len(self) > 1: parts.append(f'<p>row {i}</p>')
-        parts += map(as_html, self.tables(i))
+        steps, tokens = self.tables(i)
+        parts += [as_html(steps), *map(as_html, _in_width(tokens))]
     return ''.join(parts)
 
 # %% ../nbs/09a_explain.ipynb #131e5021
