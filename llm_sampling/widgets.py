@@ -386,7 +386,7 @@ _player_style = '''
   border: 1px solid color-mix(in srgb, currentColor 30%, transparent); }
 .llms-steps button[aria-disabled=true] { opacity: .4; cursor: default; }
 .llms-stage { margin: .6em 0 .3em; overflow-x: auto; }
-.llms-stage svg, .llms-frames svg { max-width: 100%; height: auto; }
+.llms-stage svg, .llms-frames svg { max-width: 100%; height: auto; zoom: 1.25; }
 .llms-caption { min-height: 1.45em; } .llms-steps output { text-align: right; }
 @media (max-width: 600px) {  /* letters of 11 px: a wide picture scrolls */
   .llms-stage svg, .llms-frames svg { max-width: none; zoom: .9; } }
