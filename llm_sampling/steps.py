@@ -200,8 +200,7 @@ PAST = ('ban_tokens', 'no_repeat_ngram_size', 'repetition_penalty', 'frequency_p
 
 # %% ../nbs/08b_steps.ipynb #3a43f68c
 _PENALTIES = ['repetition_penalty', 'frequency_penalty', 'presence_penalty',
-              'dry_multiplier',
-         'no_repeat_ngram_size']
+              'dry_multiplier', 'no_repeat_ngram_size']
 _HEAT = ['temperature', 'dynamic_temperature']
 _REST = ['typical_p', 'epsilon_cutoff', 'eta_cutoff', 'top_a', 'top_n_sigma', 'p_less',
          'tail_free']
@@ -216,12 +215,10 @@ ORDERS = {
              'min_p', 'top_k', 'top_p', 'top_h', *_REST, 'xtc_probability', 'adaptive'],
     # llama.cpp, its default --samplers, 2026
     'llama.cpp': ['logit_bias', 'repetition_penalty', 'frequency_penalty',
-                  'presence_penalty',
-                  'no_repeat_ngram_size', 'ban_tokens', 'dry_multiplier',
-                  'top_n_sigma', 'top_k', 'typical_p', 'top_p', 'min_p', 'top_h',
-                  'epsilon_cutoff',
-                  'eta_cutoff', 'top_a', 'p_less', 'tail_free', 'xtc_probability',
-                  *_HEAT, 'adaptive'],
+                  'presence_penalty', 'no_repeat_ngram_size', 'ban_tokens',
+                  'dry_multiplier', 'top_n_sigma', 'top_k', 'typical_p', 'top_p',
+                  'min_p', 'top_h', 'epsilon_cutoff', 'eta_cutoff', 'top_a', 'p_less',
+                  'tail_free', 'xtc_probability', *_HEAT, 'adaptive'],
     # mlx-lm, sample_utils.py, 2026
     'mlx': ['logit_bias', 'repetition_penalty', 'presence_penalty', 'frequency_penalty',
             'dry_multiplier', 'no_repeat_ngram_size', 'ban_tokens',
