@@ -17,8 +17,8 @@ DEPTHS = 'See', 'Learn', 'Use'
 LOOK = '''() => {
   const top = selector => Math.min(...[...document.querySelectorAll(selector)]
     .map(e => e.getBoundingClientRect().top + scrollY));
-  const [figure, widget] = [".bd-article .cell_output img, .llms-bars, .llms-player",
-                            ".llms-bars, .llms-player"].map(top);
+  const live = ".llms-bars, .llms-player, .bd-article textarea";  // a view's field
+  const [figure, widget] = [`.bd-article .cell_output img, ${live}`, live].map(top);
   document.querySelectorAll("details").forEach(e => { e.open = true });
   const code = [...document.querySelectorAll(".bd-article .cell_input pre")];
   const wide = code.filter(e => e.scrollWidth > e.clientWidth + 1);
@@ -73,7 +73,7 @@ def looks(names, folder):
             found = {}
             for width in (1400, 390):
                 page = app.new_page(viewport=dict(width=width, height=900))
-                page.goto(f'{url}/{name}.html')
+                page.goto(f'{url}/{name}.html', wait_until='networkidle')
                 found[width] = page.evaluate(LOOK)
                 page.close()
             desk = found[1400]
@@ -95,7 +95,7 @@ def main():
              if not a.names or name_of(p) in a.names]
     rows = [sizes(p) for p in paths]
     if a.pages:
-        seen = looks([name_of(p) for p in paths], ROOT/'_docs')
+        seen = [*looks([name_of(p) for p in paths], ROOT/'_docs')]   # to its end
         rows = [r | s for r, s in zip(rows, seen)]
     print(row('chapter', rows[0]))
     for path, r in zip(paths, rows): print(row(name_of(path), r.values()))
