@@ -542,6 +542,17 @@ def test_the_first_figure_is_on_the_first_screen(desk):
 
 
 @at_desk(PAGES)
+def test_tables_are_whole_on_a_desk(desk):
+    desk.set_viewport_size({'width': 1400, 'height': 900})
+    cut = desk.evaluate('''() => [...document.querySelectorAll(
+        ".bd-article :is(.text_html, .pst-scrollable-table-container):has(table)")]
+        .filter(e => e.scrollWidth > e.clientWidth + 1)
+        .map(e => e.textContent.slice(0, 80))''')
+    desk.set_viewport_size({'width': 1280, 'height': 900})
+    assert cut == []
+
+
+@at_desk(PAGES)
 def test_printed_prose_is_not_cut(desk):
     "Only tables scroll sideways: where a printed line does, it has several columns"
     lines = desk.evaluate('''() =>
