@@ -118,7 +118,7 @@ def _check_mask(mask, ids):
     if bad.any():
         raise ValueError(
             f'row {bad.nonzero()[0].item()} of attention_mask must be pads, '
-            'then tokens: pads go left')
+            'then at least one token: pads go left')
     return mask
 
 # %% ../nbs/09c_prompts.ipynb #dfea6d0f

@@ -8,6 +8,13 @@ from functools import cache
 from pathlib import Path
 
 ADDRESS = 'LLM_SAMPLING_KERNELS'      # names the socket of the process that is copied
+# sharp at any size for the page, pixels for README; the same bytes at every run
+FIGURES = [f'--InlineBackend.{trait}={value}' for trait, value in {
+    'figure_formats': {'png', 'svg'},
+    'print_figure_kwargs': {'bbox_inches': 'tight', 'metadata': {'Date': None}},
+    'rc': {'svg.fonttype': 'none', 'svg.hashsalt': 'llms',
+           'font.sans-serif': ['DejaVu Sans', 'Verdana'],
+           'font.monospace': ['DejaVu Sans Mono', 'Menlo', 'Consolas']}}.items()]
 
 
 def serve(door):
@@ -128,7 +135,7 @@ def client(nb, **kw):
     manager = client.create_kernel_manager()
     manager.kernel_spec.argv = [
         sys.executable, '-IS', __file__, '-f', '{connection_file}',
-        '--log-level=ERROR', '--HistoryManager.enabled=False']
+        '--log-level=ERROR', '--HistoryManager.enabled=False', *FIGURES]
     manager.client_factory = asking_client()
     client.owns_km = True
     return client

@@ -4,7 +4,8 @@ compare with the stored outputs, write nothing.
     python tools/run_nbs.py nbs/03_top_k.ipynb   # run one and save its outputs
     python tools/run_nbs.py --check              # run all, two at a time; exit 1 where
                                                  # outputs moved"""
-import argparse, copy, os, re, sys, tempfile, time
+import argparse, copy, os, re, struct, sys, tempfile, time
+from base64 import b64decode
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -43,6 +44,24 @@ def kernel_free(outputs):
         o['metadata'] = {}
     return outputs
 
+def drawn(outputs):
+    """A figure has two forms. The sharp one gets the size of the other, and what a
+    program has written for programs goes: comments, long fractions, breaks of lines"""
+    for o in outputs:
+        data = o.get('data', {})
+        if not {'image/png', 'image/svg+xml'} <= {*data}: continue
+        width, height = struct.unpack('>2I', b64decode(data['image/png'])[16:24])
+        svg = re.sub(r'<!--.*?-->|<metadata>.*?</metadata>|\n *', '',
+                     data['image/svg+xml'].partition('<svg')[2], flags=re.S)
+        svg = re.sub(r'<[^>]*>', lambda tag: re.sub(
+            r'\d+\.\d{3,}', lambda m: f'{float(m[0]):.2f}', tag[0]), svg)
+        view = re.search(' viewBox=".*?"', svg)[0]
+        data['image/svg+xml'] = (
+            f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink='
+            f'"http://www.w3.org/1999/xlink" width="{width}" height="{height}"{view}>'
+            + svg.partition('>')[2])
+    return outputs
+
 def merged(outputs):
     "Streams of one name joined: how often a kernel flushes is chance"
     out = []
@@ -66,7 +85,7 @@ def execute(path, skip, edit=None):
                        resources={'metadata': {'path': folder}}).execute()
     for old, new in zip(nb.cells, run.cells):
         if old.cell_type != 'code' or directives(old) & skip: continue
-        old.outputs, old.execution_count = merged(kernel_free(new.outputs)), None
+        old.outputs, old.execution_count = drawn(merged(kernel_free(new.outputs))), None
         for o in old.outputs:   # counts would move in every diff
             if 'execution_count' in o: o.execution_count = None
     return nb
