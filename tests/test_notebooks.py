@@ -68,22 +68,25 @@ def test_notebook_shows_what_is_stored(path, tmp_path, pytestconfig):
         assert computed, f'slider {i}: no function computes that'
 
 
+FONT = r'<text [^>]*font(?:-size)?: (?:bold )?([\d.]+)px'
+
+
 def test_figures_are_sharp():
     """Each figure has pixels, for README, and lines of the same size, for the page: no
     letters below 12 pixels but exponents, nothing that runs, not heavy"""
     seen = 0
     for path in NOTEBOOKS:
         cells = nbformat.read(path, 4).cells
-        for data in (o.data for c in cells for o in c.get('outputs', []) if 'data' in o):
+        for data in (o.get('data', {}) for c in cells for o in c.get('outputs', [])):
             if 'image/png' not in data: continue
             svg, png = data['image/svg+xml'], b64decode(data['image/png'])
             root = ElementTree.fromstring(svg)
             size = int(root.get('width')), int(root.get('height'))
             assert size == struct.unpack('>2I', png[16:24]), path.stem
             scale = size[0] / float(root.get('viewBox').split()[2])
-            letters = [float(px) * scale for px in
-                       re.findall(r'<text [^>]*font(?:-size)?: (?:bold )?([\d.]+)px', svg)]
-            assert min(letters, default=12) > 11.9, (path.stem, min(letters))
+            letters = re.findall(FONT, svg)
+            least = min(map(float, letters), default=12) * scale
+            assert least > 11.9, (path.stem, least)
             assert 'script' not in svg and len(svg) < 100_000, path.stem
             seen += 1
     assert seen > 100
